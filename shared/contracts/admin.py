@@ -1,0 +1,91 @@
+"""What people and machines did at an HTTP surface: the events on `admin.activity-events.v1`.
+
+The key is organization/actor and the subject is the actor. An actor who could not be told (a wrong
+sign-in link, a wrong signature) is `UNKNOWN_ACTOR`; where no organization could be told either, the
+fact is about the installation itself, `INSTALLATION`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+INSTALLATION = "installation"
+UNKNOWN_ACTOR = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """Somebody signed in. `session` is the session's public id, never the secret that opens it.
+
+    `method` tells how they proved who they are; `expires_at` is UTC.
+    """
+
+    session: str
+    method: str
+    roles: tuple[str, ...]
+    expires_at: datetime
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefused:
+    """A sign-in was refused: `code` names the rule, e.g. `link_used`."""
+
+    code: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """A session is over: `signed_out` or `expired`."""
+
+    session: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAccepted:
+    """A command was carried out. `target` is what it was about, e.g. an operation's id."""
+
+    command: str
+    target: str
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused:
+    """A command was refused: `code` names the rule, `status` is the HTTP status answered."""
+
+    command: str
+    target: str
+    code: str
+    status: int
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRead:
+    """Data of the audit log was read: one event per query, export or stream opened.
+
+    `what` is `entries`, `entry`, `proof` or `stream`; `filters` are the query as it was asked;
+    `first` and `last` are the indexes of the entries shown, where any were.
+    """
+
+    what: str
+    filters: Mapping[str, str] = field(default_factory=dict)
+    first: int | None = None
+    last: int | None = None
+
+
+ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "session.opened": SessionOpened,
+        "session.refused": SessionRefused,
+        "session.closed": SessionClosed,
+        "command.accepted": CommandAccepted,
+        "command.refused": CommandRefused,
+        "audit.read": AuditRead,
+    }
+)
