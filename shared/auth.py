@@ -1,0 +1,108 @@
+"""Tokens and scopes, checked by every service itself: being inside the network grants nothing."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import Request
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from shared.errors import Problem
+
+ISSUER = "portalkeeper"
+ALGORITHM = "EdDSA"
+MAX_TOKEN_LIFETIME_SECONDS = 300
+"""Short, because a token cannot be called back; a session can."""
+
+CLOCK_LEEWAY_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who acts: `subject` is the actor's id, `worker` their worker id where they are one."""
+
+    organization: str
+    subject: str
+    worker: str | None
+    scopes: frozenset[str]
+    name: str
+
+    def may(self, *scopes: str) -> bool:
+        """Whether any of the scopes is held."""
+        return not self.scopes.isdisjoint(scopes)
+
+
+class Authenticator:
+    """Verifies the gateway's tokens against its public keys.
+
+    Args:
+        jwks_file: JWK set with the gateway's public keys; read again when a token names a key
+            that is not known yet, so that keys can be rotated.
+
+    Raises:
+        OSError, ValueError: the file is missing or no key set.
+    """
+
+    def __init__(self, jwks_file: Path) -> None:
+        self._file = jwks_file
+        self._keys = self._read()
+
+    def _read(self) -> KeySet:
+        return KeySet.import_key_set(json.loads(self._file.read_text()))
+
+    def authenticate(self, token: str) -> Principal:
+        """The principal a token speaks for.
+
+        Raises:
+            Problem: 401 when the token is not ours, altered, or expired.
+        """
+        registry = jwt.JWTClaimsRegistry(
+            leeway=CLOCK_LEEWAY_SECONDS,
+            iss={"essential": True, "value": ISSUER},
+            aud={"essential": True, "value": ISSUER},
+            sub={"essential": True},
+            org={"essential": True},
+            exp={"essential": True},
+        )
+        try:
+            claims = self._decode(token).claims
+            registry.validate(claims)
+        except (JoseError, ValueError, KeyError) as error:
+            raise Problem(401, "unauthorized", "The token is not valid; sign in again.") from error
+        return Principal(
+            claims["org"],
+            claims["sub"],
+            claims.get("worker"),
+            frozenset(str(claims.get("scope", "")).split()),
+            str(claims.get("name", claims["sub"])),
+        )
+
+    def _decode(self, token: str) -> jwt.Token:
+        try:
+            return jwt.decode(token, self._keys, algorithms=[ALGORITHM])
+        except (JoseError, ValueError):
+            self._keys = self._read()
+            return jwt.decode(token, self._keys, algorithms=[ALGORITHM])
+
+    def requires(self, *scopes: str) -> Callable[[Request], Awaitable[Principal]]:
+        """A FastAPI dependency: the caller's principal, if it holds one of `scopes`.
+
+        Raises:
+            Problem: 401 without a valid token, 403 without a scope.
+        """
+
+        async def principal(request: Request) -> Principal:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not token:
+                raise Problem(401, "unauthorized", "Send a bearer token from the gateway.")
+            who = self.authenticate(token)
+            if not who.may(*scopes):
+                raise Problem(
+                    403, "scope_missing", f"This needs the scope {' or '.join(sorted(scopes))}."
+                )
+            return who
+
+        return principal

@@ -1,0 +1,59 @@
+"""Building the events that leave through an outbox: deterministic ids, binary mode."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from shared.contracts.envelope import binary_headers, event_id
+from shared.contracts.topics import Topic
+from shared.outbox import OutboxMessage
+
+
+def fact(
+    topic: Topic,
+    type: str,
+    *,
+    source: str,
+    organization: str,
+    key: str,
+    subject: str,
+    cause: tuple[str, ...],
+    time: datetime,
+    data: object,
+    extensions: Mapping[str, str] | None = None,
+) -> OutboxMessage:
+    """An event for the outbox.
+
+    Args:
+        cause: what makes the event this one and no other; equal causes give equal ids, so that
+            consumers can ignore one they have seen.
+        data: a dataclass, pydantic model or mapping; instants must be UTC.
+    """
+    return OutboxMessage(
+        topic.name,
+        key,
+        binary_headers(
+            id=event_id(type, organization, *cause),
+            type=type,
+            source=source,
+            subject=subject,
+            time=time,
+            organization=organization,
+            extensions=extensions,
+        ),
+        to_json(data),
+    )
+
+
+def to_json(data: object) -> bytes:
+    """JSON with instants as RFC 3339 with Z."""
+    return orjson.dumps(data, default=_dump, option=orjson.OPT_UTC_Z)
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

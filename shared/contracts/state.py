@@ -1,0 +1,193 @@
+"""`portal.worker-state.v1`: what provisioning knows of one worker, whole, after each change.
+
+Nobody else folds HR events; other services and subscribers keep their picture from this and apply a
+record only when its (`epoch`, `version`) is higher than what they have. Instants are UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from shared.contracts.directory import Function, OperationKind
+
+
+class WorkerStatus(StrEnum):
+    """Where a worker stands. `expected`: hired, but not yet begun."""
+
+    UNKNOWN = "unknown"
+    EXPECTED = "expected"
+    ACTIVE = "active"
+    ON_LEAVE = "on_leave"
+    TERMINATED = "terminated"
+    ERASED = "erased"
+
+
+class Grade(StrEnum):
+    """How a fact about a portal is known, best first."""
+
+    ROSTER = "roster"
+    API = "api"
+    PERSON = "person"
+    ASSUMED = "assumed"
+
+
+class AccountStatus(StrEnum):
+    """What evidence tells of an account. There is no status for "we asked": that is an operation."""
+
+    NONE = "none"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+class OperationStatus(StrEnum):
+    """The life of an operation; `superseded`: overtaken after being claimed, but still to end."""
+
+    REQUESTED = "requested"
+    CLAIMED = "claimed"
+    SUPERSEDED = "superseded"
+    DONE = "done"
+    FAILED = "failed"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Employment:
+    """One span of work. `ends_at` is the instant from which it is over, if that is known."""
+
+    employment_id: str
+    title: str | None
+    department: str | None
+    sites: tuple[str, ...]
+    supervisor: str | None
+    kind: str
+    starts_at: datetime
+    ends_at: datetime | None
+    open: bool
+    on_leave: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedBy:
+    """Who answers for an entitlement: a policy version with its signatory, or a review decision."""
+
+    kind: str
+    reference: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """One function within an affiliation (a TIN), as desired or as effective.
+
+    `grade`, `since` and `operation_id` are known for effective ones: how and since when it is
+    confirmed, and the operation that granted it (a review decision names that).
+    """
+
+    tin: str
+    function: Function
+    authorized_by: AuthorizedBy | None
+    grade: Grade | None = None
+    since: datetime | None = None
+    operation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entitlement that job duty would give but a named rule holds back."""
+
+    tin: str
+    function: Function
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOperation:
+    """An operation that has not ended."""
+
+    operation_id: str
+    kind: OperationKind
+    tin: str | None
+    function: Function | None
+    generation: int
+    status: OperationStatus
+    requested_at: datetime
+    deadline: datetime
+    claimed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortalAccess:
+    """The four kinds of truth about one worker on one portal.
+
+    `desired` is what policy says, `operations` what has been requested, `status`/`grade` and
+    `effective` what evidence tells. `exposed_since` runs while something effective must be gone.
+    """
+
+    portal: str
+    status: AccountStatus
+    grade: Grade | None
+    login_id: str | None
+    desired: tuple[Entitlement, ...]
+    effective: tuple[Entitlement, ...]
+    held: tuple[Held, ...]
+    operations: tuple[OpenOperation, ...]
+    exposed_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about this worker that a person should look at."""
+
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A module's sign-off as it stands; `valid` at the state's `as_of`."""
+
+    module: str
+    version: str
+    completed_on: date | None
+    expires_on: date | None
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionApplied:
+    """What became of a review decision here: `ordered`, `confirmed` or `moot`, and why."""
+
+    review_id: str
+    line_id: str
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """One worker, whole. `merged_into` points from a previous worker id to the one in use."""
+
+    organization: str
+    worker: str
+    epoch: int
+    version: int
+    as_of: datetime
+    status: WorkerStatus
+    blocked: bool = False
+    merged_into: str | None = None
+    aliases: tuple[str, ...] = ()
+    name: str | None = None
+    email: str | None = None
+    npi: str | None = None
+    employments: tuple[Employment, ...] = ()
+    duties: tuple[str, ...] = ()
+    training: tuple[Training, ...] = ()
+    portals: tuple[PortalAccess, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    decisions: tuple[DecisionApplied, ...] = ()
+    directory_version: int = 0
+    next_change_at: datetime | None = None
+
+

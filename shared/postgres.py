@@ -1,0 +1,99 @@
+"""Connections and transactions: READ COMMITTED, retried whole when PostgreSQL asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+import orjson
+import structlog
+
+logger = structlog.get_logger(__name__)
+
+R = TypeVar("R")
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+"""A connection, whether taken from a pool or opened alone."""
+
+TRANSACTION_ATTEMPTS = 8
+"""Deadlocks are prevented by one lock order; what remains is rare and short."""
+
+STATEMENT_TIMEOUT_MS = 60_000
+
+
+async def _prepare_connection(conn: asyncpg.Connection[Any]) -> None:
+    for name in ("json", "jsonb"):
+        await conn.set_type_codec(
+            name,
+            encoder=lambda value: orjson.dumps(value).decode(),
+            decoder=orjson.loads,
+            schema="pg_catalog",
+        )
+
+
+async def create_pool(dsn: str, *, min_size: int = 1, max_size: int = 8) -> asyncpg.Pool[Any]:
+    """A pool whose connections speak jsonb as Python values and never wait forever.
+
+    Raises:
+        OSError, asyncpg.PostgresError: the server does not answer or refuses the role.
+    """
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=min_size,
+        max_size=max_size,
+        init=_prepare_connection,
+        server_settings={
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "timezone": "UTC",
+            # A table that was empty when a statement was prepared would otherwise be scanned
+            # sequentially for the life of the connection.
+            "plan_cache_mode": "force_custom_plan",
+        },
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying the same transaction again may succeed."""
+    return isinstance(
+        error,
+        asyncpg.DeadlockDetectedError
+        | asyncpg.SerializationError
+        | asyncpg.PostgresConnectionError
+        | asyncpg.CannotConnectNowError
+        | asyncpg.TooManyConnectionsError
+        | asyncpg.AdminShutdownError
+        | asyncpg.CrashShutdownError
+        | asyncpg.QueryCanceledError
+        | asyncpg.LockNotAvailableError
+        | asyncpg.DiskFullError
+        | asyncpg.InterfaceError
+        | OSError
+        | TimeoutError,
+    )
+
+
+class TryAgain(Exception):
+    """Raised by `work` when it must start over, e.g. because it has to lock more rows."""
+
+
+async def in_transaction(
+    pool: asyncpg.Pool[Any], work: Callable[[Connection], Awaitable[R]]
+) -> R:
+    """Run `work` in one READ COMMITTED transaction; deadlock and `TryAgain` repeat it whole.
+
+    Raises:
+        whatever `work` raises, after rolling back.
+    """
+    for attempt in range(1, TRANSACTION_ATTEMPTS + 1):
+        try:
+            async with pool.acquire() as conn, conn.transaction():
+                return await work(conn)
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, TryAgain) as error:
+            if attempt == TRANSACTION_ATTEMPTS:
+                raise
+            logger.info("transaction.again", attempt=attempt, why=type(error).__name__)
+            await asyncio.sleep(random.uniform(0, 0.02 * attempt))
+    raise AssertionError("unreachable")
