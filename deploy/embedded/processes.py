@@ -1,0 +1,182 @@
+"""One server process: started, watched, stopped, and found again after its starter was killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from deploy.errors import CannotStart
+
+START_TIME_TOLERANCE_SECONDS = 2.0
+"""How far two readings of one process's start time lie apart when the clock was adjusted."""
+
+POLL_SECONDS = 0.05
+LOG_TAIL_LINES = 15
+
+
+class ServerProcess:
+    """A child process of its own session, recorded in `folder` by process id and start time.
+
+    The record is what lets a later run stop a server whose starter was killed, and lets it never
+    stop a stranger that happens to have the same process id.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._record = folder / f"{name}.pid.json"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, or None when it was not started here or has been stopped."""
+        return self._process.pid if self._process else None
+
+    def is_running(self) -> bool:
+        """Whether the process that was started here is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(
+        self,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: int | None = None,
+        group: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Start `command`, its output appended to the log; as another user if one is given."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=None if environment is None else dict(environment),
+                cwd=folder,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+                # Ctrl-C in the terminal must reach the supervisor only, which stops in order.
+                start_new_session=True,
+            )
+        started = psutil.Process(self._process.pid).create_time()
+        _write_whole(self._record, json.dumps({"pid": self._process.pid, "started": started}))
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait for `ready`.
+
+        Raises:
+            CannotStart: the process ended, or was not ready in time; the log's end is in the text.
+        """
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.is_running():
+                raise CannotStart(f"{self.name} ended while starting.\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"{self.name} was not ready in {seconds:.0f} s.\n{self.tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self, by: signal.Signals, seconds: float) -> None:
+        """Ask the process to end, insist after `seconds`; nothing happens if it has ended."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.send_signal(by)
+                try:
+                    self._process.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+            self._process.wait()
+            self._process = None
+        self._record.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End the process as a crash would: at once, leaving everything as it lies."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop_leftover(self, by: signal.Signals, seconds: float) -> bool:
+        """Stop what an earlier, killed run left running; whether there was anything."""
+        left = self._leftover()
+        if left is not None:
+            try:
+                left.send_signal(by)
+                left.wait(seconds)
+            except psutil.TimeoutExpired:
+                left.kill()
+                left.wait(seconds)
+            except psutil.NoSuchProcess:
+                pass
+        self._record.unlink(missing_ok=True)
+        return left is not None
+
+    def tail(self, lines: int = LOG_TAIL_LINES) -> str:
+        """The last lines of the log, for an error message."""
+        return tail(self.log, lines)
+
+    def _leftover(self) -> psutil.Process | None:
+        try:
+            record = json.loads(self._record.read_text())
+            process = psutil.Process(record["pid"])
+            apart = abs(process.create_time() - record["started"])
+            gone = process.status() == psutil.STATUS_ZOMBIE
+        except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+            return None
+        return process if apart <= START_TIME_TOLERANCE_SECONDS and not gone else None
+
+
+def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
+    """The last `lines` of a log file, indented; empty when there is none."""
+    try:
+        text = log.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+
+
+def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on `port` now."""
+    with socket.socket() as probe:
+        # As servers do: the wait after a closed connection does not count as in use.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def require_free_port(port: int, what: str) -> None:
+    """Make sure that `what` can listen on `port`.
+
+    Raises:
+        CannotStart: something else listens there.
+    """
+    if not is_port_free(port):
+        raise CannotStart(
+            f"Port {port}, wanted for {what}, is in use: stop what uses it, "
+            "or set PORTALKEEPER_PORT to the first of 13 free ports."
+        )
+
+
+def pick_free_port() -> int:
+    """A loopback port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_whole(path: Path, text: str) -> None:
+    # Renaming makes a crash leave the old record or the new one, never half of one.
+    partial = path.with_suffix(".tmp")
+    partial.write_text(text)
+    os.replace(partial, path)

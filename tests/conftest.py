@@ -1,0 +1,86 @@
+"""Fixtures for every test: real servers, fresh databases, throwaway topics."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import pytest
+import pytest_asyncio
+
+from deploy.topics import create_topics, wait_for_kafka
+from shared.contracts.topics import TOPICS
+from tests.servers import (
+    TopicMaker,
+    database_copy,
+    describe_servers,
+    kafka_server,
+    postgres_server,
+    template_database,
+)
+
+SERVER_WAIT_SECONDS = 60
+SERVER_FIXTURES = {"kafka", "postgres"}
+NEVER_FAST = {"benchmarks", "deploy", "e2e", "simulation"}
+"""Folders whose tests start processes or take their time, whatever fixtures they use."""
+
+
+def pytest_report_header() -> str:
+    return describe_servers()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        needs_server = SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        elsewhere = NEVER_FAST.intersection(item.path.parts)
+        if not (needs_server or elsewhere or item.get_closest_marker("slow")):
+            item.add_marker("fast")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """Bootstrap servers of a real Kafka."""
+    with kafka_server() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """An administrator's connection string to a real PostgreSQL."""
+    with postgres_server() as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def prepared_kafka(kafka: str) -> str:
+    """Bootstrap servers of a Kafka that has every topic of Portalkeeper."""
+    await wait_for_kafka(kafka, SERVER_WAIT_SECONDS)
+    await create_topics(kafka, TOPICS, replication=1)
+    return kafka
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def make_topic(kafka: str) -> AsyncIterator[TopicMaker]:
+    """`await make_topic(partitions, config)` creates a throwaway topic and returns its name."""
+    await wait_for_kafka(kafka, SERVER_WAIT_SECONDS)
+    maker = TopicMaker(kafka)
+    yield maker
+    await maker.delete_all()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(postgres: str) -> AsyncIterator[str]:
+    """The name of the prepared database that `database` and `fresh_database` copy."""
+    async with template_database(postgres) as name:
+        yield name
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database(postgres: str, template: str) -> AsyncIterator[Mapping[str, str]]:
+    """A database of this test module's own: role -> connection string, and `admin`."""
+    async with database_copy(postgres, template) as dsns:
+        yield dsns
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fresh_database(postgres: str, template: str) -> AsyncIterator[Mapping[str, str]]:
+    """A database of this one test's own: role -> connection string, and `admin`."""
+    async with database_copy(postgres, template) as dsns:
+        yield dsns
