@@ -238,4 +238,3 @@ async def run_relay(dsn: str, kafka: str) -> None:
     async with asyncio.TaskGroup() as group:
         for shard in range(SHARDS):
             group.create_task(Relay(dsn, kafka, shard).run())
-

@@ -79,9 +79,7 @@ class TryAgain(Exception):
     """Raised by `work` when it must start over, e.g. because it has to lock more rows."""
 
 
-async def in_transaction(
-    pool: asyncpg.Pool[Any], work: Callable[[Connection], Awaitable[R]]
-) -> R:
+async def in_transaction(pool: asyncpg.Pool[Any], work: Callable[[Connection], Awaitable[R]]) -> R:
     """Run `work` in one READ COMMITTED transaction; deadlock and `TryAgain` repeat it whole.
 
     Raises:

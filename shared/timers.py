@@ -45,9 +45,7 @@ async def set_timers(conn: Connection, timers: Sequence[Timer]) -> None:
     )
 
 
-async def due_keys(
-    conn: Connection, kind: str, now: datetime, limit: int = DUE_BATCH
-) -> list[str]:
+async def due_keys(conn: Connection, kind: str, now: datetime, limit: int = DUE_BATCH) -> list[str]:
     """Keys of a kind that are due at `now`, oldest first; nothing is locked or taken."""
     rows = await conn.fetch(
         "SELECT key FROM timer WHERE kind = $1 AND due_at <= $2 ORDER BY due_at, key LIMIT $3",

@@ -5,12 +5,18 @@ their rules. Dates are calendar days in the organization's zone.
 """
 
 from collections.abc import Iterator
-
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from shared.contracts.hr import Day, Npi, Text
 
@@ -110,7 +116,12 @@ class Carrier(DirectoryObject):
     id: Id
     name: Text
     kind: Literal[
-        "commercial", "medicare", "medicare_advantage", "medicaid", "managed_medicaid", "workers_comp"
+        "commercial",
+        "medicare",
+        "medicare_advantage",
+        "medicaid",
+        "managed_medicaid",
+        "workers_comp",
     ]
 
 
@@ -334,4 +345,3 @@ DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
     "job_duty": JobDuty,
 }
 """The model of each kind's state on `portal.directory-events.v1` (`<kind>.set`, `<kind>.removed`)."""
-

@@ -156,9 +156,7 @@ def read_structured(body: bytes | Mapping[str, Any]) -> Envelope:
     if not isinstance(document, dict):
         raise Rejected("invalid_json", "the event must be a JSON object")
     attributes = {
-        name: value
-        for name, value in document.items()
-        if isinstance(value, str) and name != "data"
+        name: value for name, value in document.items() if isinstance(value, str) and name != "data"
     }
     if "data" not in document:
         raise Rejected("missing_data", "the event carries no data")

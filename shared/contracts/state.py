@@ -189,5 +189,3 @@ class WorkerState:
     decisions: tuple[DecisionApplied, ...] = ()
     directory_version: int = 0
     next_change_at: datetime | None = None
-
-

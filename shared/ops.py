@@ -1,0 +1,136 @@
+"""What every service shows its operators: health, readiness, status, metrics, accepting a gap."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from shared.auth import Authenticator, Principal
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact
+from shared.contracts.topics import ACCESS_EVENTS
+from shared.errors import Problem
+from shared.kafka import BatchConsumer, Gap
+from shared.outbox import depth, enqueue
+from shared.postgres import Connection
+
+
+class AcceptGap(BaseModel):
+    """A refused partition that may go on although records of it were not read."""
+
+    group: str
+    topic: str
+    partition: int
+
+
+def ops_router(
+    *,
+    service: str,
+    pool: asyncpg.Pool[Any],
+    authenticator: Authenticator,
+    consumers: dict[str, BatchConsumer[Any]],
+    more_status: Callable[[Connection], Awaitable[dict[str, Any]]] | None = None,
+) -> APIRouter:
+    """The operational routes of one service.
+
+    Args:
+        consumers: by group.
+        more_status: what the service adds to its status, e.g. work it still has to do.
+    """
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"service": service, "status": "alive"}
+
+    @router.get("/readyz")
+    async def readyz() -> JSONResponse:
+        problems: list[str] = []
+        try:
+            async with pool.acquire(timeout=5) as conn:
+                await conn.fetchval("SELECT 1")
+        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+            problems.append(f"PostgreSQL does not answer: {type(error).__name__}")
+        for group, consumer in consumers.items():
+            try:
+                for row in await consumer.refusals():
+                    problems.append(
+                        f"{group} stopped on {row['topic']}/{row['partition']}:"
+                        f" {row['reason']}: {row['detail']}"
+                    )
+                await consumer.status()
+            except Exception as error:
+                problems.append(f"{group} has no answer from Kafka: {type(error).__name__}")
+        return JSONResponse(
+            {"service": service, "ready": not problems, "problems": problems},
+            status_code=503 if problems else 200,
+        )
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/ops/v1/status")
+    async def status(
+        _who: Annotated[
+            Principal, Depends(authenticator.requires("ops:admin", "access:read", "audit:read"))
+        ],
+    ) -> dict[str, Any]:
+        async with pool.acquire() as conn:
+            waiting = await depth(conn)
+            more = await more_status(conn) if more_status is not None else {}
+        return {
+            "service": service,
+            "outbox": waiting,
+            "consumers": [await consumer.status() for consumer in consumers.values()],
+            **more,
+        }
+
+    @router.post("/ops/v1/accept-gap")
+    async def accept_gap(
+        body: AcceptGap,
+        who: Annotated[Principal, Depends(authenticator.requires("ops:admin"))],
+    ) -> dict[str, Any]:
+        consumer = consumers.get(body.group)
+        if consumer is None:
+            raise Problem(404, "no_such_group", f"{service} has the groups {sorted(consumers)}.")
+
+        async def record_fact(conn: Connection, gap: Gap, reason: str) -> None:
+            now = datetime.now(UTC)
+            await enqueue(
+                conn,
+                [
+                    fact(
+                        ACCESS_EVENTS,
+                        "gap.accepted",
+                        source=f"/portalkeeper/{service}",
+                        organization=who.organization,
+                        key=event_key(who.organization),
+                        subject=f"{gap.topic}/{gap.partition}",
+                        cause=(body.group, gap.topic, str(gap.partition), str(gap.first), reason),
+                        time=now,
+                        data={
+                            "group": body.group,
+                            "topic": gap.topic,
+                            "partition": gap.partition,
+                            "first": gap.first,
+                            "last": gap.last,
+                            "reason": reason,
+                            "accepted_by": who.subject,
+                        },
+                    )
+                ],
+            )
+
+        try:
+            gap = await consumer.accept_gap(body.topic, body.partition, record_fact)
+        except LookupError as error:
+            raise Problem(404, "not_refused", str(error)) from error
+        return {"topic": gap.topic, "partition": gap.partition, "next_offset": gap.last + 1}
+
+    return router
