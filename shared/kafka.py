@@ -40,7 +40,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 BATCH_MAX_RECORDS = 500
-"""Throughput gains little beyond; a termination that needs one of a batch's workers waits for it."""
+"""More gains little; a termination that needs a worker of a batch waits for the whole of it."""
 
 CONCURRENT_BATCHES = 2
 """Python decides for one batch while PostgreSQL works for the other; they share no partition."""
@@ -54,7 +54,7 @@ RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 REFUSAL_POLL_SECONDS = 2.0
 SCAN_STORE_SECONDS = 3.0
 UNKNOWN_ERRORS_PER_MINUTE = 20
-"""A handler that fails on everything is our fault, not the records': stop, do not empty the topic."""
+"""A handler that fails on everything is our fault, not that of the records: stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +294,7 @@ class BatchConsumer(Generic[T]):
                 tp.partition,
                 log_start,
             )
+        assert row is not None
         stored, accepted = row["next_offset"], row["accepted_until"]
         if refused is not None:
             state.refused = True
@@ -432,11 +433,11 @@ class BatchConsumer(Generic[T]):
             await self._work.wait_for(lambda: self._stopping or bool(self._ready()))
             if self._stopping:
                 return None
-            work = []
+            work: list[tuple[TopicPartition, _Partition[T], list[_Chunk[T]]]] = []
             room = self._batch_max
             for tp in self._ready():
                 state = self._partitions[tp]
-                chunks = []
+                chunks: list[_Chunk[T]] = []
                 while state.queue and (
                     room >= len(state.queue[0].records) or (not work and not chunks)
                 ):
@@ -703,7 +704,7 @@ class BatchConsumer(Generic[T]):
             )
 
     async def _watch_refusals(self) -> None:
-        """Go on with a refused partition once an operator has accepted the gap, here or elsewhere."""
+        """Go on with a refused partition once an operator has accepted the gap."""
         while True:
             await asyncio.sleep(REFUSAL_POLL_SECONDS)
             refused = [tp for tp, state in self._partitions.items() if state.refused]

@@ -126,7 +126,7 @@ class Carrier(DirectoryObject):
 
 
 class Contract(DirectoryObject):
-    """Carrier with organization, for TINs (and sites, if not all). After `until` comes the grace."""
+    """Carrier with organization, for TINs (and sites, if not all); `until` starts the grace."""
 
     id: Id
     carrier: Id
@@ -188,7 +188,7 @@ class Portal(DirectoryObject):
 
 
 class Enrolment(DirectoryObject):
-    """The organization's standing on a portal under a TIN; nothing is requested before it cleared."""
+    """The organization's standing on a portal under a TIN; needed before anything is requested."""
 
     id: Id
     portal: Id
@@ -344,4 +344,4 @@ DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
     "title": TitleMapping,
     "job_duty": JobDuty,
 }
-"""The model of each kind's state on `portal.directory-events.v1` (`<kind>.set`, `<kind>.removed`)."""
+"""The model of each kind's state on `portal.directory-events.v1`, as `<kind>.set` carries it."""

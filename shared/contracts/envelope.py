@@ -27,11 +27,17 @@ class KafkaRecord(Protocol):
     """The part of aiokafka's ConsumerRecord that parsing needs."""
 
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """The record's key."""
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The record's value; None is a tombstone."""
+
     @property
-    def headers(self) -> Iterable[tuple[str, bytes]]: ...
+    def headers(self) -> Iterable[tuple[str, bytes]]:
+        """The record's headers; a name may occur twice."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Grade(StrEnum):
 
 
 class AccountStatus(StrEnum):
-    """What evidence tells of an account. There is no status for "we asked": that is an operation."""
+    """What evidence tells of an account; what was merely asked for is an operation."""
 
     NONE = "none"
     ACTIVE = "active"

@@ -7,7 +7,7 @@ FACT_RETENTION_DAYS = 30
 """Long enough for a service to be down over a holiday and still find every record."""
 
 WORKER_PARTITIONS = 6
-"""How far one service can scale out; more partitions mean smaller batches, so not more than needed."""
+"""How far one service can scale out; more partitions would mean smaller batches."""
 
 
 @dataclass(frozen=True, slots=True)
