@@ -72,23 +72,37 @@ async def create_topics(bootstrap: str, topics: Iterable[Topic], replication: in
                 # Another preparation may have been a moment faster.
                 if code and error is not TopicAlreadyExistsError:
                     raise CannotStart(f"Kafka refused topic {name}: {error.__name__} {detail}")
-        await _check_partitions(admin, [topic for topic in topics if topic.name in existing])
-        return [topic.name for topic in missing]
+        partitions = await wait_for_topics(admin, [topic.name for topic in topics])
     finally:
         await admin.close()
-
-
-async def _check_partitions(admin: AIOKafkaAdminClient, topics: list[Topic]) -> None:
-    if not topics:
-        return
-    found = await admin.describe_topics([topic.name for topic in topics])
-    partitions = {one["topic"]: len(one["partitions"]) for one in found}
     for topic in topics:
         if partitions[topic.name] != topic.partitions:
             raise CannotStart(
                 f"Topic {topic.name} has {partitions[topic.name]} partitions and needs "
                 f"{topic.partitions}: changing them would break the order per worker."
             )
+    return [topic.name for topic in missing]
+
+
+async def wait_for_topics(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Wait until the broker knows the topics, each partition with a leader; return partitions.
+
+    Creating a topic is answered a moment before it can be used.
+
+    Raises:
+        CannotStart: it took too long.
+    """
+    deadline = asyncio.get_running_loop().time() + REQUEST_TIMEOUT_MS / 1000
+    while True:
+        topics = await admin.describe_topics(names)
+        if all(
+            topic["error_code"] == 0 and all(p["leader"] >= 0 for p in topic["partitions"])
+            for topic in topics
+        ):
+            return {topic["topic"]: len(topic["partitions"]) for topic in topics}
+        if asyncio.get_running_loop().time() > deadline:
+            raise CannotStart(f"Kafka has no leader for some of these topics: {', '.join(names)}")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _is_listening(bootstrap: str) -> bool:

@@ -28,6 +28,7 @@ from deploy.database import ROLES, dsn_for, prepare_database
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.processes import ServerProcess, pick_free_port
+from deploy.topics import wait_for_topics
 
 ROOT = Path(__file__).resolve().parent.parent
 JARS = ROOT / "var" / "cache" / "jars"
@@ -190,6 +191,7 @@ class TopicMaker:
             for _, code, *_ in answer.topic_errors:
                 if code:
                     raise for_code(code)
+            await wait_for_topics(admin, [name])
         self._made.append(name)
         return name
 
