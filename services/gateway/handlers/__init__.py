@@ -1,0 +1,1 @@
+"""What the gateway does: receive HR events, sign people in, record their commands."""

@@ -1,0 +1,329 @@
+"""Signing in by one-time link, signing out, and the record of both and of every command."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import uuid_utils
+
+from services.gateway import store
+from services.gateway.rules.roles import (
+    ATTEMPT_WINDOW_SECONDS,
+    ATTEMPTS_MAX,
+    LINK_REFUSALS,
+    ROLE_SCOPES,
+    WORKER_ROLES,
+    refuse_link,
+    scopes_of,
+)
+from services.gateway.store import Link, Session
+from shared.auth import Principal
+from shared.clock import Clock
+from shared.contracts.admin import (
+    INSTALLATION,
+    UNKNOWN_ACTOR,
+    CommandAccepted,
+    CommandRefused,
+    SessionClosed,
+    SessionOpened,
+    SessionRefused,
+)
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact
+from shared.contracts.topics import ADMIN_EVENTS
+from shared.errors import Problem
+from shared.outbox import OutboxMessage, enqueue
+from shared.postgres import Connection, in_transaction
+
+SECRET_BYTES = 32
+SOURCE = "/portalkeeper/gateway"
+ONE_TIME_LINK = "one_time_link"
+INSTALLER = "installer"
+"""The method of a session that whoever runs the installation made for themselves."""
+
+EXPIRY_BATCH = 200
+
+
+def sha256(secret: str) -> bytes:
+    """How secrets are stored; they are random, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """Whom a link shall let in. `roles` are keys of `ROLE_SCOPES`."""
+
+    organization: str
+    roles: tuple[str, ...]
+    worker: str | None = None
+
+    def __post_init__(self) -> None:
+        for role in self.roles:
+            if role not in ROLE_SCOPES:
+                raise ValueError(f"There is no role {role!r}; there are {', '.join(ROLE_SCOPES)}.")
+            if role in WORKER_ROLES and self.worker is None:
+                raise ValueError(f"A link for {role} needs a worker id: {role}=WORKER.")
+
+    @property
+    def subject(self) -> str:
+        """The actor's id in events: the worker where one is known, else the roles."""
+        return self.worker or "+".join(self.roles)
+
+    @property
+    def name(self) -> str:
+        """What screens call the actor."""
+        roles = " and ".join(role.replace("_", " ") for role in self.roles)
+        return f"{roles.capitalize()} {self.worker}" if self.worker else roles.capitalize()
+
+
+def principal_of(session: Session) -> Principal:
+    """Who acts in a session, with the scopes of its roles."""
+    return Principal(
+        session.organization,
+        session.subject,
+        session.worker,
+        scopes_of(session.roles),
+        session.name,
+    )
+
+
+class Doorkeeper:
+    """Lets people in and out.
+
+    Args:
+        session_hours: how long a session lasts.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", clock: Clock, session_hours: float) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._session_time = timedelta(hours=session_hours)
+
+    async def make_links(self, wanted: Sequence[NewLink], hours: float) -> list[str]:
+        """One single-use code for each, valid for `hours`; only hashes are stored."""
+        codes = [secrets.token_urlsafe(SECRET_BYTES) for _ in wanted]
+
+        async def add(conn: Connection) -> None:
+            expires_at = await self._clock.now(conn) + timedelta(hours=hours)
+            await store.add_links(
+                conn,
+                [
+                    (
+                        sha256(code),
+                        Link(
+                            each.organization,
+                            each.subject,
+                            each.name,
+                            each.worker,
+                            each.roles,
+                            expires_at,
+                        ),
+                    )
+                    for code, each in zip(codes, wanted, strict=True)
+                ],
+            )
+
+        await in_transaction(self._pool, add)
+        return codes
+
+    async def sign_in(self, code: str, client: str) -> tuple[str, Session]:
+        """Use up a link; the new session's secret and the session.
+
+        Args:
+            client: the address the attempt came from, for the rate limit.
+
+        Raises:
+            Problem: 403 with the rule that refused the link, or 429 after too many wrong ones.
+        """
+        secret, public_id = secrets.token_urlsafe(SECRET_BYTES), str(uuid_utils.uuid7())
+        outcome = await in_transaction(
+            self._pool, lambda conn: self._try_link(conn, code, client, secret, public_id)
+        )
+        if isinstance(outcome, str):
+            status = 429 if outcome == "too_many_attempts" else 403
+            raise Problem(status, outcome, LINK_REFUSALS[outcome])
+        return secret, outcome
+
+    async def _try_link(
+        self, conn: Connection, code: str, client: str, secret: str, public_id: str
+    ) -> Session | str:
+        now = await self._clock.now(conn)
+        since = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
+        attempts = await store.count_refused_attempts(conn, ONE_TIME_LINK, client, since)
+        if attempts >= ATTEMPTS_MAX:
+            if attempts == ATTEMPTS_MAX:
+                await self._refuse(conn, None, "too_many_attempts", client, public_id, now)
+            return "too_many_attempts"
+        link = await store.lock_link(conn, sha256(code))
+        refused = refuse_link(
+            link.used_at if link else None, link.expires_at if link else None, now
+        )
+        if link is None or refused is not None:
+            code_of_rule = refused or "link_unknown"
+            await self._refuse(conn, link, code_of_rule, client, public_id, now)
+            return code_of_rule
+        await store.use_link(conn, sha256(code), now)
+        return await self._open(conn, link, ONE_TIME_LINK, secret, public_id, now)
+
+    async def _refuse(
+        self,
+        conn: Connection,
+        link: Link | None,
+        rule: str,
+        client: str,
+        cause: str,
+        now: datetime,
+    ) -> None:
+        await store.note_refused_attempt(conn, ONE_TIME_LINK, client, now)
+        organization = link.organization if link else INSTALLATION
+        actor = link.subject if link else UNKNOWN_ACTOR
+        refusal = SessionRefused(rule, ONE_TIME_LINK)
+        await enqueue(
+            conn, [_activity("session.refused", organization, actor, (cause,), now, refusal)]
+        )
+
+    async def _open(
+        self, conn: Connection, link: Link, method: str, secret: str, public_id: str, now: datetime
+    ) -> Session:
+        session = Session(
+            public_id,
+            link.organization,
+            link.subject,
+            link.name,
+            link.worker,
+            link.roles,
+            now + self._session_time,
+        )
+        await store.open_session(conn, sha256(secret), session, now)
+        opened = SessionOpened(public_id, method, link.roles, session.expires_at, link.worker)
+        await enqueue(
+            conn,
+            [
+                _activity(
+                    "session.opened",
+                    link.organization,
+                    link.subject,
+                    (public_id, "opened"),
+                    now,
+                    opened,
+                )
+            ],
+        )
+        return session
+
+    async def open_for_installer(self, wanted: NewLink) -> tuple[str, Session]:
+        """A session without a link, for whoever holds the gateway's database role anyway."""
+        secret, public_id = secrets.token_urlsafe(SECRET_BYTES), str(uuid_utils.uuid7())
+
+        async def open_it(conn: Connection) -> Session:
+            now = await self._clock.now(conn)
+            link = Link(
+                wanted.organization, wanted.subject, wanted.name, wanted.worker, wanted.roles, now
+            )
+            return await self._open(conn, link, INSTALLER, secret, public_id, now)
+
+        return secret, await in_transaction(self._pool, open_it)
+
+    async def find(self, secret: str) -> Session | None:
+        """The open session of a secret."""
+        async with self._pool.acquire() as conn:
+            return await store.find_session(conn, sha256(secret))
+
+    async def sign_out(self, session: Session) -> None:
+        """Close a session; closing it twice changes nothing."""
+
+        async def close(conn: Connection) -> None:
+            now = await self._clock.now(conn)
+            if await store.close_session(conn, session.public_id, now):
+                await enqueue(conn, [_closed(session, "signed_out", now)])
+
+        await in_transaction(self._pool, close)
+
+    async def close_expired(self) -> int:
+        """Close sessions whose time is over; how many."""
+
+        async def close(conn: Connection) -> int:
+            now = await self._clock.now(conn)
+            expired = await store.close_expired_sessions(conn, now, EXPIRY_BATCH)
+            await enqueue(conn, [_closed(session, "expired", now) for session in expired])
+            return len(expired)
+
+        return await in_transaction(self._pool, close)
+
+    async def record_command(
+        self, session: Session, command: str, target: str, refusal: Problem | None = None
+    ) -> None:
+        """Record that a person's command was carried out, or refused and by which rule."""
+        cause = (str(uuid_utils.uuid7()),)
+        data: CommandAccepted | CommandRefused
+        if refusal is None:
+            kind, data = "command.accepted", CommandAccepted(command, target, session.public_id)
+        else:
+            kind = "command.refused"
+            data = CommandRefused(command, target, refusal.code, refusal.status, session.public_id)
+
+        async def record(conn: Connection) -> None:
+            now = await self._clock.now(conn)
+            await enqueue(
+                conn,
+                [_activity(kind, session.organization, session.subject, cause, now, data)],
+            )
+
+        await in_transaction(self._pool, record)
+
+    async def record_refused_request(self, command: str, client: str, refusal: Problem) -> None:
+        """Record a request that nobody could be held to, such as one with a wrong signature.
+
+        At most `ATTEMPTS_MAX` of a kind per address and window become events: a flood of them
+        must not flood the audit log.
+        """
+        cause = (str(uuid_utils.uuid7()),)
+        data = CommandRefused(command, "", refusal.code, refusal.status)
+
+        async def record(conn: Connection) -> None:
+            now = await self._clock.now(conn)
+            since = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
+            if await store.count_refused_attempts(conn, command, client, since) < ATTEMPTS_MAX:
+                await store.note_refused_attempt(conn, command, client, now)
+                await enqueue(
+                    conn,
+                    [_activity("command.refused", INSTALLATION, UNKNOWN_ACTOR, cause, now, data)],
+                )
+
+        await in_transaction(self._pool, record)
+
+
+def _closed(session: Session, reason: str, now: datetime) -> OutboxMessage:
+    return _activity(
+        "session.closed",
+        session.organization,
+        session.subject,
+        (session.public_id, "closed"),
+        now,
+        SessionClosed(session.public_id, reason),
+    )
+
+
+def _activity(
+    kind: str,
+    organization: str,
+    actor: str,
+    cause: tuple[str, ...],
+    now: datetime,
+    data: object,
+) -> OutboxMessage:
+    return fact(
+        ADMIN_EVENTS,
+        kind,
+        source=SOURCE,
+        organization=organization,
+        key=event_key(organization, actor),
+        subject=actor,
+        cause=cause,
+        time=now,
+        data=data,
+    )

@@ -1,0 +1,26 @@
+"""The loop that forgets: rejected bodies after 30 days, old attempts, and sessions at their end."""
+
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from services.gateway import store
+from services.gateway.handlers.sign_in import Doorkeeper
+from services.gateway.rules.roles import ATTEMPT_WINDOW_SECONDS
+from shared.clock import Clock
+from shared.postgres import Connection, in_transaction
+
+PURGE_BATCH_ROWS = 500
+PURGE_IDLE_SECONDS = 60
+
+
+async def purge_once(pool: "asyncpg.Pool[Any]", clock: Clock, doorkeeper: Doorkeeper) -> int:
+    """Delete and close one bounded piece; how much that was."""
+
+    async def purge(conn: Connection) -> int:
+        now = await clock.now(conn)
+        forget_before = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
+        return await store.purge(conn, now, forget_before, PURGE_BATCH_ROWS)
+
+    return await in_transaction(pool, purge) + await doorkeeper.close_expired()

@@ -1,0 +1,1 @@
+"""Pure decisions of the gateway: which events are acceptable, and what each role may do."""

@@ -1,0 +1,67 @@
+"""What the gateway is told when it starts, from `PORTALKEEPER_…` variables."""
+
+from ipaddress import ip_address
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine can reach `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Settings(BaseSettings):
+    """Read once in a process's main module and handed down."""
+
+    model_config = SettingsConfigDict(env_prefix="PORTALKEEPER_", frozen=True, extra="ignore")
+
+    kafka: str = "127.0.0.1:9092"
+    """Bootstrap servers, `host:port`, separated by commas."""
+
+    database_url: str = "postgresql://gateway@127.0.0.1:5432/portalkeeper"
+    """The gateway's own role and schema."""
+
+    host: str = "127.0.0.1"
+    """Where the console listens; loopback only, while one-time links are the only sign-in."""
+
+    port: int = Field(default=8080, ge=0, le=65535)
+
+    gateway_url: str = "http://127.0.0.1:8080"
+    """The console's own address as people's browsers know it; one-time links begin with it."""
+
+    provisioning_url: str = "http://127.0.0.1:8081"
+    audit_url: str = "http://127.0.0.1:8082"
+    review_url: str = "http://127.0.0.1:8083"
+
+    sources_file: Path = Path("var/secrets/gateway/sources.yaml")
+    """HR sources with the organizations they may speak for and their webhook secrets."""
+
+    jwt_key_file: Path = Path("var/secrets/gateway/jwt-key.json")
+    """The Ed25519 key that tokens are signed with, as a JWK."""
+
+    body_key_file: Path = Path("var/secrets/gateway/body.key")
+    """The key that rejected bodies are encrypted with: 32 bytes in base64."""
+
+    acknowledgement_seconds: float = Field(default=10, gt=0, le=120)
+    """How long an HR request waits for Kafka before it is answered with 503."""
+
+    link_hours: float = Field(default=24, gt=0, le=24 * 7)
+    """How long a one-time link may wait to be used."""
+
+    session_hours: float = Field(default=12, gt=0, le=24 * 7)
+    """How long a session lasts: one long working day."""
+
+    @field_validator("host")
+    @classmethod
+    def _stay_on_this_machine(cls, host: str) -> str:
+        if not is_loopback(host):
+            raise ValueError(
+                f"{host} can be reached from other machines, but one-time links are the only way "
+                "to sign in; listen on 127.0.0.1 and put a proxy that authenticates in front"
+            )
+        return host

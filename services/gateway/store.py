@@ -1,0 +1,295 @@
+"""All SQL of the gateway: links, sessions, refused attempts, rejected bodies, sources heard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from shared.postgres import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A one-time link. Instants are UTC."""
+
+    organization: str
+    subject: str
+    name: str
+    worker: str | None
+    roles: tuple[str, ...]
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person's or program's standing after sign-in. Instants are UTC."""
+
+    public_id: str
+    organization: str
+    subject: str
+    name: str
+    worker: str | None
+    roles: tuple[str, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedBody:
+    """An event that was rejected, sealed."""
+
+    reference: UUID
+    source: str | None
+    organization: str | None
+    code: str
+    detail: str
+    sha256: bytes
+    nonce: bytes
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What people are shown of a rejected event."""
+
+    reference: UUID
+    source: str | None
+    code: str
+    detail: str
+    rejected_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHeard:
+    """When a source last sent something signed, and how much in all."""
+
+    source: str
+    last_heard_at: datetime
+    accepted: int
+    rejected: int
+
+
+async def add_links(conn: Connection, links: Sequence[tuple[bytes, Link]]) -> None:
+    """Store links by the SHA-256 of their codes."""
+    await conn.executemany(
+        """
+        INSERT INTO sign_in_link
+            (code_sha256, organization, subject, name, worker, roles, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        [
+            (
+                sha256,
+                link.organization,
+                link.subject,
+                link.name,
+                link.worker,
+                list(link.roles),
+                link.expires_at,
+            )
+            for sha256, link in links
+        ],
+    )
+
+
+async def lock_link(conn: Connection, code_sha256: bytes) -> Link | None:
+    """The link, locked so that of two uses at the same moment one finds it used."""
+    row = await conn.fetchrow(
+        """
+        SELECT organization, subject, name, worker, roles, expires_at, used_at
+        FROM sign_in_link WHERE code_sha256 = $1 FOR UPDATE
+        """,
+        code_sha256,
+    )
+    return Link(**{**row, "roles": tuple(row["roles"])}) if row else None
+
+
+async def use_link(conn: Connection, code_sha256: bytes, now: datetime) -> None:
+    """Mark a locked link as used."""
+    await conn.execute(
+        "UPDATE sign_in_link SET used_at = $2 WHERE code_sha256 = $1", code_sha256, now
+    )
+
+
+async def open_session(
+    conn: Connection, secret_sha256: bytes, session: Session, now: datetime
+) -> None:
+    """Store a session by the SHA-256 of its secret."""
+    await conn.execute(
+        """
+        INSERT INTO session (secret_sha256, public_id, organization, subject, name, worker, roles,
+            opened_at, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        """,
+        secret_sha256,
+        session.public_id,
+        session.organization,
+        session.subject,
+        session.name,
+        session.worker,
+        list(session.roles),
+        now,
+        session.expires_at,
+    )
+
+
+_SESSION = "public_id, organization, subject, name, worker, roles, expires_at"
+
+
+async def find_session(conn: Connection, secret_sha256: bytes) -> Session | None:
+    """The open, unexpired session of a secret."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT {_SESSION} FROM session
+        WHERE secret_sha256 = $1 AND closed_at IS NULL AND expires_at > clock_timestamp()
+        """,
+        secret_sha256,
+    )
+    return Session(**{**row, "roles": tuple(row["roles"])}) if row else None
+
+
+async def close_session(conn: Connection, public_id: str, now: datetime) -> bool:
+    """Close a session; false if it was closed already."""
+    closed = await conn.fetchval(
+        "UPDATE session SET closed_at = $2 WHERE public_id = $1 AND closed_at IS NULL RETURNING 1",
+        public_id,
+        now,
+    )
+    return closed is not None
+
+
+async def close_expired_sessions(conn: Connection, now: datetime, limit: int) -> list[Session]:
+    """Close sessions whose time is over; those that this call closed."""
+    rows = await conn.fetch(
+        f"""
+        UPDATE session SET closed_at = $1
+        WHERE secret_sha256 IN (
+            SELECT secret_sha256 FROM session
+            WHERE closed_at IS NULL AND expires_at <= $1
+            ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING {_SESSION}
+        """,
+        now,
+        limit,
+    )
+    return [Session(**{**row, "roles": tuple(row["roles"])}) for row in rows]
+
+
+async def count_refused_attempts(conn: Connection, kind: str, client: str, since: datetime) -> int:
+    """How many attempts of a kind were refused from an address since an instant."""
+    count: int = await conn.fetchval(
+        "SELECT count(*) FROM refused_attempt WHERE kind = $1 AND client = $2 AND at > $3",
+        kind,
+        client,
+        since,
+    )
+    return count
+
+
+async def note_refused_attempt(conn: Connection, kind: str, client: str, now: datetime) -> None:
+    """Remember a refused attempt."""
+    await conn.execute(
+        "INSERT INTO refused_attempt (kind, client, at) VALUES ($1, $2, $3)", kind, client, now
+    )
+
+
+async def keep_rejected(
+    conn: Connection, bodies: Sequence[RejectedBody], now: datetime, expires_at: datetime
+) -> None:
+    """Keep sealed bodies; one that is kept already stays as it is, but lives longer."""
+    await conn.execute(
+        """
+        INSERT INTO rejected_body (reference, source, organization, code, detail, sha256, nonce,
+            sealed, rejected_at, expires_at)
+        SELECT DISTINCT ON (reference) *, $9::timestamptz, $10::timestamptz
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[],
+            $7::bytea[], $8::bytea[])
+            AS body (reference, source, organization, code, detail, sha256, nonce, sealed)
+        ORDER BY reference
+        ON CONFLICT (reference) DO UPDATE SET expires_at = excluded.expires_at
+        """,
+        [body.reference for body in bodies],
+        [body.source for body in bodies],
+        [body.organization for body in bodies],
+        [body.code for body in bodies],
+        [body.detail for body in bodies],
+        [body.sha256 for body in bodies],
+        [body.nonce for body in bodies],
+        [body.sealed for body in bodies],
+        now,
+        expires_at,
+    )
+
+
+async def recent_rejections(conn: Connection, organization: str, limit: int) -> list[Rejection]:
+    """The latest rejected events of an organization, newest first."""
+    rows = await conn.fetch(
+        """
+        SELECT reference, source, code, detail, rejected_at, expires_at
+        FROM rejected_body WHERE organization = $1 ORDER BY rejected_at DESC LIMIT $2
+        """,
+        organization,
+        limit,
+    )
+    return [Rejection(**row) for row in rows]
+
+
+async def note_heard(
+    conn: Connection, heard: Sequence[tuple[str, str, int, int]], now: datetime
+) -> None:
+    """Count what sources sent: (organization, source, accepted, rejected)."""
+    await conn.executemany(
+        """
+        INSERT INTO source_heard (organization, source, last_heard_at, accepted, rejected)
+        VALUES ($1, $2, $5, $3, $4)
+        ON CONFLICT (organization, source) DO UPDATE SET
+            last_heard_at = greatest(source_heard.last_heard_at, excluded.last_heard_at),
+            accepted = source_heard.accepted + excluded.accepted,
+            rejected = source_heard.rejected + excluded.rejected
+        """,
+        [(*row, now) for row in sorted(heard)],
+    )
+
+
+async def sources_heard(conn: Connection, organization: str) -> list[SourceHeard]:
+    """When each source of an organization was last heard from."""
+    rows = await conn.fetch(
+        """
+        SELECT source, last_heard_at, accepted, rejected FROM source_heard
+        WHERE organization = $1 ORDER BY source
+        """,
+        organization,
+    )
+    return [SourceHeard(**row) for row in rows]
+
+
+async def purge(conn: Connection, now: datetime, attempts_before: datetime, limit: int) -> int:
+    """Delete what is past its time: bodies, old attempts, long-expired links; how many rows."""
+    deleted = 0
+    for statement, instant in (
+        (
+            "DELETE FROM rejected_body WHERE reference IN (SELECT reference FROM rejected_body"
+            " WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+            now,
+        ),
+        (
+            "DELETE FROM refused_attempt WHERE ctid IN (SELECT ctid FROM refused_attempt"
+            " WHERE at <= $1 LIMIT $2)",
+            attempts_before,
+        ),
+        (
+            "DELETE FROM sign_in_link WHERE code_sha256 IN (SELECT code_sha256 FROM sign_in_link"
+            " WHERE expires_at <= $1 - interval '30 days' LIMIT $2)",
+            now,
+        ),
+        (
+            "DELETE FROM session WHERE secret_sha256 IN (SELECT secret_sha256 FROM session"
+            " WHERE closed_at <= $1 - interval '30 days' LIMIT $2)",
+            now,
+        ),
+    ):
+        status = await conn.execute(statement, instant, limit)
+        deleted += int(status.rpartition(" ")[2])
+    return deleted
