@@ -1,0 +1,151 @@
+"""How the log grows, purely: which entry a record becomes, and which tiles a batch completes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from shared.contracts.topics import ACCESS_EVENTS, ADMIN_EVENTS, HR_EVENTS, REVIEW_EVENTS
+from shared.tlog.leaf import Headers, RecordLeaf, claims, commit
+from shared.tlog.merkle import (
+    HASH_BYTES,
+    Subtree,
+    fold_right,
+    perfect_root,
+)
+from shared.tlog.tiles import (
+    MAX_LEVEL,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Tile,
+    split_hashes,
+    tile_of,
+)
+
+WORKER_TOPICS = frozenset(
+    topic.name for topic in (HR_EVENTS, ACCESS_EVENTS, REVIEW_EVENTS, ADMIN_EVENTS)
+)
+"""Topics whose keys name a worker (or a portal, campaign or actor in the worker's place)."""
+
+TILE_BYTES = TILE_WIDTH * HASH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What appending a batch adds: tiles that became full, and right edges that moved."""
+
+    full: list[tuple[Tile, bytes]]
+    edges: list[tuple[Tile, bytes]]
+
+
+def commit_record(
+    origin: str,
+    topic: str,
+    partition: int,
+    offset: int,
+    timestamp: int,
+    key: bytes | None,
+    headers: Headers,
+    value: bytes | None,
+    nonces: bytes,
+) -> tuple[RecordLeaf, bytes]:
+    """The leaf of a Kafka record, and the opening to encrypt.
+
+    Args:
+        timestamp: milliseconds since 1970 UTC, as Kafka gives it (-1 if it has none).
+        nonces: 48 random bytes, never used before.
+    """
+    key_part, headers_part, value_part, opening = commit(nonces, key, headers, value)
+    organization, type_ = claims(headers, value)
+    leaf = RecordLeaf(
+        origin,
+        topic,
+        partition,
+        offset,
+        timestamp,
+        organization,
+        type_,
+        key_part,
+        headers_part,
+        value_part,
+    )
+    return leaf, opening
+
+
+def keyholder(topic: str, key: bytes | None) -> tuple[str, str] | None:
+    """Organization and worker whose key encrypts a record; None where no worker is known."""
+    if topic not in WORKER_TOPICS or key is None:
+        return None
+    try:
+        organization, slash, worker = key.decode().partition("/")
+    except UnicodeDecodeError:
+        return None
+    if not organization or not slash or not worker or "/" in worker:
+        return None
+    return organization, unquote(worker)
+
+
+def grow(size: int, edges: Mapping[int, bytes], leaf_hashes: Sequence[bytes]) -> Growth:
+    """Append leaf hashes to a tree of `size`, whose partial tiles by level are `edges`.
+
+    Costs one hashing per entry (255 for each full tile) and rewrites only edges that move.
+
+    Raises:
+        ValueError: the edges are not those of a tree of this size.
+    """
+    full: list[tuple[Tile, bytes]] = []
+    moved: list[tuple[Tile, bytes]] = []
+    arriving = list(leaf_hashes)
+    for level in range(MAX_LEVEL + 1):
+        if not arriving:
+            break
+        index, width = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+        edge = edges.get(level, b"")
+        if len(edge) != width * HASH_BYTES:
+            raise ValueError(f"the edge of level {level} is not that of a tree of {size} entries")
+        hashes = split_hashes(edge) + arriving
+        arriving = []
+        while len(hashes) >= TILE_WIDTH:
+            tile, hashes = hashes[:TILE_WIDTH], hashes[TILE_WIDTH:]
+            full.append((Tile(level, index), b"".join(tile)))
+            arriving.append(perfect_root(tile))
+            index += 1
+        moved.append((Tile(level, index), b"".join(hashes)))
+    return Growth(full, moved)
+
+
+def edge_root(size: int, edges: Mapping[int, bytes]) -> bytes:
+    """The root of a tree of `size` whose partial tiles by level are `edges`.
+
+    Raises:
+        ValueError: the edges are not those of a tree of this size.
+    """
+    subtrees: list[bytes] = []
+    for level in range(MAX_LEVEL, -1, -1):
+        width = (size >> (TILE_HEIGHT * level)) % TILE_WIDTH
+        hashes = split_hashes(edges.get(level, b""))
+        if len(hashes) != width:
+            raise ValueError(f"the edge of level {level} is not that of a tree of {size} entries")
+        start = 0
+        for bit in range(TILE_HEIGHT - 1, -1, -1):
+            if width >> bit & 1:
+                subtrees.append(perfect_root(hashes[start : start + (1 << bit)]))
+                start += 1 << bit
+    return fold_right(subtrees)
+
+
+def tiles_for(path: Iterable[Iterable[Subtree]]) -> set[Tile]:
+    """The tiles to read before a proof along `path` can be folded."""
+    return {tile_of(subtree)[0] for part in path for subtree in part}
+
+
+def subtree_hash(subtree: Subtree, tiles: Mapping[Tile, bytes]) -> bytes:
+    """The hash of a subtree, computed inside its tile.
+
+    Raises:
+        KeyError, ValueError: the tile is missing or too narrow: the log is damaged.
+    """
+    tile, start, end = tile_of(subtree)
+    hashes = split_hashes(tiles[tile][start * HASH_BYTES : end * HASH_BYTES])
+    if len(hashes) != end - start:
+        raise ValueError(f"tile {tile.level}/{tile.index} lacks hashes up to {end}")
+    return perfect_root(hashes)
