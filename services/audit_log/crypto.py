@@ -1,0 +1,297 @@
+"""Keys and encryption of payloads: one key per worker, in files outside the database.
+
+The key store is a folder of append-only segments made of fixed slots, each holding a key wrapped by
+the master key (AES-256-GCM) beside a tag that tells whose key it is without naming anybody. A new
+key is on the disk before the entry that uses it can commit; a batch of new keys costs one fsync.
+Several processes on one machine may share the folder. Destroying a slot destroys what was encrypted
+under it, wherever copies of the database are.
+"""
+
+import base64
+import binascii
+import fcntl
+import hashlib
+import hmac
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+GCM_TAG_BYTES = 16
+COMMITMENT_BYTES = 32
+NAME_TAG_BYTES = 16
+
+SLOT_BYTES = NAME_TAG_BYTES + NONCE_BYTES + KEY_BYTES + GCM_TAG_BYTES + 4
+"""Name tag, nonce, wrapped key, CRC-32."""
+
+SEGMENT_SLOTS = 65_536
+"""5 MiB a segment: small enough to be rewritten whole when a key is destroyed."""
+
+CACHED_KEYS = 20_000
+"""Unwrapped keys kept in memory, about 1 KiB each; a batch seldom meets more workers."""
+
+COMMITMENT_LABEL = b"portalkeeper/audit/v1/key-commitment\n"
+TAG_KEY_LABEL = b"portalkeeper/audit/v1/tag-key\n"
+NOBODY = bytes(NAME_TAG_BYTES)
+"""The name tag of a key that encrypts one record of no known worker."""
+
+Holder: TypeAlias = tuple[str, str]
+"""Organization and worker."""
+
+
+class KeyStoreError(Exception):
+    """The key store cannot be used: wrong master key, damaged, or not there."""
+
+
+class KeyUnavailable(Exception):
+    """The key of an entry was destroyed or lost."""
+
+
+class PayloadAltered(Exception):
+    """A payload does not decrypt under its key: somebody changed it, or moved it from elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An unwrapped key and the slot it lives in; `repr` does not show it."""
+
+    slot: int
+    secret: bytes
+    cipher: AESGCM
+
+    def __repr__(self) -> str:
+        return f"Key(slot={self.slot})"
+
+    def seal(self, context: bytes, opening: bytes) -> bytes:
+        """Encrypt an opening, bound to the record it belongs to: `topic/partition/offset`."""
+        nonce = os.urandom(NONCE_BYTES)
+        return (
+            self._commitment(nonce, context) + nonce + self.cipher.encrypt(nonce, opening, context)
+        )
+
+    def unseal(self, context: bytes, payload: bytes) -> bytes:
+        """The opening again.
+
+        Raises:
+            PayloadAltered: payload, context and key do not belong together.
+        """
+        commitment = payload[:COMMITMENT_BYTES]
+        nonce = payload[COMMITMENT_BYTES : COMMITMENT_BYTES + NONCE_BYTES]
+        # GCM alone would let a forger find two keys that both decrypt one ciphertext.
+        if not hmac.compare_digest(commitment, self._commitment(nonce, context)):
+            raise PayloadAltered("the payload is not encrypted under this entry's key")
+        try:
+            return self.cipher.decrypt(nonce, payload[COMMITMENT_BYTES + NONCE_BYTES :], context)
+        except InvalidTag as error:
+            raise PayloadAltered("the payload was altered") from error
+
+    def _commitment(self, nonce: bytes, context: bytes) -> bytes:
+        return hashlib.sha256(COMMITMENT_LABEL + self.secret + nonce + context).digest()
+
+
+def read_master_key(path: Path) -> bytes:
+    """The master key: 32 bytes in base64.
+
+    Raises:
+        KeyStoreError: the file is missing or holds something else.
+    """
+    try:
+        key = base64.b64decode(path.read_text().strip(), validate=True)
+    except (OSError, binascii.Error, UnicodeDecodeError) as error:
+        raise KeyStoreError(f"{path} must hold 32 bytes in base64") from error
+    if len(key) != KEY_BYTES:
+        raise KeyStoreError(f"{path} must hold 32 bytes in base64, not {len(key)}")
+    return key
+
+
+class KeyStore:
+    """The keys below one folder. Methods block on the disk and may be called from any thread.
+
+    Raises:
+        KeyStoreError: the master key is not the one that the folder was made with.
+    """
+
+    def __init__(self, folder: Path, master_key: bytes) -> None:
+        self._folder = folder
+        self._master = AESGCM(master_key)
+        self._mutex = threading.Lock()
+        self._end = 0
+        self._slots: dict[bytes, int] = {}
+        self._held: dict[Holder, Key] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone():
+            self._tag_key = self._read_tag_key()
+            self._read_new_slots()
+
+    def held(self, holder: Holder) -> Key | None:
+        """The holder's key if it is in memory; never touches the disk."""
+        return self._held.get(holder)
+
+    def provide(
+        self, holders: Iterable[Holder], nobodys: int
+    ) -> tuple[dict[Holder, Key], list[Key]]:
+        """A key for each holder, and `nobodys` keys for one record each; durable on return.
+
+        Raises:
+            OSError: the disk refuses; no entry may use any of these keys then.
+        """
+        tags = {holder: self._tag(holder) for holder in holders}
+        with self._mutex, self._alone():
+            self._read_new_slots()
+            missing = [tag for tag in dict.fromkeys(tags.values()) if tag not in self._slots]
+            made = self._append([*missing, *[NOBODY] * nobodys])
+        by_tag = dict(zip(missing, made, strict=False))
+        keys = {
+            holder: by_tag.get(tag) or self.key(self._slots[tag]) for holder, tag in tags.items()
+        }
+        if len(self._held) + len(keys) > CACHED_KEYS:
+            self._held.clear()
+        self._held.update(keys)
+        return keys, made[len(missing) :]
+
+    def key(self, slot: int) -> Key:
+        """The key in a slot.
+
+        Raises:
+            KeyUnavailable: it was destroyed, or the key store is not the one it was made in.
+        """
+        segment, number = divmod(slot, SEGMENT_SLOTS)
+        try:
+            with self._segment(segment).open("rb") as file:
+                file.seek(number * SLOT_BYTES)
+                raw = file.read(SLOT_BYTES)
+        except FileNotFoundError as error:
+            raise KeyUnavailable(f"key slot {slot} is not in the key store") from error
+        if not _is_whole(raw):
+            raise KeyUnavailable(f"key slot {slot} holds no key")
+        tag, nonce = raw[:NAME_TAG_BYTES], raw[NAME_TAG_BYTES:][:NONCE_BYTES]
+        try:
+            secret = self._master.decrypt(
+                nonce, raw[NAME_TAG_BYTES + NONCE_BYTES : -4], _slot_context(tag, slot)
+            )
+        except InvalidTag as error:
+            raise KeyUnavailable(f"key slot {slot} was altered") from error
+        return Key(slot, secret, AESGCM(secret))
+
+    def _tag(self, holder: Holder) -> bytes:
+        name = "\x00".join(holder).encode()
+        return hmac.digest(self._tag_key, name, "sha256")[:NAME_TAG_BYTES]
+
+    def _segment(self, number: int) -> Path:
+        return self._folder / f"keys-{number:06}.seg"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _read_tag_key(self) -> bytes:
+        path = self._folder / "tag.key"
+        if not path.exists():
+            if any(self._folder.glob("keys-*.seg")):
+                raise KeyStoreError(f"{path} is missing, but there are keys: restore it")
+            secret, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
+            wrapped = nonce + self._master.encrypt(nonce, secret, TAG_KEY_LABEL)
+            partial = path.with_suffix(".partial")
+            _write_durably(partial, wrapped)
+            partial.replace(path)
+            _sync_folder(self._folder)
+            return secret
+        raw = path.read_bytes()
+        try:
+            return self._master.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], TAG_KEY_LABEL)
+        except InvalidTag as error:
+            raise KeyStoreError(
+                f"the master key does not fit the key store {self._folder}"
+            ) from error
+
+    def _read_new_slots(self) -> None:
+        """Learn the tags that this or another process appended since the last look."""
+        while True:
+            segment, number = divmod(self._end, SEGMENT_SLOTS)
+            path = self._segment(segment)
+            if not path.exists():
+                return
+            with path.open("rb") as file:
+                file.seek(number * SLOT_BYTES)
+                raw = file.read()
+                # Whoever wrote them may have been killed before they reached the disk.
+                os.fsync(file.fileno())
+            # What a crash left of a last slot belongs to no entry; appending overwrites it.
+            whole = len(raw) // SLOT_BYTES
+            for position in range(whole):
+                slot = raw[position * SLOT_BYTES : (position + 1) * SLOT_BYTES]
+                tag = slot[:NAME_TAG_BYTES]
+                if tag != NOBODY and _is_whole(slot):
+                    self._slots[tag] = self._end + position
+            self._end += whole
+            if self._end % SEGMENT_SLOTS or not whole:
+                return
+
+    def _append(self, tags: Sequence[bytes]) -> list[Key]:
+        made: list[Key] = []
+        while len(made) < len(tags):
+            segment, number = divmod(self._end, SEGMENT_SLOTS)
+            part = tags[len(made) : len(made) + SEGMENT_SLOTS - number]
+            raw, keys = self._wrap(part)
+            path = self._segment(segment)
+            is_new = not path.exists()
+            _write_durably(path, raw, at=number * SLOT_BYTES)
+            if is_new:
+                _sync_folder(self._folder)
+            for key, tag in zip(keys, part, strict=True):
+                if tag != NOBODY:
+                    self._slots[tag] = key.slot
+            self._end += len(part)
+            made += keys
+        return made
+
+    def _wrap(self, tags: Sequence[bytes]) -> tuple[bytes, list[Key]]:
+        keys, slots = [], []
+        for slot, tag in enumerate(tags, self._end):
+            secret, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
+            wrapped = self._master.encrypt(nonce, secret, _slot_context(tag, slot))
+            raw = tag + nonce + wrapped
+            slots.append(raw + zlib.crc32(raw).to_bytes(4, "big"))
+            keys.append(Key(slot, secret, AESGCM(secret)))
+        return b"".join(slots), keys
+
+
+def _slot_context(tag: bytes, slot: int) -> bytes:
+    return tag + slot.to_bytes(8, "big")
+
+
+def _is_whole(raw: bytes) -> bool:
+    return len(raw) == SLOT_BYTES and zlib.crc32(raw[:-4]).to_bytes(4, "big") == raw[-4:]
+
+
+def _write_durably(path: Path, content: bytes, at: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, content[written:], at + written)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
