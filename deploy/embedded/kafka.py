@@ -89,8 +89,8 @@ class EmbeddedKafka:
         classpath = os.pathsep.join(str(jar) for jar in jars)
         java: list[str | Path] = [JAVA, *JAVA_FLAGS, "-cp", classpath]
         self._format_storage(java, properties)
-        self.process.start([*java, "kafka.Kafka", properties])
         try:
+            self.process.start([*java, "kafka.Kafka", properties])
             self.process.wait_until(self._answers, READY_SECONDS)
         except BaseException:
             self.stop()
@@ -149,8 +149,8 @@ class EmbeddedKafka:
         cluster = cluster.replace("-", "_")
         formatting = ServerProcess("kafka-format", self.folder)
         tool = [*java, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
-        formatting.start([*tool, "-t", cluster, "-c", properties])
         try:
+            formatting.start([*tool, "-t", cluster, "-c", properties])
             formatting.wait_until(lambda: not formatting.is_running(), READY_SECONDS)
         finally:
             formatting.stop(signal.SIGTERM, STOP_SECONDS)

@@ -57,10 +57,14 @@ class EmbeddedPostgres:
         self.port = 0
         self.process = ServerProcess("postgres", self.folder)
 
+    @property
+    def admin_password(self) -> str:
+        """The administrator's password, once the data are made."""
+        return (self.folder / "admin.password").read_text()
+
     def admin_dsn(self, database: str = "postgres") -> str:
         """The administrator's connection string for `database`."""
-        password = (self.folder / "admin.password").read_text()
-        return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres:{self.admin_password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
         """Start and wait until the server takes connections.
@@ -87,13 +91,13 @@ class EmbeddedPostgres:
             "log_timezone": "UTC",
         }
         options = [f"--{name}={value}" for name, value in settings.items()]
-        self.process.start(
-            [binaries / "postgres", "-D", data, *options],
-            user=user.uid if user else None,
-            group=user.gid if user else None,
-            folder=data,
-        )
         try:
+            self.process.start(
+                [binaries / "postgres", "-D", data, *options],
+                user=user.uid if user else None,
+                group=user.gid if user else None,
+                folder=data,
+            )
             self.process.wait_until(lambda: _is_ready(data, self.process.pid), READY_SECONDS)
         except BaseException:
             self.stop()

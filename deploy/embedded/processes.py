@@ -5,8 +5,10 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,8 @@ START_TIME_TOLERANCE_SECONDS = 2.0
 
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
+LOG_MAX_BYTES = 10 * 1024 * 1024
+"""A longer log is set aside when its process starts again; one such is kept."""
 
 
 class ServerProcess:
@@ -52,7 +56,8 @@ class ServerProcess:
         folder: Path | None = None,
     ) -> None:
         """Start `command`, its output appended to the log; as another user if one is given."""
-        with self.log.open("ab") as log:
+        self._rotate_log()
+        with self.log.open("ab") as log, signals_held():
             self._process = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
@@ -66,8 +71,8 @@ class ServerProcess:
                 # Ctrl-C in the terminal must reach the supervisor only, which stops in order.
                 start_new_session=True,
             )
-        started = psutil.Process(self._process.pid).create_time()
-        _write_whole(self._record, json.dumps({"pid": self._process.pid, "started": started}))
+            started = psutil.Process(self._process.pid).create_time()
+            _write_whole(self._record, json.dumps({"pid": self._process.pid, "started": started}))
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for `ready`.
@@ -83,16 +88,20 @@ class ServerProcess:
                 raise CannotStart(f"{self.name} was not ready in {seconds:.0f} s.\n{self.tail()}")
             time.sleep(POLL_SECONDS)
 
+    def ask_to_stop(self, by: signal.Signals) -> None:
+        """Send a signal and do not wait; nothing happens if the process has ended."""
+        if self.is_running() and self._process is not None:
+            self._process.send_signal(by)
+
     def stop(self, by: signal.Signals, seconds: float) -> None:
         """Ask the process to end, insist after `seconds`; nothing happens if it has ended."""
         if self._process is not None:
-            if self._process.poll() is None:
-                self._process.send_signal(by)
-                try:
-                    self._process.wait(seconds)
-                except subprocess.TimeoutExpired:
-                    self._process.kill()
-            self._process.wait()
+            self.ask_to_stop(by)
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
         self._record.unlink(missing_ok=True)
 
@@ -122,6 +131,11 @@ class ServerProcess:
         """The last lines of the log, for an error message."""
         return tail(self.log, lines)
 
+    def _rotate_log(self) -> None:
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > LOG_MAX_BYTES:
+                self.log.replace(self.log.with_suffix(".log.1"))
+
     def _leftover(self) -> psutil.Process | None:
         try:
             record = json.loads(self._record.read_text())
@@ -140,6 +154,27 @@ def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Put off interruptions until the block is done, so that no child starts unrecorded."""
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread is ever interrupted.
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda which, _: came.append(which))
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -163,7 +198,7 @@ def require_free_port(port: int, what: str) -> None:
     if not is_port_free(port):
         raise CannotStart(
             f"Port {port}, wanted for {what}, is in use: stop what uses it, "
-            "or set PORTALKEEPER_PORT to the first of 13 free ports."
+            "or set PORTALKEEPER_PORT to another number with free ports behind it."
         )
 
 
