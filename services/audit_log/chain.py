@@ -1,11 +1,14 @@
 """How the log grows, purely: which entry a record becomes, and which tiles a batch completes."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+import orjson
+
 from shared.contracts.topics import ACCESS_EVENTS, ADMIN_EVENTS, HR_EVENTS, REVIEW_EVENTS
-from shared.tlog.leaf import Headers, RecordLeaf, claims, commit
+from shared.tlog.leaf import STRUCTURED_MODE
 from shared.tlog.merkle import (
     HASH_BYTES,
     Subtree,
@@ -26,7 +29,8 @@ WORKER_TOPICS = frozenset(
 )
 """Topics whose keys name a worker (or a portal, campaign or actor in the worker's place)."""
 
-TILE_BYTES = TILE_WIDTH * HASH_BYTES
+MAX_SUBJECT_LENGTH = 200
+"""Longer or unprintable subjects are not searched by; the entry keeps them like everything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +39,6 @@ class Growth:
 
     full: list[tuple[Tile, bytes]]
     edges: list[tuple[Tile, bytes]]
-
-
-def commit_record(
-    origin: str,
-    topic: str,
-    partition: int,
-    offset: int,
-    timestamp: int,
-    key: bytes | None,
-    headers: Headers,
-    value: bytes | None,
-    nonces: bytes,
-) -> tuple[RecordLeaf, bytes]:
-    """The leaf of a Kafka record, and the opening to encrypt.
-
-    Args:
-        timestamp: milliseconds since 1970 UTC, as Kafka gives it (-1 if it has none).
-        nonces: 48 random bytes, never used before.
-    """
-    key_part, headers_part, value_part, opening = commit(nonces, key, headers, value)
-    organization, type_ = claims(headers, value)
-    leaf = RecordLeaf(
-        origin,
-        topic,
-        partition,
-        offset,
-        timestamp,
-        organization,
-        type_,
-        key_part,
-        headers_part,
-        value_part,
-    )
-    return leaf, opening
 
 
 def keyholder(topic: str, key: bytes | None) -> tuple[str, str] | None:
@@ -82,6 +52,47 @@ def keyholder(topic: str, key: bytes | None) -> tuple[str, str] | None:
     if not organization or not slash or not worker or "/" in worker:
         return None
     return organization, unquote(worker)
+
+
+def event_names(headers: Mapping[str, bytes | None], value: bytes | None) -> tuple[str, int | None]:
+    """What an entry is found by: its event's subject, and 64 bits of its identity.
+
+    The identity is organization, source and id; it is None, and the subject empty, where the record
+    does not name them.
+    """
+    if (headers.get("content-type") or b"").startswith(STRUCTURED_MODE):
+        headers = _structured_names(value)
+    subject = _readable(headers.get("ce_subject"))
+    organization, source = headers.get("ce_organization"), headers.get("ce_source")
+    id_ = headers.get("ce_id")
+    if not organization or not source or not id_:
+        return subject, None
+    digest = hashlib.blake2b(
+        b"%b\x00%b\x00%b" % (organization, source, id_), digest_size=8
+    ).digest()
+    return subject, int.from_bytes(digest, "big", signed=True)
+
+
+def _structured_names(value: bytes | None) -> dict[str, bytes | None]:
+    try:
+        document = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {
+        f"ce_{name}": document[name].encode()
+        for name in ("subject", "organization", "source", "id")
+        if isinstance(document.get(name), str)
+    }
+
+
+def _readable(raw: bytes | None) -> str:
+    try:
+        text = (raw or b"").decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() and len(text) <= MAX_SUBJECT_LENGTH else ""
 
 
 def grow(size: int, edges: Mapping[int, bytes], leaf_hashes: Sequence[bytes]) -> Growth:

@@ -6,7 +6,6 @@ aside as a dead letter would be missing from the log.
 """
 
 import asyncio
-import hashlib
 import os
 from dataclasses import dataclass
 
@@ -16,32 +15,26 @@ from aiokafka import ConsumerRecord
 from services.audit_log import chain, store
 from services.audit_log.crypto import Holder, Key, KeyStore
 from shared.clock import Clock
-from shared.contracts.envelope import Envelope, read_event, rfc3339
-from shared.errors import Rejected
 from shared.kafka import Batch, Gap
 from shared.postgres import Connection, is_transient
-from shared.tlog.leaf import NONCE_BYTES, GapLeaf
+from shared.tlog.leaf import SEED_BYTES, GapLeaf, claims, commit, encode_record
 from shared.tlog.merkle import leaf_hash
 
 logger = structlog.get_logger(__name__)
-
-NONCES_BYTES = 3 * NONCE_BYTES
 
 
 class LogStopped(OSError):
     """Nothing can be appended, whatever the record: the consumer tries again, and again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
-    """A record as an entry, all but encrypted."""
+    """A record as an entry, all but encrypted. `context` tells the cipher which record it is."""
 
-    leaf: bytes
-    leaf_hash: bytes
-    context: bytes
+    entry: store.NewEntry
     opening: bytes
+    context: bytes
     holder: Holder | None
-    found: store.Found
 
 
 class AuditHandler:
@@ -54,26 +47,21 @@ class AuditHandler:
 
     def parse(self, record: ConsumerRecord[bytes | None, bytes | None]) -> Draft:
         """The entry of a record; every record has one."""
-        headers = tuple(record.headers)
-        leaf, opening = chain.commit_record(
-            self._origin,
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            headers,
-            record.value,
-            os.urandom(NONCES_BYTES),
+        topic, partition, offset = record.topic, record.partition, record.offset
+        commitments, opening = commit(
+            os.urandom(SEED_BYTES), record.key, record.headers, record.value
         )
-        encoded = leaf.encode()
+        headers = dict(record.headers)
+        claimed = claims(headers, record.value)
+        leaf = encode_record(
+            self._origin, topic, partition, offset, record.timestamp, claimed, commitments
+        )
+        subject, identity = chain.event_names(headers, record.value)
         return Draft(
-            encoded,
-            leaf_hash(encoded),
-            f"{record.topic}/{record.partition}/{record.offset}".encode(),
+            store.NewEntry(leaf, leaf_hash(leaf), None, None, *claimed, topic, subject, identity),
             opening,
-            chain.keyholder(record.topic, record.key),
-            _found(record, leaf.organization, leaf.type),
+            f"{topic}/{partition}/{offset}".encode(),
+            chain.keyholder(topic, record.key),
         )
 
     async def apply(self, conn: Connection, batch: Batch[Draft]) -> None:
@@ -91,29 +79,30 @@ class AuditHandler:
             raise LogStopped(f"the log cannot be written: {error!r}") from error
 
     async def _append(self, conn: Connection, batch: Batch[Draft]) -> None:
-        entries = await self._encrypt(batch)
-        hashes = [hashed for _, hashed in entries]
+        entries = await self._entries(batch)
         recorded_at = await self._clock.now(conn)
         size = await store.lock_head(conn)
-        growth = chain.grow(size, await store.read_edges(conn), hashes)
-        await store.append(conn, size, [entry for entry, _ in entries], growth, recorded_at)
+        edges = await store.read_edges(conn)
+        growth = chain.grow(size, edges, [entry.leaf_hash for entry in entries])
+        await store.append(conn, size, entries, growth, recorded_at)
 
-    async def _encrypt(self, batch: Batch[Draft]) -> list[tuple[store.NewEntry, bytes]]:
-        """Entries with their leaf hashes, in the order of the log: by partition and offset."""
-        keys = await self._keys_for([item.parsed for item in batch.items])
-        entries: list[tuple[tuple[str, int, int], store.NewEntry, bytes]] = []
-        for item, key in zip(batch.items, keys, strict=True):
-            record, draft = item.record, item.parsed
-            entry = store.NewEntry(
-                draft.leaf, key.slot, key.seal(draft.context, draft.opening), draft.found
-            )
-            place = (record.topic, record.partition, record.offset)
-            entries.append((place, entry, draft.leaf_hash))
-        for gap in batch.gaps:
-            entry = self._gap_entry(gap)
-            entries.append(((gap.topic, gap.partition, gap.first), entry, leaf_hash(entry.leaf)))
-        entries.sort(key=lambda placed: placed[0])
-        return [(entry, hashed) for _, entry, hashed in entries]
+    async def _entries(self, batch: Batch[Draft]) -> list[store.NewEntry]:
+        """The batch's entries in an order that keeps each partition's."""
+        drafts = [item.parsed for item in batch.items]
+        for draft, key in zip(drafts, await self._keys_for(drafts), strict=True):
+            draft.entry.key_slot = key.slot
+            draft.entry.payload = key.seal(draft.context, draft.opening)
+        if not batch.gaps:
+            return [draft.entry for draft in drafts]
+        placed = [
+            ((item.record.topic, item.record.partition, item.record.offset), item.parsed.entry)
+            for item in batch.items
+        ]
+        placed += [
+            ((gap.topic, gap.partition, gap.first), self._gap_entry(gap)) for gap in batch.gaps
+        ]
+        placed.sort(key=lambda entry: entry[0])
+        return [entry for _, entry in placed]
 
     async def _keys_for(self, drafts: list[Draft]) -> list[Key]:
         held = {
@@ -136,34 +125,5 @@ class AuditHandler:
         return keys
 
     def _gap_entry(self, gap: Gap) -> store.NewEntry:
-        leaf = GapLeaf(self._origin, gap.topic, gap.partition, gap.first, gap.last)
-        found = store.Found("", "", gap.topic, "", None, None)
-        return store.NewEntry(leaf.encode(), None, None, found)
-
-
-def _found(
-    record: ConsumerRecord[bytes | None, bytes | None], organization: str, type_: str
-) -> store.Found:
-    try:
-        event = read_event(record)
-    except Rejected:
-        return store.Found(organization, type_, record.topic, "", None, None)
-    return store.Found(
-        organization, type_, record.topic, event.subject, _identity(event), _content(event)
-    )
-
-
-def _identity(event: Envelope) -> int:
-    """64 bits of what makes an event the same event again."""
-    return _bits(f"{event.organization}\x00{event.source}\x00{event.id}".encode())
-
-
-def _content(event: Envelope) -> int:
-    """64 bits of what an event says."""
-    said = f"{event.type}\x00{event.subject}\x00{rfc3339(event.time)}\x00".encode()
-    return _bits(said + event.data)
-
-
-def _bits(raw: bytes) -> int:
-    digest = hashlib.blake2b(raw, digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+        leaf = GapLeaf(self._origin, gap.topic, gap.partition, gap.first, gap.last).encode()
+        return store.NewEntry(leaf, leaf_hash(leaf), None, None, "", "", gap.topic, "", None)

@@ -26,31 +26,32 @@ class WrongLog(Exception):
     """The database holds the log of another origin."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Under what an entry is found. Null `identity` and `content`: the record was unreadable."""
+@dataclass(slots=True)
+class NewEntry:
+    """An entry that has no index yet. Gaps have neither key slot nor payload.
 
+    `organization`, `type`, `topic` and `subject` are what it is searched by; `identity` is 64 bits
+    of a hash of what makes its event the same event again, None where that could not be read.
+    """
+
+    leaf: bytes
+    leaf_hash: bytes
+    key_slot: int | None
+    payload: bytes | None
     organization: str
     type: str
     topic: str
     subject: str
     identity: int | None
-    content: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """An entry that has no index yet. Gaps have neither key slot nor payload."""
-
-    leaf: bytes
-    key_slot: int | None
-    payload: bytes | None
-    found: Found
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """An entry as stored; `recorded_at` is the database's time in UTC. No `found` once erased."""
+    """An entry as stored; `recorded_at` is the database's time in UTC.
+
+    `subject` is None where the entry is not searched by one. `same_event` are older entries whose
+    event has the same organization, source and id.
+    """
 
     index: int
     recorded_at: datetime
@@ -58,7 +59,7 @@ class StoredEntry:
     leaf: bytes
     payload: bytes | None
     subject: str | None
-    label: str | None
+    same_event: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +142,15 @@ async def append(
         records=[
             (
                 index,
-                entry.found.organization,
-                entry.found.type,
-                entry.found.topic,
-                entry.found.subject,
-                entry.found.identity,
-                entry.found.content,
+                entry.organization,
+                entry.type,
+                entry.topic,
+                entry.subject,
+                entry.identity,
             )
             for index, entry in enumerate(entries, size)
         ],
-        columns=("index", "organization", "type", "topic", "subject", "identity", "content"),
+        columns=("index", "organization", "type", "topic", "subject", "identity"),
     )
     blocks = list(set(_blocks(size, entries)))
     await conn.execute(
@@ -183,13 +183,12 @@ async def append(
 def _blocks(size: int, entries: Sequence[NewEntry]) -> Iterator[tuple[int, int]]:
     terms: dict[tuple[str, str, str], tuple[int, ...]] = {}
     for index, entry in enumerate(entries, size):
-        found = entry.found
-        names = (found.organization, found.type, found.topic)
+        names = (entry.organization, entry.type, entry.topic)
         if names not in terms:
             terms[names] = (
-                _term(Filter(found.organization)),
-                _term(Filter(found.organization, type=found.type)),
-                _term(Filter(found.organization, topic=found.topic)),
+                _term(Filter(entry.organization)),
+                _term(Filter(entry.organization, type=entry.type)),
+                _term(Filter(entry.organization, topic=entry.topic)),
             )
         for term in terms[names]:
             yield term, index // SEARCH_BLOCK_ENTRIES
@@ -212,19 +211,11 @@ def _term(wanted: Filter) -> int:
 _ENTRY = """
     SELECT entry.index, entry.recorded_at, entry.key_slot, entry.leaf, entry.payload,
         search.subject,
-        CASE
-            WHEN search.index IS NULL OR entry.payload IS NULL THEN NULL
-            WHEN search.identity IS NULL THEN 'unparseable'
-            WHEN EXISTS (
-                SELECT 1 FROM search AS earlier
-                WHERE earlier.identity = search.identity AND earlier.index < search.index
-                  AND earlier.content = search.content
-            ) THEN 'duplicate'
-            WHEN EXISTS (
-                SELECT 1 FROM search AS earlier
-                WHERE earlier.identity = search.identity AND earlier.index < search.index
-            ) THEN 'conflict'
-        END AS label
+        ARRAY (
+            SELECT earlier.index FROM search AS earlier
+            WHERE earlier.identity = search.identity AND earlier.index < search.index
+            ORDER BY earlier.index LIMIT 8
+        ) AS same_event
     FROM entry LEFT JOIN search ON search.index = entry.index
 """
 

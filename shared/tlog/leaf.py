@@ -3,26 +3,29 @@
 A leaf is canonical JSON (RFC 8785) with string values only, at most `MAX_LEAF_BYTES` long. It
 names a Kafka record (topic, partition, offset, timestamp in milliseconds since 1970 UTC,
 organization and event type) and commits to the record's key, headers and value without showing
-them: each commitment is the base64 of SHA-256 over a label, a nonce of 16 random bytes and the
-part's encoding. The nonces and the parts together are the opening, which only readers of payloads
-get to see; any one part can be shown with its own nonce alone. A gap says that the offsets from
-`offset` to `last` hold no record.
+them: each commitment is the base64 of SHA-256 over a label, a nonce and the part's encoding. The
+three nonces are 16 bytes each of SHA-512 over a label and a random seed; seed and parts together
+are the opening, which only readers of payloads get to see, and any one part can be shown with its
+own nonce alone. Lengths are written as little-endian base-128 varints. A gap says that the offsets
+from `offset` to `last` hold no record.
 
 None of this can change once a log exists.
 """
 
-import base64
+import binascii
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import orjson
 
 MAX_LEAF_BYTES = 4096
+SEED_BYTES = 16
 NONCE_BYTES = 16
 OPENING_VERSION = b"\x01"
+NONCES_LABEL = b"portalkeeper/audit/v1/nonces\n"
 KEY_LABEL = b"portalkeeper/audit/v1/key\n"
 HEADERS_LABEL = b"portalkeeper/audit/v1/headers\n"
 VALUE_LABEL = b"portalkeeper/audit/v1/value\n"
@@ -30,8 +33,20 @@ STRUCTURED_MODE = b"application/cloudevents+json"
 
 _TOKEN = re.compile(r"[a-z0-9._-]{1,100}")
 _ORIGIN = re.compile(r"[a-z0-9._:/-]{1,200}")
-_NULL_LENGTH = b"\xff\xff\xff\xff"
-_NONCES = slice(1, 1 + 3 * NONCE_BYTES)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_SHORT = 4096
+_VARINTS = [_varint(number) for number in range(_SHORT)]
+"""Nearly every length, looked up: appending encodes a dozen of them per record."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -57,14 +72,15 @@ class RecordLeaf:
 
     def encode(self) -> bytes:
         """The leaf's bytes."""
-        # Every string here is made of characters that JSON does not escape.
-        return (
-            f'{{"headers":"{self.headers}","key":"{self.key}","kind":"record",'
-            f'"offset":"{self.offset}","organization":"{self.organization}",'
-            f'"origin":"{self.origin}","partition":"{self.partition}",'
-            f'"timestamp":"{self.timestamp}","topic":"{self.topic}","type":"{self.type}",'
-            f'"value":"{self.value}"}}'
-        ).encode()
+        return encode_record(
+            self.origin,
+            self.topic,
+            self.partition,
+            self.offset,
+            self.timestamp,
+            (self.organization, self.type),
+            (self.key, self.headers, self.value),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,26 @@ class GapLeaf:
 
 
 Leaf = RecordLeaf | GapLeaf
+
+
+def encode_record(
+    origin: str,
+    topic: str,
+    partition: int,
+    offset: int,
+    timestamp: int,
+    claimed: tuple[str, str],
+    commitments: tuple[str, str, str],
+) -> bytes:
+    """The bytes of a record's leaf, from what `claims` and `commit` gave."""
+    organization, type_ = claimed
+    key, headers, value = commitments
+    # Every string here is made of characters that JSON does not escape.
+    return (
+        f'{{"headers":"{headers}","key":"{key}","kind":"record","offset":"{offset}",'
+        f'"organization":"{organization}","origin":"{origin}","partition":"{partition}",'
+        f'"timestamp":"{timestamp}","topic":"{topic}","type":"{type_}","value":"{value}"}}'
+    ).encode()
 
 
 def check_origin(origin: str) -> str:
@@ -143,22 +179,44 @@ def encode_optional(part: bytes | None) -> bytes:
     return b"\x00" if part is None else b"\x01" + part
 
 
+@lru_cache(maxsize=4096)
+def _header_name(name: str) -> bytes:
+    raw = name.encode()
+    return _varint(len(raw)) + raw
+
+
 def encode_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
-    """Headers in their order: each name and value behind its length; a null value has length -1."""
+    """Headers in their order: the name behind its length, the value behind its length plus one.
+
+    A null value is a length of zero alone.
+    """
     parts: list[bytes] = []
+    add = parts.append
     for name, value in headers:
-        raw = name.encode()
-        parts += (len(raw).to_bytes(4, "big"), raw)
+        add(_header_name(name))
         if value is None:
-            parts.append(_NULL_LENGTH)
+            add(b"\x00")
         else:
-            parts += (len(value).to_bytes(4, "big"), value)
+            length = len(value) + 1
+            add(_VARINTS[length] if length < _SHORT else _varint(length))
+            add(value)
     return b"".join(parts)
+
+
+def nonces(seed: bytes) -> tuple[bytes, bytes, bytes]:
+    """The nonces for key, headers and value."""
+    digest = hashlib.sha512(NONCES_LABEL + seed).digest()
+    return (
+        digest[:NONCE_BYTES],
+        digest[NONCE_BYTES : 2 * NONCE_BYTES],
+        digest[2 * NONCE_BYTES : 3 * NONCE_BYTES],
+    )
 
 
 def commitment(label: bytes, nonce: bytes, encoded: bytes) -> str:
     """The base64 of SHA-256 over label, nonce and the part's encoding."""
-    return base64.b64encode(hashlib.sha256(label + nonce + encoded).digest()).decode()
+    digest = hashlib.sha256(label + nonce + encoded).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 @lru_cache(maxsize=4096)
@@ -170,14 +228,13 @@ def _token(raw: bytes) -> str:
     return text if _TOKEN.fullmatch(text) else ""
 
 
-def claims(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> tuple[str, str]:
+def claims(headers: Mapping[str, bytes | None], value: bytes | None) -> tuple[str, str]:
     """Organization and event type as a leaf shows them; empty unless a plain token.
 
-    They come from the headers `ce_organization` and `ce_type` (the last of each name), or, in
-    CloudEvents' structured mode, from the value's JSON object.
+    They come from the headers `ce_organization` and `ce_type` (the last of each name, as in a
+    mapping), or, in CloudEvents' structured mode, from the value's JSON object.
     """
-    found = dict(headers)
-    if (found.get("content-type") or b"").startswith(STRUCTURED_MODE):
+    if (headers.get("content-type") or b"").startswith(STRUCTURED_MODE):
         try:
             document = orjson.loads(value or b"")
         except orjson.JSONDecodeError:
@@ -189,16 +246,44 @@ def claims(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> 
             _token(organization.encode()) if isinstance(organization, str) else "",
             _token(type_.encode()) if isinstance(type_, str) else "",
         )
-    return _token(found.get("ce_organization") or b""), _token(found.get("ce_type") or b"")
+    return _token(headers.get("ce_organization") or b""), _token(headers.get("ce_type") or b"")
+
+
+def commit(
+    seed: bytes, key: bytes | None, headers: Iterable[tuple[str, bytes | None]], value: bytes | None
+) -> tuple[tuple[str, str, str], bytes]:
+    """Commitments of key, headers and value, and the opening to keep secret.
+
+    Args:
+        seed: 16 random bytes, never used before.
+    """
+    key_part = encode_optional(key)
+    headers_part = encode_headers(headers)
+    value_part = encode_optional(value)
+    opening = b"".join(
+        (
+            OPENING_VERSION,
+            seed,
+            _varint(len(key_part)),
+            key_part,
+            _varint(len(headers_part)),
+            headers_part,
+            value_part,
+        )
+    )
+    key_nonce, headers_nonce, value_nonce = nonces(seed)
+    return (
+        commitment(KEY_LABEL, key_nonce, key_part),
+        commitment(HEADERS_LABEL, headers_nonce, headers_part),
+        commitment(VALUE_LABEL, value_nonce, value_part),
+    ), opening
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a record leaf commits to: the record's parts, each with its nonce."""
+    """What a record leaf commits to: the record's key, headers and value, and the seed."""
 
-    key_nonce: bytes
-    headers_nonce: bytes
-    value_nonce: bytes
+    seed: bytes
     key: bytes | None
     headers: Headers
     value: bytes | None
@@ -210,20 +295,16 @@ class Opening:
         Raises:
             LeafError: they are cut off or of an unknown version.
         """
-        nonces = raw[_NONCES]
-        if raw[:1] != OPENING_VERSION or len(nonces) != 3 * NONCE_BYTES:
+        start = len(OPENING_VERSION) + SEED_BYTES
+        if not raw.startswith(OPENING_VERSION) or len(raw) < start:
             raise LeafError("the opening is of an unknown version or cut off")
-        key, rest = _take(raw, _NONCES.stop)
-        headers, rest = _take(raw, rest)
-        if key is None or headers is None:
-            raise LeafError("the opening lacks a part")
+        key, position = _take(raw, start)
+        headers, position = _take(raw, position)
         return cls(
-            nonces[:NONCE_BYTES],
-            nonces[NONCE_BYTES : 2 * NONCE_BYTES],
-            nonces[2 * NONCE_BYTES :],
+            raw[len(OPENING_VERSION) : start],
             _optional(key),
             _decode_headers(headers),
-            _optional(raw[rest:]),
+            _optional(raw[position:]),
         )
 
     def check(self, leaf: RecordLeaf) -> None:
@@ -232,66 +313,38 @@ class Opening:
         Raises:
             LeafError: a part differs; the message names it.
         """
-        for name, label, nonce, encoded, committed in (
-            ("key", KEY_LABEL, self.key_nonce, encode_optional(self.key), leaf.key),
-            (
-                "headers",
-                HEADERS_LABEL,
-                self.headers_nonce,
-                encode_headers(self.headers),
-                leaf.headers,
-            ),
-            ("value", VALUE_LABEL, self.value_nonce, encode_optional(self.value), leaf.value),
+        committed, _ = commit(self.seed, self.key, self.headers, self.value)
+        for name, ours, theirs in zip(
+            ("key", "headers", "value"),
+            committed,
+            (leaf.key, leaf.headers, leaf.value),
+            strict=True,
         ):
-            if commitment(label, nonce, encoded) != committed:
+            if ours != theirs:
                 raise LeafError(f"the payload's {name} is not what the leaf commits to")
-        if claims(self.headers, self.value) != (leaf.organization, leaf.type):
+        if claims(dict(self.headers), self.value) != (leaf.organization, leaf.type):
             raise LeafError("the leaf's organization or type is not the payload's")
 
 
-def commit(
-    nonces: bytes,
-    key: bytes | None,
-    headers: Iterable[tuple[str, bytes | None]],
-    value: bytes | None,
-) -> tuple[str, str, str, bytes]:
-    """Commitments of key, headers and value, and the opening to keep secret.
-
-    Args:
-        nonces: three times 16 random bytes, never used before.
-    """
-    key_part = encode_optional(key)
-    headers_part = encode_headers(headers)
-    value_part = encode_optional(value)
-    opening = b"".join(
-        (
-            OPENING_VERSION,
-            nonces,
-            len(key_part).to_bytes(4, "big"),
-            key_part,
-            len(headers_part).to_bytes(4, "big"),
-            headers_part,
-            value_part,
-        )
-    )
-    return (
-        commitment(KEY_LABEL, nonces[:NONCE_BYTES], key_part),
-        commitment(HEADERS_LABEL, nonces[NONCE_BYTES : 2 * NONCE_BYTES], headers_part),
-        commitment(VALUE_LABEL, nonces[2 * NONCE_BYTES :], value_part),
-        opening,
-    )
+def _length(raw: bytes, position: int) -> tuple[int, int]:
+    """The varint at a position, and where it ends."""
+    number = shift = 0
+    while position < len(raw):
+        byte = raw[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+        shift += 7
+    raise LeafError("the opening is cut off")
 
 
-def _take(raw: bytes, position: int) -> tuple[bytes | None, int]:
-    """The length-prefixed bytes at a position, and where they end."""
-    length = raw[position : position + 4]
-    position += 4
-    if length == _NULL_LENGTH:
-        return None, position
-    end = position + int.from_bytes(length, "big")
-    if len(length) != 4 or end > len(raw):
+def _take(raw: bytes, position: int) -> tuple[bytes, int]:
+    """The bytes behind their length at a position, and where they end."""
+    length, position = _length(raw, position)
+    if position + length > len(raw):
         raise LeafError("the opening is cut off")
-    return raw[position:end], end
+    return raw[position : position + length], position + length
 
 
 def _optional(encoded: bytes) -> bytes | None:
@@ -307,9 +360,13 @@ def _decode_headers(encoded: bytes) -> Headers:
     position = 0
     while position < len(encoded):
         name, position = _take(encoded, position)
-        value, position = _take(encoded, position)
+        length, position = _length(encoded, position)
+        end = position + max(0, length - 1)
+        if end > len(encoded):
+            raise LeafError("the opening is cut off")
         try:
-            headers.append(((name or b"").decode(), value))
+            headers.append((name.decode(), encoded[position:end] if length else None))
         except UnicodeDecodeError as error:
             raise LeafError("a header's name is not UTF-8") from error
+        position = end
     return tuple(headers)

@@ -53,16 +53,14 @@ CREATE TABLE checkpoint (
 );
 
 -- For finding entries. It can be recomputed from the payloads, and unlike them it can be removed.
--- `identity` and `content` are 64 bits of a hash: of what makes an event the same event, and of
--- what it says; both are null when the record could not be read.
+-- `identity` is 64 bits of a hash of what makes an event the same event again.
 CREATE TABLE search (
     index bigint PRIMARY KEY,
     organization text NOT NULL,
     type text NOT NULL,
     topic text NOT NULL,
     subject text NOT NULL,
-    identity bigint,
-    content bigint
+    identity bigint
 );
 CREATE INDEX search_subject ON search (hashtextextended(subject, 0), index);
 CREATE INDEX search_identity ON search (identity);
