@@ -1,0 +1,5 @@
+"""Plays the example clinic into running services, tells what came of it, and checks the promises.
+
+Everything goes through the services' own HTTP APIs, as an HR system and a portal administrator
+would use them. No number in the summary is written here: each is a service's answer.
+"""
