@@ -116,14 +116,11 @@ class ServerProcess:
         """Stop what an earlier, killed run left running; whether there was anything."""
         left = self._leftover()
         if left is not None:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 left.send_signal(by)
-                left.wait(seconds)
-            except psutil.TimeoutExpired:
-                left.kill()
-                left.wait(seconds)
-            except psutil.NoSuchProcess:
-                pass
+                if not _wait_for_end(left, seconds):
+                    left.kill()
+                    _wait_for_end(left, seconds)
         self._record.unlink(missing_ok=True)
         return left is not None
 
@@ -141,10 +138,26 @@ class ServerProcess:
             record = json.loads(self._record.read_text())
             process = psutil.Process(record["pid"])
             apart = abs(process.create_time() - record["started"])
-            gone = process.status() == psutil.STATUS_ZOMBIE
         except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
             return None
-        return process if apart <= START_TIME_TOLERANCE_SECONDS and not gone else None
+        return process if apart <= START_TIME_TOLERANCE_SECONDS and is_alive(process) else None
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether `process` does anything still; one that its parent has not yet collected does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait_for_end(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:

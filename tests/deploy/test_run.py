@@ -14,6 +14,7 @@ import asyncpg
 import psutil
 import pytest
 
+from deploy.embedded.processes import is_alive
 from deploy.errors import CannotStart
 from deploy.installation import DATABASE, Installation, find_first_port, first_port_wanted
 from deploy.keys import make_secrets
@@ -43,7 +44,7 @@ async def test_a_stopped_run_leaves_no_process_and_keeps_its_data(
         output = first.communicate(timeout=END_SECONDS)[0]
         assert first.returncode == 0
         assert "Traceback" not in output
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not any(process_lives(pid) for pid in pids)
 
     with supervised(installation) as second:
         read_until(second, SERVING, installation)
@@ -58,11 +59,11 @@ def test_what_a_killed_run_left_is_stopped_by_the_next(installation: Installatio
         pids = read_until(first, SERVING, installation)
         first.kill()
         first.wait()
-    assert all(psutil.pid_exists(pid) for pid in pids)
+    assert all(process_lives(pid) for pid in pids)
 
     with supervised(installation) as second:
         read_until(second, SERVING, installation)
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not any(process_lives(pid) for pid in pids)
         second.send_signal(signal.SIGINT)
         second.communicate(timeout=END_SECONDS)
         assert second.returncode == 0
@@ -79,7 +80,7 @@ def test_a_process_that_ends_is_named_and_everything_stops(installation: Install
     assert "review-relay ended by itself" in output
     assert "standing in" in output
     assert "Traceback" not in output
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not any(process_lives(pid) for pid in pids)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(installation: Installation) -> None:
@@ -126,6 +127,13 @@ def test_a_process_is_told_its_own_settings_only(tmp_path: Path) -> None:
         assert not any(password in value for password in others for value in environment.values())
         assert ("PORTALKEEPER_SIGNER_KEY_FILE" in environment) == (process.name == "audit-signer")
         assert ("PORTALKEEPER_JWT_KEY_FILE" in environment) == (process.name == "gateway")
+
+
+def process_lives(pid: int) -> bool:
+    try:
+        return is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def supervised(installation: Installation) -> "subprocess.Popen[str]":
