@@ -26,6 +26,8 @@ def pytest_report_header() -> str:
     return describe_servers()
 
 
+# Before pytest picks tests by their markers.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needs_server = SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ()))
