@@ -155,8 +155,11 @@ async def _migrate(admin: "asyncpg.Connection[Any]", dsns: Mapping[str, str]) ->
         try:
             await migrate.apply(owner, migrations, schema_name=schema.name)
         except BadMigrationError as error:
-            why = f": {error.__cause__}" if error.__cause__ else ""
-            raise CannotStart(f"services/{schema.name}/migrations: {error}{why}") from error
+            why = error.__cause__ or (
+                "a migration begins with the lines `-- what it does` and `-- depends: <what it "
+                "follows>`, then has the parts `-- migrate: apply` and `-- migrate: rollback`"
+            )
+            raise CannotStart(f"services/{schema.name}/migrations: {error} ({why})") from error
         finally:
             await owner.close()
             await admin.execute(f"REVOKE ALL ON public._pogo_migration FROM {schema.owner}")
