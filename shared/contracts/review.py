@@ -24,6 +24,11 @@ ReviewerRule = Literal[
 ]
 """Why this reviewer was chosen, best first; the last is whoever holds review:admin."""
 
+MootReason = Literal[
+    "worker_left", "worker_merged", "revoked", "granted_anew", "reviewed_again", "overtaken"
+]
+"""`overtaken` is provisioning's word: the decision can no longer be carried out."""
+
 
 class ReviewData(BaseModel):
     """The body of a review event."""
@@ -92,7 +97,10 @@ class ReviewCorrected(ReviewDecided):
 
 
 class ReviewMoot(ReviewData):
-    """A line needs no decision any more, or its decision can have no effect; `reason` says why."""
+    """A line needs no decision any more, or its decision can have no effect.
+
+    `detail` says why in words.
+    """
 
     review_id: str
     line_id: str
@@ -103,7 +111,8 @@ class ReviewMoot(ReviewData):
     function: Function | None
     operation_id: str | None
     moot_at: AwareDatetime
-    reason: str
+    reason: MootReason
+    detail: str | None
 
 
 class ReviewClosed(ReviewData):

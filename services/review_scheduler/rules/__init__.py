@@ -1,0 +1,1 @@
+"""Who reviews what by when, and what becomes of it. Pure: facts in, decisions out."""
