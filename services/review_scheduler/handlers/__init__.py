@@ -1,0 +1,1 @@
+"""Lock, load, decide by the rules, write state and events: one transaction each."""

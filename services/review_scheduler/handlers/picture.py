@@ -1,0 +1,298 @@
+"""Keeping the picture of who has what, and drawing the consequences for reviews."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol, TypeAlias, TypeVar
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
+
+import structlog
+from aiokafka import ConsumerRecord
+from pydantic import TypeAdapter, ValidationError
+
+from services.review_scheduler import events, store
+from services.review_scheduler.handlers.settling import settle_reviews
+from services.review_scheduler.rules.calendar import micro_review_due, next_quarter_start
+from services.review_scheduler.rules.lines import LINE_MOVES, Line, Outcome, follow
+from services.review_scheduler.rules.opening import Holder, NewReview, Occasion, build_reviews
+from services.review_scheduler.rules.roles import (
+    explain_role_change,
+    holdings_in,
+    role_in,
+    supervisor_in,
+)
+from services.review_scheduler.store import (
+    CALENDAR_TIMER,
+    DirectoryChange,
+    LineUpdate,
+    WorkerKey,
+    WorkerPicture,
+    WorkerRow,
+)
+from shared.clock import Clock
+from shared.contracts.directory import DIRECTORY_MODELS, Organization
+from shared.contracts.envelope import ORGANIZATION, event_key
+from shared.contracts.hr import describe
+from shared.contracts.state import WorkerState, WorkerStatus
+from shared.contracts.topics import DIRECTORY_EVENTS
+from shared.errors import Rejected
+from shared.kafka import Batch
+from shared.outbox import OutboxMessage, enqueue
+from shared.postgres import Connection
+from shared.timers import Timer, set_timers
+
+logger = structlog.get_logger(__name__)
+
+Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+Change: TypeAlias = "WorkerState | DirectoryChange | None"
+"""What a record tells; None for kinds of directory objects that reviews do not depend on."""
+
+KINDS = frozenset({"organization", "policy", "administrator", "job_duty"})
+"""The kinds of directory objects that reviews depend on."""
+
+UNKNOWN_ZONE = ZoneInfo("UTC")
+"""For due dates while the organization's own zone has not arrived."""
+
+_STATE = TypeAdapter(WorkerState)
+
+
+class PictureHandler:
+    """Applies worker states and directory objects, each only when newer than what is known."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def parse(self, record: Record) -> Change:
+        """The worker state or directory object in a record of either topic.
+
+        Raises:
+            Rejected: the record has another key than its content, or no version, or is malformed.
+        """
+        if record.topic == DIRECTORY_EVENTS.name:
+            return read_directory_object(record)
+        return read_worker_state(record)
+
+    async def apply(self, conn: Connection, batch: Batch[Change]) -> None:
+        """Make the newest of everything in the batch true."""
+        changes = [item.parsed for item in batch.items]
+        objects = _newest(
+            (each for each in changes if isinstance(each, DirectoryChange)),
+            lambda each: (each.organization, each.kind, each.id),
+        )
+        states = _newest(
+            (each for each in changes if isinstance(each, WorkerState)),
+            lambda each: (each.organization, each.worker),
+        )
+        await self._apply_directory(conn, objects)
+        applied = await self._apply_states(conn, states)
+        logger.info("picture.applied", records=len(batch.items), workers=applied)
+
+    async def _apply_directory(
+        self, conn: Connection, objects: Mapping[tuple[str, str, str], DirectoryChange]
+    ) -> None:
+        if not objects:
+            return
+        for key in await store.store_directory(conn, list(objects.values())):
+            value = objects[key].value
+            if isinstance(value, Organization):
+                await self._set_calendar(conn, value)
+
+    async def _set_calendar(self, conn: Connection, organization: Organization) -> None:
+        """Have the next quarter opened, by the organization's zone.
+
+        One that is due already is left to be opened: a service that was down over the turn of a
+        quarter must not skip it because the directory came first.
+        """
+        now = await self._clock.now(conn)
+        due_at = await store.calendar_due_at(conn, organization.id)
+        if due_at is None or due_at > now:
+            wanted = next_quarter_start(now, ZoneInfo(organization.zone))
+            await set_timers(conn, [Timer(CALENDAR_TIMER, organization.id, wanted, {})])
+
+    async def _apply_states(self, conn: Connection, states: Mapping[WorkerKey, WorkerState]) -> int:
+        if not states:
+            return 0
+        known = await store.lock_workers(conn, states)
+        newer = {
+            key: state
+            for key, state in states.items()
+            if (state.epoch, state.version) > (known[key].epoch, known[key].version)
+        }
+        if not newer:
+            return 0
+        now = await self._clock.now(conn)
+        lines = await store.load_unsettled_lines(conn, newer)
+        await store.store_pictures(
+            conn, [_picture(state, known[key]) for key, state in newer.items()]
+        )
+        reasons = {
+            key: reason
+            for key, state in newer.items()
+            if (reason := explain_role_change(known[key].role, role_in(state)))
+            and holdings_in(state)
+        }
+        outcomes = {
+            line: outcome
+            for key, state in newer.items()
+            for line in lines.get(key, ())
+            if (outcome := follow(line, state, holdings_in(state), moved=key in reasons))
+        }
+        outgoing = await _store_outcomes(conn, outcomes, now)
+        reviews = await _build_micro_reviews(conn, newer, reasons, now)
+        if reviews:
+            await store.add_reviews(conn, reviews)
+            outgoing += [events.review_opened(review) for review in reviews]
+        await enqueue(conn, outgoing, held=True)
+        await settle_reviews(conn, {line.review_id for line in outcomes}, now)
+        return len(newer)
+
+
+def read_worker_state(record: Record) -> WorkerState:
+    """The state in a record; a tombstone reads as the state of somebody erased.
+
+    Raises:
+        Rejected: as `PictureHandler.parse`.
+    """
+    if record.value is None:
+        organization, worker = _read_key(record, 2)
+        epoch, version = _read_version(record)
+        as_of = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        return WorkerState(organization, worker, epoch, version, as_of, WorkerStatus.ERASED)
+    try:
+        state = _STATE.validate_json(record.value)
+    except ValidationError as error:
+        raise Rejected("invalid_data", describe(error)) from error
+    if record.key != event_key(state.organization, state.worker).encode():
+        raise Rejected("key_mismatch", "the record's key is not organization/worker")
+    return state
+
+
+def read_directory_object(record: Record) -> DirectoryChange | None:
+    """The object in a record, removed if the record is a tombstone or says so.
+
+    Raises:
+        Rejected: as `PictureHandler.parse`.
+    """
+    organization, kind, id = _read_key(record, 3)
+    if kind not in KINDS:
+        return None
+    epoch, version = _read_version(record)
+    removed = record.value is None or _read_header(record, "ce_type") == f"{kind}.removed"
+    if removed or record.value is None:
+        return DirectoryChange(organization, kind, id, epoch, version, None)
+    try:
+        value = DIRECTORY_MODELS[kind].model_validate_json(record.value)
+    except ValidationError as error:
+        raise Rejected("invalid_data", describe(error)) from error
+    return DirectoryChange(organization, kind, id, epoch, version, value)
+
+
+def _read_key(record: Record, parts: int) -> list[str]:
+    try:
+        found = [unquote(each, errors="strict") for each in (record.key or b"").decode().split("/")]
+    except UnicodeDecodeError as error:
+        raise Rejected("invalid_key", "the record's key is not UTF-8 text") from error
+    if len(found) != parts or not all(found) or not ORGANIZATION.fullmatch(found[0]):
+        raise Rejected("invalid_key", f"the record's key does not have {parts} parts")
+    if "\x00" in "".join(found):
+        raise Rejected("invalid_key", "the record's key holds a NUL character")
+    return found
+
+
+def _read_version(record: Record) -> tuple[int, int]:
+    try:
+        return int(_read_header(record, "ce_epoch")), int(_read_header(record, "ce_version"))
+    except ValueError as error:
+        raise Rejected("missing_version", "ce_epoch or ce_version is not a number") from error
+
+
+def _read_header(record: Record, name: str) -> str:
+    for header, value in record.headers:
+        if header == name:
+            return bytes(value).decode(errors="replace")
+    return ""
+
+
+class _Versioned(Protocol):
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=_Versioned)
+K = TypeVar("K")
+
+
+def _newest(changes: Iterable[V], key: Callable[[V], K]) -> dict[K, V]:
+    newest: dict[K, V] = {}
+    for change in changes:
+        known = newest.get(key(change))
+        if known is None or (known.epoch, known.version) < (change.epoch, change.version):
+            newest[key(change)] = change
+    return newest
+
+
+def _picture(state: WorkerState, known: WorkerRow) -> WorkerPicture:
+    return WorkerPicture(
+        state.organization,
+        state.worker,
+        state.epoch,
+        state.version,
+        state.status,
+        state.name,
+        state.merged_into,
+        supervisor_in(state),
+        None if state.status is WorkerStatus.ERASED else role_in(state) or known.role,
+        holdings_in(state),
+    )
+
+
+async def _store_outcomes(
+    conn: Connection, outcomes: Mapping[Line, Outcome], now: datetime
+) -> list[OutboxMessage]:
+    """Move lines as decided; the events to publish for those that are moot."""
+    updates, outgoing = [], []
+    for line, outcome in outcomes.items():
+        updates.append(
+            LineUpdate(line.line_id, LINE_MOVES[line.status][outcome.move], outcome.detail)
+        )
+        if outcome.moot is not None:
+            outgoing.append(events.line_moot(line, outcome.moot, outcome.detail, now))
+    if updates:
+        await store.store_progress(conn, updates)
+    return outgoing
+
+
+async def _build_micro_reviews(
+    conn: Connection,
+    states: Mapping[WorkerKey, WorkerState],
+    reasons: Mapping[WorkerKey, str],
+    now: datetime,
+) -> list[NewReview]:
+    """A review for each worker whose role changed, by the people and directory as they are now."""
+    reviews: list[NewReview] = []
+    for organization in sorted({key[0] for key in reasons}):
+        keys = [key for key in reasons if key[0] == organization]
+        directory = await store.load_directory(conn, organization)
+        zone = ZoneInfo(directory.organization.zone) if directory.organization else UNKNOWN_ZONE
+        people = await store.load_people_around(conn, organization, keys, directory)
+        for key in keys:
+            state = states[key]
+            occasion = Occasion(
+                ("micro", str(state.epoch), str(state.version)),
+                None,
+                reasons[key],
+                now,
+                micro_review_due(now, zone),
+            )
+            holder = Holder(organization, state.worker, state.duties, holdings_in(state))
+            reviews += build_reviews(
+                occasion,
+                holder,
+                people,
+                directory.administrators,
+                directory.job_duties,
+                now.astimezone(zone).date(),
+            )
+    return reviews

@@ -1,0 +1,121 @@
+"""The review scheduler's process: `python -m services.review_scheduler.main`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import asyncpg
+import uvicorn
+from fastapi import FastAPI
+
+from services.review_scheduler import store
+from services.review_scheduler.api import review_router
+from services.review_scheduler.handlers.campaigns import open_due_quarters, open_next_chunk
+from services.review_scheduler.handlers.picture import PictureHandler
+from services.review_scheduler.settings import Settings
+from shared import errors
+from shared.auth import Authenticator
+from shared.clock import Clock, DatabaseClock
+from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
+from shared.kafka import BatchConsumer
+from shared.ops import ops_router
+from shared.postgres import create_pool
+from shared.telemetry import configure_logging
+from shared.timers import Ticker
+
+SERVICE = "review_scheduler"
+GROUP = "review-scheduler"
+
+CALENDAR_IDLE_SECONDS = 10.0
+"""A quarter may begin this late; nobody waits for it."""
+
+OPENING_IDLE_SECONDS = 0.5
+"""Somebody who opened a campaign by command is watching."""
+
+FORGET_IDLE_SECONDS = 3600.0
+COMMANDS_KEPT_DAYS = 7
+"""How long a command may be sent again without being carried out again."""
+
+SHUTDOWN_SECONDS = 5
+
+
+async def forget_old_commands(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
+    """Forget the answers of old commands; 0, because it is done in one go."""
+    async with pool.acquire() as conn:
+        now = await clock.now(conn)
+        await store.forget_commands(conn, now - timedelta(days=COMMANDS_KEPT_DAYS))
+    return 0
+
+
+async def build_app(settings: Settings) -> FastAPI:
+    """The service as one application: its API, its consumer, and the loops that open campaigns.
+
+    Raises:
+        OSError, ValueError: PostgreSQL does not answer, or the key set is missing.
+    """
+    clock = DatabaseClock()
+    pool = await create_pool(settings.database_url)
+    authenticator = Authenticator(settings.jwks_file)
+    consumer = BatchConsumer(
+        bootstrap=settings.kafka,
+        group=GROUP,
+        topics=[DIRECTORY_EVENTS.name, WORKER_STATE.name],
+        pool=pool,
+        handler=PictureHandler(clock),
+        service=SERVICE,
+    )
+    tickers = [
+        Ticker(
+            "calendar", partial(open_due_quarters, pool, clock), idle_seconds=CALENDAR_IDLE_SECONDS
+        ),
+        Ticker("opening", partial(open_next_chunk, pool, clock), idle_seconds=OPENING_IDLE_SECONDS),
+        Ticker(
+            "forget", partial(forget_old_commands, pool, clock), idle_seconds=FORGET_IDLE_SECONDS
+        ),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await consumer.start()
+        for ticker in tickers:
+            ticker.start()
+        yield
+        for ticker in tickers:
+            await ticker.stop()
+        await consumer.stop()
+        await pool.close()
+
+    app = FastAPI(title="Portalkeeper review scheduler", lifespan=lifespan)
+    errors.install(app)
+    app.include_router(review_router(pool, clock, authenticator))
+    app.include_router(
+        ops_router(
+            service=SERVICE,
+            pool=pool,
+            authenticator=authenticator,
+            consumers={GROUP: consumer},
+            more_status=store.count_open,
+        )
+    )
+    return app
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until the process is asked to stop."""
+    config = uvicorn.Config(
+        await build_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    configure_logging(SERVICE)
+    asyncio.run(serve(Settings()))
