@@ -97,7 +97,9 @@ class DecisionsOrder(BaseModel):
         return self
 
 
-def review_router(pool: asyncpg.Pool[Any], clock: Clock, authenticator: Authenticator) -> APIRouter:
+def review_router(
+    pool: "asyncpg.Pool[Any]", clock: Clock, authenticator: Authenticator
+) -> APIRouter:
     """The routes of `/review/v1`."""
     router = APIRouter(prefix="/review/v1", tags=["reviews"])
     counts = Depends(
@@ -209,7 +211,7 @@ def review_router(pool: asyncpg.Pool[Any], clock: Clock, authenticator: Authenti
 
 
 async def _command(
-    pool: asyncpg.Pool[Any],
+    pool: "asyncpg.Pool[Any]",
     who: Principal,
     route: str,
     key: str | None,

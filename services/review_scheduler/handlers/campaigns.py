@@ -38,7 +38,7 @@ OPENING_CHUNK_WORKERS = 200
 OPENED_BY_CALENDAR = "calendar"
 
 
-async def open_due_quarters(pool: asyncpg.Pool[Any], clock: Clock) -> int:
+async def open_due_quarters(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
     """Open the campaign of the present quarter where it is due; how many organizations were due.
 
     After a standstill over more than one turn of a quarter only the present one is opened.
@@ -115,7 +115,7 @@ async def _zone(conn: Connection, organization: str) -> ZoneInfo:
     return ZoneInfo(directory.organization.zone)
 
 
-async def open_next_chunk(pool: asyncpg.Pool[Any], clock: Clock) -> int:
+async def open_next_chunk(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
     """Open the reviews of the next workers of a campaign; how many transactions had work.
 
     Each worker's access is taken as it stands when their turn comes; who first holds something
