@@ -46,6 +46,16 @@ class NewEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedEntry:
+    """What it takes to open an entry."""
+
+    index: int
+    key_slot: int | None
+    leaf: bytes
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEntry:
     """An entry as stored; `recorded_at` is the database's time in UTC.
 
@@ -60,6 +70,11 @@ class StoredEntry:
     payload: bytes | None
     subject: str | None
     same_event: list[int]
+
+    @property
+    def sealed(self) -> SealedEntry:
+        """Its encrypted part."""
+        return SealedEntry(self.index, self.key_slot, self.leaf, self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,17 +329,25 @@ async def read_range(conn: Connection, start: int, end: int) -> list[StoredEntry
     return _stored(rows)
 
 
-async def read_payloads(conn: Connection, start: int, end: int) -> list[Any]:
-    """Index, key slot, leaf and payload of the records in `[start, end)`, in order."""
-    rows: list[Any] = await conn.fetch(
-        """
-        SELECT index, key_slot, leaf, payload FROM entry
-        WHERE index >= $1 AND index < $2 AND payload IS NOT NULL ORDER BY index
-        """,
+async def read_sealed(conn: Connection, indexes: Iterable[int]) -> list[SealedEntry]:
+    """Entries by index, in order, as far as they exist."""
+    rows = await conn.fetch(
+        "SELECT index, key_slot, leaf, payload FROM entry WHERE index = ANY($1::bigint[])"
+        " ORDER BY index",
+        list(indexes),
+    )
+    return [SealedEntry(*row.values()) for row in rows]
+
+
+async def read_sealed_range(conn: Connection, start: int, end: int) -> list[SealedEntry]:
+    """The entries `[start, end)` in order, as far as they exist."""
+    rows = await conn.fetch(
+        "SELECT index, key_slot, leaf, payload FROM entry"
+        " WHERE index >= $1 AND index < $2 ORDER BY index",
         start,
         end,
     )
-    return rows
+    return [SealedEntry(*row.values()) for row in rows]
 
 
 async def read_leaves(conn: Connection, start: int, end: int) -> list[tuple[int, bytes]]:

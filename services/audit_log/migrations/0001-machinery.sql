@@ -1,6 +1,4 @@
 -- The machinery of every service that consumes or publishes: offsets, outbox, timers.
--- depends:
-
 -- migrate: apply
 
 -- The truth about what this service has applied, advanced in the transaction that applied it.
@@ -32,7 +30,7 @@ CREATE TABLE outbox (
     shard smallint NOT NULL,
     topic text NOT NULL,
     key text NOT NULL,
-    headers jsonb NOT NULL,
+    headers bytea NOT NULL,
     value bytea
 );
 CREATE INDEX outbox_shard ON outbox (shard, id);

@@ -1,0 +1,168 @@
+"""The audit log's process: `python -m services.audit_log.main`."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from services.audit_log import store
+from services.audit_log.api import Reading, audit_router, tile_router
+from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
+from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.settings import Settings
+from shared import errors
+from shared.auth import Authenticator
+from shared.clock import DatabaseClock
+from shared.contracts.topics import AUDITED_TOPICS
+from shared.kafka import BatchConsumer
+from shared.ops import ops_router
+from shared.postgres import Connection, create_pool
+from shared.telemetry import configure_logging
+
+logger = structlog.get_logger(__name__)
+
+SERVICE = "audit_log"
+CONSUMER_GROUP = "audit-log"
+BATCH_MAX_RECORDS = 1_000
+"""Nobody waits for an entry, so batches are as large as they help."""
+
+SIGNER_POLL_SECONDS = 0.2
+PARTITION_CHECK_SECONDS = 60.0
+"""A partition ahead holds 4 million entries: more than arrive between two checks."""
+
+SHUTDOWN_SECONDS = 5
+
+
+async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
+    """The service with its consumer, which starts and stops with the app.
+
+    Raises:
+        KeyStoreError: the master key or the key store cannot be used.
+        WrongLog: the database holds another origin's log.
+    """
+    keys = KeyStore(settings.audit_keystore_dir, read_master_key(settings.audit_master_key_file))
+    clock = DatabaseClock()
+    async with pool.acquire() as conn:
+        await store.open_log(conn, settings.log_origin)
+    consumer: BatchConsumer[Draft] = BatchConsumer(
+        bootstrap=settings.kafka,
+        group=CONSUMER_GROUP,
+        topics=[topic.name for topic in AUDITED_TOPICS],
+        pool=pool,
+        handler=AuditHandler(settings.log_origin, keys, clock),
+        service=SERVICE,
+        batch_max_records=BATCH_MAX_RECORDS,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = [
+            asyncio.create_task(_consume_once_signed(pool, consumer)),
+            asyncio.create_task(_keep_partitions_ahead(pool)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await consumer.stop()
+
+    app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
+    errors.install(app)
+    authenticator = Authenticator(settings.jwks_file)
+    reading = Reading(pool, keys, clock, settings.log_origin)
+    app.include_router(audit_router(reading, authenticator))
+    app.include_router(tile_router(reading))
+    app.include_router(
+        ops_router(
+            service=SERVICE,
+            pool=pool,
+            authenticator=authenticator,
+            consumers={CONSUMER_GROUP: consumer},
+            more_status=_log_status,
+        )
+    )
+    return app
+
+
+async def _consume_once_signed(pool: "asyncpg.Pool[Any]", consumer: BatchConsumer[Draft]) -> None:
+    """Append nothing before the signer has signed the empty tree: then no entry was ever unseen."""
+    waited = False
+    while True:
+        with suppress(asyncpg.PostgresError, OSError):
+            async with pool.acquire() as conn:
+                if await store.latest_checkpoint(conn) is not None:
+                    break
+        if not waited:
+            waited = True
+            logger.info("log.waits_for_signer")
+        await asyncio.sleep(SIGNER_POLL_SECONDS)
+    await consumer.start()
+
+
+async def _keep_partitions_ahead(pool: "asyncpg.Pool[Any]") -> None:
+    while True:
+        try:
+            async with pool.acquire() as conn:
+                await store.make_partitions_ahead(conn)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            logger.warning("partitions.not_made", error=repr(error))
+        await asyncio.sleep(PARTITION_CHECK_SECONDS)
+
+
+async def _log_status(conn: Connection) -> dict[str, Any]:
+    head = await store.read_head(conn)
+    signed = await store.latest_checkpoint(conn)
+    return {
+        "log": {
+            "origin": head[0] if head else None,
+            "size": head[1] if head else 0,
+            "checkpoint_size": signed.size if signed else None,
+        }
+    }
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until the process is asked to stop.
+
+    Raises:
+        KeyStoreError, WrongLog: see `build_app`.
+    """
+    pool = await create_pool(settings.database_url)
+    try:
+        config = uvicorn.Config(
+            await build_app(settings, pool),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        )
+        await uvicorn.Server(config).serve()
+    finally:
+        await pool.close()
+
+
+def main() -> int:
+    """Run the service; the exit status is 0, or 1 after a sentence on standard error."""
+    configure_logging(SERVICE)
+    try:
+        settings = Settings()
+        uvloop.run(serve(settings))
+    except (ValidationError, KeyStoreError, store.WrongLog) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
