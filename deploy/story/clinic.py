@@ -1,10 +1,10 @@
 """The example clinic's files: its directory and what its HR sent, read for one day of playing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -22,10 +22,14 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Part of the feed; what it causes is finished before the next part is sent."""
+    """Part of the feed; what it causes is finished before the next part is sent.
+
+    `worked_off` says what administrators then do by hand, by portal.
+    """
 
     id: str
     name: str
+    worked_off: Mapping[str, Literal["everything", "removals"]]
     events: tuple[Event, ...]
 
 
@@ -89,7 +93,24 @@ def read_feed(path: Path, today: date) -> Feed:
         content["organization"],
         zone,
         tuple(
-            Stage(stage["id"], stage["name"], tuple(event(line) for line in stage["events"]))
+            Stage(
+                stage["id"],
+                stage["name"],
+                stage["worked_off"],
+                tuple(event(line) for line in stage["events"]),
+            )
             for stage in content["stages"]
         ),
     )
+
+
+def day_of_playing(feed: Feed, today: date, recorded: datetime) -> date:
+    """The day on which a feed was played before.
+
+    Args:
+        feed: the same feed, read for `today`; its first event has a time relative to that day.
+        recorded: the `time` of that first event as the services know it.
+    """
+    first = datetime.fromisoformat(next(feed.events())["time"])
+    days = (recorded.astimezone(feed.zone).date() - first.astimezone(feed.zone).date()).days
+    return today + timedelta(days=days)

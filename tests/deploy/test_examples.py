@@ -11,7 +11,14 @@ import yaml
 from pydantic import AwareDatetime
 
 from deploy.keys import EXAMPLE_ORGANIZATION, EXAMPLE_SOURCE
-from deploy.story.clinic import CEDAR_SOUND, Event, Feed, read_directory, read_feed
+from deploy.story.clinic import (
+    CEDAR_SOUND,
+    Event,
+    Feed,
+    day_of_playing,
+    read_directory,
+    read_feed,
+)
 from deploy.story.dates import DAY_FIELDS, INSTANT_FIELDS, day, expand, instant
 from shared.contracts.directory import DIRECTORY_MODELS, Directory, Function, OperationKind, Portal
 from shared.contracts.envelope import read_structured
@@ -343,6 +350,23 @@ def test_nothing_is_recorded_later_than_the_evening_before(offset: int) -> None:
 
 def test_an_event_is_the_same_whenever_it_is_read_for_the_same_day(feed: Feed) -> None:
     assert read_feed(CEDAR_SOUND / "hr-feed.yaml", MONDAY) == feed
+
+
+def test_the_day_of_an_earlier_playing_is_found_again_from_what_was_sent(feed: Feed) -> None:
+    sent = datetime.fromisoformat(next(feed.events())["time"])
+    for later in (0, 1, 150):
+        today = MONDAY + timedelta(days=later)
+        now = read_feed(CEDAR_SOUND / "hr-feed.yaml", today)
+        assert day_of_playing(now, today, sent) == MONDAY
+
+
+def test_work_by_hand_is_done_on_portals_without_a_connector_only(
+    directory: Directory, feed: Feed
+) -> None:
+    manual = {portal.id for portal in directory.portals if portal.connector == "manual"}
+    for stage in feed.stages:
+        assert set(stage.worked_off) <= manual
+    assert "lni" not in feed.stages[-1].worked_off, "nothing would be left to do"
 
 
 def test_no_event_tells_why_somebody_left(feed: Feed) -> None:
