@@ -6,9 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import asyncpg
 import psutil
@@ -52,6 +52,30 @@ async def test_a_stopped_run_leaves_no_process_and_keeps_its_data(
         second.send_signal(signal.SIGTERM)
         second.communicate(timeout=END_SECONDS)
         assert second.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds_later"),
+    [
+        ("Starting PostgreSQL and Kafka", 0),
+        ("Starting PostgreSQL and Kafka", 1.5),
+        ("Starting 10 processes", 0.2),
+    ],
+)
+def test_a_run_stopped_while_it_starts_leaves_nothing(
+    installation: Installation, moment: str, seconds_later: float
+) -> None:
+    with supervised(installation) as run:
+        read_until_line(run, moment)
+        time.sleep(seconds_later)
+        pids = [json.loads(r.read_text())["pid"] for r in installation.folder.rglob("*.pid.json")]
+        run.send_signal(signal.SIGINT)
+        output = run.communicate(timeout=END_SECONDS)[0]
+
+    assert run.returncode == 0
+    assert "Traceback" not in output
+    assert not any(process_lives(pid) for pid in pids)
+    assert not list(installation.folder.rglob("*.pid.json"))
 
 
 def test_what_a_killed_run_left_is_stopped_by_the_next(installation: Installation) -> None:
@@ -150,18 +174,20 @@ def supervised(installation: Installation) -> "subprocess.Popen[str]":
 
 def read_until(run: "subprocess.Popen[str]", words: str, installation: Installation) -> list[int]:
     """Wait for a line with `words`; the ids of everything that runs then."""
-    output: IO[str] | None = run.stdout
-    assert output is not None
-    lines = []
-    for line in output:
-        lines.append(line)
-        if words in line:
-            break
-    else:
-        pytest.fail("".join(lines))
+    read_until_line(run, words)
     records = list(installation.folder.rglob("*.pid.json"))
     assert len(records) == len(PROCESSES) + 2
     return [json.loads(record.read_text())["pid"] for record in records]
+
+
+def read_until_line(run: "subprocess.Popen[str]", words: str) -> None:
+    assert run.stdout is not None
+    lines = []
+    for line in run.stdout:
+        lines.append(line)
+        if words in line:
+            return
+    pytest.fail("".join(lines))
 
 
 async def _write_a_row(installation: Installation) -> None:
