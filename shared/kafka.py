@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+"""A raw record as aiokafka delivers it."""
+
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 BATCH_MAX_RECORDS = 500
 """More gains little; a termination that needs a worker of a batch waits for the whole of it."""
@@ -61,7 +63,7 @@ UNKNOWN_ERRORS_PER_MINUTE = 20
 class Item(Generic[T]):
     """One record with what `parse` made of it."""
 
-    record: ConsumerRecord[bytes | None, bytes | None]
+    record: Record
     parsed: T
 
 
@@ -91,7 +93,7 @@ class Batch(Generic[T]):
 class Handler(Protocol[T]):
     """What a service does with records."""
 
-    def parse(self, record: ConsumerRecord[bytes | None, bytes | None]) -> T:
+    def parse(self, record: Record) -> T:
         """Read one record, purely.
 
         Raises:
@@ -109,7 +111,7 @@ class _Chunk(Generic[T]):
     """Records of one partition that were delivered together and follow position `follows`."""
 
     follows: int
-    records: list[ConsumerRecord[bytes | None, bytes | None]]
+    records: list[Record]
     parsed: list[T | Rejected]
 
 
@@ -137,7 +139,7 @@ class _NotOurLog(Exception):
         self.detail = detail
 
 
-def record_digest(record: ConsumerRecord[bytes | None, bytes | None]) -> bytes:
+def record_digest(record: Record) -> bytes:
     """SHA-256 that identifies a record's content, stored with the offset behind it."""
     digest = hashlib.sha256(len(record.key or b"").to_bytes(4, "big"))
     digest.update(record.key or b"")
@@ -165,7 +167,7 @@ class BatchConsumer(Generic[T]):
         pool: asyncpg.Pool[Any],
         handler: Handler[T],
         service: str,
-        matches: Callable[[ConsumerRecord[bytes | None, bytes | None]], bool] | None = None,
+        matches: Callable[[Record], bool] | None = None,
         batch_max_records: int = BATCH_MAX_RECORDS,
         concurrent_batches: int = CONCURRENT_BATCHES,
     ) -> None:
@@ -320,9 +322,7 @@ class BatchConsumer(Generic[T]):
 
     # -- delivery
 
-    async def _on_delivery(
-        self, records: Sequence[ConsumerRecord[bytes | None, bytes | None]]
-    ) -> None:
+    async def _on_delivery(self, records: Sequence[Record]) -> None:
         """FastStream's handler: queue what was delivered, then wait while too much is queued."""
         try:
             by_partition: dict[TopicPartition, list[Any]] = {}

@@ -77,16 +77,13 @@ async def enqueue(
             raise MessageTooLarge(f"{row.headers.get('ce_type')} has {len(row.value)} bytes")
     if not held:
         await _lock_keys(conn, rows)
-    await conn.execute(
-        """
-        INSERT INTO outbox (shard, topic, key, headers, value)
-        SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[], $4::jsonb[], $5::bytea[])
-        """,
-        [shard_of(row.topic, row.key) for row in rows],
-        [row.topic for row in rows],
-        [row.key for row in rows],
-        [row.headers for row in rows],
-        [row.value for row in rows],
+    await conn.copy_records_to_table(
+        "outbox",
+        columns=("shard", "topic", "key", "headers", "value"),
+        records=[
+            (shard_of(row.topic, row.key), row.topic, row.key, orjson.dumps(row.headers), row.value)
+            for row in rows
+        ],
     )
 
 
@@ -229,7 +226,7 @@ class Relay:
                 await asyncio.wait_for(producer.stop(), 5)
 
 
-def _kafka_headers(stored: str) -> list[tuple[str, bytes]]:
+def _kafka_headers(stored: bytes) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in orjson.loads(stored).items()]
 
 

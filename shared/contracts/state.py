@@ -53,7 +53,10 @@ class OperationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Employment:
-    """One span of work. `ends_at` is the instant from which it is over, if that is known."""
+    """One span of work. `ends_at` is the instant from which it is over, if that is known.
+
+    `leave_since` is the first instant of a leave that is in effect.
+    """
 
     employment_id: str
     title: str | None
@@ -65,6 +68,7 @@ class Employment:
     ends_at: datetime | None
     open: bool
     on_leave: bool
+    leave_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Thin handlers: lock, load, decide, write state and outbox in one transaction."""

@@ -1,0 +1,426 @@
+"""What people and connectors say about operations, and applying a directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from pydantic import BaseModel
+
+from services.provisioning import store
+from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
+from services.provisioning.rules.decide import describe
+from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.guards import AdministratorStanding
+from services.provisioning.rules.operations import (
+    EVENT_OF,
+    GIVES,
+    OPERATION_LIFE,
+    Account,
+    Operation,
+    Transition,
+    confirm,
+    retry_after,
+)
+from shared.auth import Principal
+from shared.contracts.directory import Directory, OperationKind
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact, to_json
+from shared.contracts.state import Grade
+from shared.contracts.topics import DIRECTORY_EVENTS
+from shared.errors import Problem
+from shared.outbox import OutboxMessage, enqueue
+from shared.postgres import Connection, in_transaction
+
+
+class Evidence(BaseModel):
+    """What shows that work was done: a confirmation number, a roster line, or a note in words."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody says about one operation.
+
+    `by` is a person's id or a connector's name; `grade` is how good their word is.
+    """
+
+    operation_id: str
+    transition: Transition
+    by: str
+    grade: Grade
+    evidence: Evidence | None = None
+    login_id: str | None = None
+    reason: str | None = None
+
+
+class OperationCommands:
+    """Claims, steps and outcomes of operations."""
+
+    def __init__(self, pool: asyncpg.Pool[Any], recompute: Recompute) -> None:
+        self._pool = pool
+        self._recompute = recompute
+
+    async def say(self, conn: Connection, organization: str, words: Sequence[Said]) -> None:
+        """Take what was said as fact, in the caller's transaction, and decide anew.
+
+        Raises:
+            Problem: 404 for an unknown operation, 409 when its life cycle does not allow it or
+                somebody else has claimed it.
+        """
+        rows = {}
+        for said in words:
+            rows[said.operation_id] = await self._find(conn, organization, said.operation_id)
+        locked = await store.lock_workers(
+            conn, {(organization, row["worker"]) for row in rows.values()}
+        )
+        now = await self._recompute.clock.now(conn)
+        accounts = {
+            (account.worker, account.portal): account
+            for own in (await store.accounts(conn, locked)).values()
+            for account in own
+        }
+        compiled = (await self._recompute.directories.current(conn, {organization}))[organization]
+        changed: dict[tuple[str, str], Account] = {}
+        operations: list[Operation] = []
+        messages: list[OutboxMessage] = []
+        for said in words:
+            row = await self._find(conn, organization, said.operation_id)
+            before = store.operation_from(row)
+            after = _moved(before, said)
+            operations.append(after)
+            messages.append(
+                access_fact(
+                    EVENT_OF[said.transition],
+                    organization,
+                    before.worker,
+                    (before.operation_id, said.transition.value, str(now)),
+                    now,
+                    {
+                        **describe(after),
+                        "transition": said.transition.value,
+                        "by": said.by,
+                        "grade": said.grade.value,
+                        "evidence": said.evidence,
+                        "reason_given": said.reason,
+                    },
+                )
+            )
+            account = accounts.get(
+                (before.worker, before.portal), Account(before.worker, before.portal)
+            )
+            updated = _account_after(account, after, said, compiled, now)
+            messages.extend(_what_became_of(organization, account, updated, before, said, now))
+            if updated != account:
+                accounts[updated.worker, updated.portal] = updated
+                changed[updated.worker, updated.portal] = updated
+        await store.save_operations(conn, [(organization, one) for one in operations], now)
+        for said in words:
+            if said.evidence is not None or said.reason is not None:
+                await store.save_outcome(
+                    conn,
+                    said.operation_id,
+                    said.evidence.model_dump() if said.evidence else None,
+                    said.reason or said.transition.value,
+                )
+        await store.save_accounts(conn, [(organization, one) for one in changed.values()])
+        await enqueue(conn, messages, held=True)
+        await self._recompute.run(conn, locked)
+
+    async def take_step(
+        self, conn: Connection, organization: str, operation_id: str, index: int, by: str
+    ) -> None:
+        """Tick one step of an operation.
+
+        Raises:
+            Problem: 404 for an unknown operation or step, 409 when the operation has ended.
+        """
+        row = await self._find(conn, organization, operation_id)
+        await store.lock_workers(conn, {(organization, row["worker"])})
+        row = await self._find(conn, organization, operation_id)
+        operation = store.operation_from(row)
+        if not operation.open:
+            raise Problem(409, "operation_ended", f"It is {operation.status.value}; nothing to do.")
+        if not 0 <= index < len(operation.steps):
+            raise Problem(404, "no_such_step", f"It has steps 0 to {len(operation.steps) - 1}.")
+        now = await self._recompute.clock.now(conn)
+        await store.save_step(conn, operation_id, index, by, now)
+        await enqueue(
+            conn,
+            [
+                access_fact(
+                    "operation.step_done",
+                    organization,
+                    operation.worker,
+                    (operation_id, str(index), str(now)),
+                    now,
+                    {
+                        "operation_id": operation_id,
+                        "portal": operation.portal,
+                        "step": index,
+                        "actor": operation.steps[index].actor,
+                        "by": by,
+                    },
+                )
+            ],
+            held=True,
+        )
+
+    async def _find(self, conn: Connection, organization: str, operation_id: str) -> Any:
+        try:
+            row = await store.find_operation(conn, organization, operation_id)
+        except asyncpg.DataError as error:
+            raise Problem(404, "no_such_operation", "An operation id is a UUID.") from error
+        if row is None:
+            raise Problem(404, "no_such_operation", "No operation has this id; see the work list.")
+        return row
+
+    async def command(
+        self,
+        who: Principal,
+        route: str,
+        key: str | None,
+        body: bytes,
+        work: Callable[[Connection], Awaitable[dict[str, Any]]],
+    ) -> dict[str, Any]:
+        """Run a person's command once: the same key with the same body gets the same answer.
+
+        Raises:
+            Problem: 409 while the same command runs elsewhere, 422 for a key used with another
+                body, and whatever `work` raises.
+        """
+
+        async def once(conn: Connection) -> dict[str, Any]:
+            if key is None:
+                return await work(conn)
+            digest = hashlib.sha256(body).digest()
+            known = await store.begin_command(conn, who.organization, who.subject, route, key)
+            if known is not None:
+                if known["body_sha256"] != digest:
+                    raise Problem(
+                        422, "key_reused", "This Idempotency-Key was used with another body."
+                    )
+                answer: dict[str, Any] = known["response"]
+                return answer
+            response = await work(conn)
+            await store.end_command(
+                conn, who.organization, who.subject, route, key, digest, response
+            )
+            return response
+
+        return await in_transaction(self._pool, once)
+
+
+def _moved(operation: Operation, said: Said) -> Operation:
+    status = OPERATION_LIFE.get((operation.status, said.transition))
+    if status is None:
+        raise Problem(
+            409,
+            "not_possible_now",
+            f"The operation is {operation.status.value}; it cannot be changed by"
+            f" {said.transition.value}.",
+        )
+    if operation.claimed_by not in (None, said.by) and said.transition in (
+        Transition.CLAIM,
+        Transition.RELEASE,
+    ):
+        raise Problem(409, "claimed_by_another", f"{operation.claimed_by} has claimed it.")
+    claimed_by = operation.claimed_by
+    if said.transition is Transition.CLAIM:
+        claimed_by = said.by
+    elif said.transition is Transition.RELEASE:
+        claimed_by = None
+    return replace(operation, status=status, claimed_by=claimed_by)
+
+
+def _account_after(
+    account: Account,
+    operation: Operation,
+    said: Said,
+    compiled: CompiledDirectory,
+    now: datetime,
+) -> Account:
+    match said.transition:
+        case Transition.DONE:
+            return confirm(account, operation, grade=said.grade, at=now, login_id=said.login_id)
+        case Transition.FAIL | Transition.DECLINE if (
+            operation.kind in GIVES or operation.kind is OperationKind.APPOINT_SUCCESSOR
+        ):
+            hours = compiled.directory.organization.deadlines.retry_hours
+            return retry_after(account, operation, at=now, hours=hours)
+        case _:
+            # A removal that failed is ordered again at once: its access is still there.
+            return account
+
+
+def _what_became_of(
+    organization: str,
+    before: Account,
+    after: Account,
+    operation: Operation,
+    said: Said,
+    now: datetime,
+) -> list[OutboxMessage]:
+    """The confirmed facts about account and entitlements that follow from an outcome."""
+    said_about = {
+        "worker": operation.worker,
+        "portal": operation.portal,
+        "operation_id": operation.operation_id,
+        "grade": said.grade.value,
+        "confirmed_by": said.by,
+        "confirmed_at": now,
+    }
+    facts: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+    if said.transition is Transition.DONE:
+        named = {
+            OperationKind.OPEN: "account.opened",
+            OperationKind.SUSPEND: "account.suspended",
+            OperationKind.RESUME: "account.resumed",
+        }.get(operation.kind)
+        if named is not None:
+            facts.append((named, (), {**said_about, "login_id": after.login_id}))
+        for type_, gained, lost in (
+            ("entitlement.granted", after.effective, before.effective),
+            ("entitlement.revoked", before.effective, after.effective),
+        ):
+            for held in sorted(gained.keys() - lost.keys()):
+                own = gained[held]
+                facts.append(
+                    (
+                        type_,
+                        (held[0], held[1].value),
+                        {
+                            **said_about,
+                            "tin": held[0],
+                            "function": held[1].value,
+                            "authorized_by": own.authorized_by,
+                        },
+                    )
+                )
+    return [
+        access_fact(
+            type_,
+            organization,
+            operation.worker,
+            (operation.operation_id, *cause, str(now)),
+            now,
+            data,
+        )
+        for type_, cause, data in facts
+    ]
+
+
+class DirectoryCommands:
+    """Applying a directory: one transaction, one version; the sweep does the rest."""
+
+    def __init__(self, recompute: Recompute) -> None:
+        self._recompute = recompute
+
+    async def apply(self, conn: Connection, directory: Directory, who: Principal) -> dict[str, Any]:
+        """Put a directory in force and say what changed.
+
+        Raises:
+            Problem: 403 for another organization's directory, 409 when a portal that is in use
+                would disappear.
+        """
+        organization = directory.organization.id
+        if organization != who.organization:
+            raise Problem(
+                403, "other_organization", f"You are signed in for {who.organization} only."
+            )
+        administered = {administrator.portal for administrator in directory.administrators}
+        await store.lock_portals(conn, [(organization, portal) for portal in administered])
+        version = await store.lock_directory(conn, organization)
+        previous: dict[tuple[str, str], Any] = {}
+        if version:
+            row = await store.directory_document(conn, organization, version)
+            previous = {
+                (kind, id_): model
+                for kind, id_, model in Directory.model_validate(row["document"]).objects()
+            }
+        current = {(kind, id_): model for kind, id_, model in directory.objects()}
+        await self._refuse_orphans(conn, organization, current, previous)
+        changed = [
+            (*name, "set" if name not in previous else "changed")
+            for name, model in current.items()
+            if previous.get(name) != model
+        ]
+        changed += [(*name, "removed") for name in previous if name not in current]
+        now = await self._recompute.clock.now(conn)
+        if changed or not version:
+            version += 1
+            document = directory.model_dump(mode="json", exclude_none=True)
+            await store.save_directory(conn, organization, version, document, who.subject, now)
+            compiled = CompiledDirectory(directory, version)
+            await store.save_standings(
+                conn,
+                organization,
+                [
+                    AdministratorStanding(portal, worker, since, until, None)
+                    for worker, spans in compiled.administrators.items()
+                    for portal, since, until in spans
+                ],
+            )
+            await enqueue(
+                conn,
+                [
+                    _directory_fact(organization, version, kind, id_, change, current, who, now)
+                    for kind, id_, change in changed
+                ],
+            )
+        return {
+            "version": version,
+            "changed": [
+                {"kind": kind, "id": id_, "change": change} for kind, id_, change in changed
+            ],
+            "workers_behind": await store.count_behind(conn),
+        }
+
+    async def _refuse_orphans(
+        self,
+        conn: Connection,
+        organization: str,
+        current: dict[tuple[str, str], Any],
+        previous: dict[tuple[str, str], Any],
+    ) -> None:
+        gone = {id_ for kind, id_ in previous if kind == "portal" and (kind, id_) not in current}
+        in_use = sorted(gone & await store.portals_in_use(conn, organization)) if gone else []
+        if in_use:
+            raise Problem(
+                409,
+                "portal_in_use",
+                f"People still have logins on {', '.join(in_use)}; end the contracts that need"
+                " it, see the access removed, and then take the portal out.",
+            )
+
+
+def _directory_fact(
+    organization: str,
+    version: int,
+    kind: str,
+    id_: str,
+    change: str,
+    current: dict[tuple[str, str], Any],
+    who: Principal,
+    now: datetime,
+) -> OutboxMessage:
+    removed = change == "removed"
+    message = fact(
+        DIRECTORY_EVENTS,
+        f"{kind}.removed" if removed else f"{kind}.set",
+        source=SOURCE,
+        organization=organization,
+        key=event_key(organization, kind, id_),
+        subject=f"{kind}/{id_}",
+        cause=(kind, id_, str(version)),
+        time=now,
+        data=b"" if removed else to_json(current[kind, id_]),
+        extensions={"version": str(version), "epoch": "1", "appliedby": who.subject},
+    )
+    return replace(message, value=None) if removed else message

@@ -1,0 +1,262 @@
+"""Deciding about locked workers and writing what follows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from services.provisioning import store
+from services.provisioning.rules.decide import UNSET, Facts, Outcome, decide
+from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.guards import last_administrators
+from services.provisioning.rules.operations import Account, Operation
+from services.provisioning.rules.timeline import Person, fold, people
+from services.provisioning.store import LockedWorker, WorkerKey, WorkerUpdate
+from shared.clock import Clock
+from shared.contracts.directory import Directory
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact, to_json
+from shared.contracts.state import WorkerState
+from shared.contracts.topics import ACCESS_EVENTS, WORKER_STATE
+from shared.outbox import OutboxMessage, enqueue
+from shared.postgres import Connection
+
+SOURCE = "/portalkeeper/provisioning"
+
+
+@dataclass(slots=True)
+class Directories:
+    """Compiled directories by organization; a version is compiled once per process."""
+
+    _compiled: dict[str, CompiledDirectory] = field(default_factory=dict)
+
+    async def current(
+        self, conn: Connection, organizations: set[str]
+    ) -> dict[str, CompiledDirectory]:
+        """The directory in force of each organization that has one."""
+        versions = await store.directory_versions(conn, organizations)
+        for organization, version in versions.items():
+            known = self._compiled.get(organization)
+            if version and (known is None or known.version != version):
+                row = await store.directory_document(conn, organization, version)
+                directory = Directory.model_validate(row["document"])
+                self._compiled[organization] = CompiledDirectory(directory, version)
+        return {name: self._compiled[name] for name, version in versions.items() if version}
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One person to decide about, with the rows that are locked for it."""
+
+    person: Person
+    rows: list[LockedWorker]
+    compiled: CompiledDirectory
+    as_of: datetime
+    sole: frozenset[str] = frozenset()
+
+
+class Recompute:
+    """Decides about workers whose rows (with all their aliases) the caller has locked."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.directories = Directories()
+
+    async def run(
+        self,
+        conn: Connection,
+        locked: Sequence[LockedWorker],
+        *,
+        cause: Mapping[WorkerKey, tuple[str, ...]] | None = None,
+    ) -> int:
+        """Decide and write; how many workers' published state changed.
+
+        Args:
+            cause: ids of the events or decisions that brought this about, by worker.
+        """
+        if not locked:
+            return 0
+        compiled = await self.directories.current(conn, {row.organization for row in locked})
+        now = await self.clock.now(conn)
+        timelines = await store.timelines(conn, locked)
+        accounts = await store.accounts(conn, locked)
+        operations = await store.open_operations(conn, locked)
+        reviews = await store.review_removals(conn, locked)
+        pending = []
+        for organization, rows in _clusters(locked):
+            if organization not in compiled:
+                continue
+            events = [event for row in rows for event in timelines.get(row.key, ())]
+            as_of = max(now, *(row.as_of for row in rows))
+            by_id = {row.worker: row for row in rows}
+            for person in people(by_id, events):
+                own = [by_id[alias] for alias in person.aliases]
+                pending.append(_Pending(person, own, compiled[organization], as_of))
+        await self._note_administrators(conn, pending)
+        decided: list[tuple[_Pending, Outcome]] = []
+        for one in pending:
+            keys = [row.key for row in one.rows]
+            facts = Facts(
+                organization=one.rows[0].organization,
+                person=one.person,
+                accounts=tuple(found for key in keys for found in accounts.get(key, ())),
+                operations=tuple(found for key in keys for found in operations.get(key, ())),
+                reviews=tuple(found for key in keys for found in reviews.get(key, ())),
+                known_findings=frozenset(f for row in one.rows for f in row.findings),
+                sole_administrator_of=one.sole,
+                cause=tuple(id_ for key in keys for id_ in (cause or {}).get(key, ())),
+            )
+            decided.append((one, decide(facts, one.compiled, one.as_of)))
+        return await self._write(conn, decided)
+
+    async def _note_administrators(self, conn: Connection, pending: Sequence[_Pending]) -> None:
+        """Under the portals' locks: who of these administers what, and who goes last."""
+        concerned = [
+            one
+            for one in pending
+            if any(alias in one.compiled.administrators for alias in one.person.aliases)
+        ]
+        if not concerned:
+            return
+        portals = {
+            (one.rows[0].organization, portal)
+            for one in concerned
+            for alias in one.person.aliases
+            for portal, _, _ in one.compiled.administrators.get(alias, ())
+        }
+        await store.lock_portals(conn, portals)
+        for one in concerned:
+            organization = one.rows[0].organization
+            leaves_at = fold(one.person, one.as_of, one.compiled.zone).leaves_at
+            if await store.note_exit(conn, organization, one.person.aliases, leaves_at):
+                standings = await store.standings(
+                    conn, organization, [p for org, p in portals if org == organization]
+                )
+                await store.request_recompute(
+                    conn,
+                    [
+                        (organization, standing.worker)
+                        for standing in standings
+                        if standing.worker not in one.person.aliases
+                    ],
+                )
+        for one in concerned:
+            organization = one.rows[0].organization
+            standings = await store.standings(
+                conn, organization, [p for org, p in portals if org == organization]
+            )
+            last = last_administrators(standings, one.as_of)
+            one.sole = frozenset(
+                portal for portal, worker in last.items() if worker in one.person.aliases
+            )
+
+    async def _write(self, conn: Connection, decided: Sequence[tuple[_Pending, Outcome]]) -> int:
+        updates: list[WorkerUpdate] = []
+        messages: list[OutboxMessage] = []
+        accounts: list[tuple[str, Account]] = []
+        operations: list[tuple[str, Operation]] = []
+        reviews = []
+        for one, outcome in decided:
+            organization = one.rows[0].organization
+            for type_, cause, data in outcome.events:
+                messages.append(
+                    access_fact(
+                        type_, organization, one.person.worker, cause, outcome.state.as_of, data
+                    )
+                )
+            accounts.extend((organization, account) for account in outcome.accounts)
+            operations.extend((organization, operation) for operation in outcome.operations)
+            reviews.extend((organization, review) for review in outcome.reviews)
+            for row in one.rows:
+                update, message = _publish(one, outcome, row)
+                updates.append(update)
+                if message is not None:
+                    messages.append(message)
+        await store.save_accounts(conn, accounts)
+        if operations:
+            await store.save_operations(conn, operations, decided[0][0].as_of)
+        await store.settle_reviews(conn, reviews)
+        await store.save_workers(conn, updates)
+        await enqueue(conn, messages, held=True)
+        return sum(update.state is not None for update in updates)
+
+
+def _clusters(locked: Sequence[LockedWorker]) -> list[tuple[str, list[LockedWorker]]]:
+    found: dict[WorkerKey, list[LockedWorker]] = {}
+    for row in locked:
+        found.setdefault((row.organization, row.cluster), []).append(row)
+    return [(organization, rows) for (organization, _), rows in found.items()]
+
+
+def _publish(
+    one: _Pending, outcome: Outcome, row: LockedWorker
+) -> tuple[WorkerUpdate, OutboxMessage | None]:
+    """The row's update, and its state record if what it says has changed."""
+    state = outcome.state
+    if row.worker != one.person.worker:
+        state = WorkerState(
+            organization=row.organization,
+            worker=row.worker,
+            epoch=0,
+            version=0,
+            as_of=state.as_of,
+            status=state.status,
+            merged_into=one.person.worker,
+            directory_version=state.directory_version,
+        )
+    content = to_json(replace(state, as_of=UNSET, next_change_at=None, directory_version=0))
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    findings = state.findings
+    update = WorkerUpdate(
+        key=row.key,
+        as_of=state.as_of,
+        next_change_at=state.next_change_at,
+        directory_version=state.directory_version,
+        version=row.version,
+        status=state.status.value,
+        name=state.name,
+        findings=findings,
+        digest=digest,
+        state=None,
+    )
+    if digest == row.digest:
+        return update, None
+    update.version = row.version + 1
+    update.state = to_json(replace(state, epoch=row.epoch, version=update.version))
+    version = str(update.version)
+    return update, fact(
+        WORKER_STATE,
+        "worker.state",
+        source=SOURCE,
+        organization=row.organization,
+        key=event_key(row.organization, row.worker),
+        subject=row.worker,
+        cause=(row.worker, str(row.epoch), version),
+        time=state.as_of,
+        data=update.state,
+        extensions={"version": version, "epoch": str(row.epoch)},
+    )
+
+
+def access_fact(
+    type_: str,
+    organization: str,
+    worker: str,
+    cause: tuple[str, ...],
+    at: datetime,
+    data: object,
+) -> OutboxMessage:
+    """An access event about a worker."""
+    return fact(
+        ACCESS_EVENTS,
+        type_,
+        source=SOURCE,
+        organization=organization,
+        key=event_key(organization, worker),
+        subject=worker,
+        cause=cause,
+        time=at,
+        data=data,
+    )

@@ -1,0 +1,592 @@
+"""The whole decision about one person: fold, desire, compare with the portals, say what follows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.provisioning.rules.desired import (
+    NOTHING,
+    CompiledDirectory,
+    Desired,
+    Removal,
+    desire,
+)
+from services.provisioning.rules.guards import LAST_ADMINISTRATOR, removal_preamble
+from services.provisioning.rules.operations import (
+    DEFAULT_STEPS,
+    EVENT_OF,
+    OPERATION_LIFE,
+    REMOVES,
+    Account,
+    Held,
+    Move,
+    Operation,
+    Order,
+    Target,
+    Transition,
+    needed,
+    operation_id,
+    target_key,
+)
+from services.provisioning.rules.timeline import Folded, Person, fold
+from shared.contracts.directory import Function, OperationKind, Portal, Step
+from shared.contracts.state import (
+    DecisionApplied,
+    Entitlement,
+    Finding,
+    OpenOperation,
+    OperationStatus,
+    PortalAccess,
+    WorkerState,
+    WorkerStatus,
+)
+
+UNSET = datetime.fromtimestamp(0, UTC)
+MAX_CAUSES = 5
+"""Ids of causing events that an operation carries; its timeline shows them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRemoval:
+    """A review's decision to remove. `operation_id` names what granted the entitlement then.
+
+    `status`: new (not judged yet), standing, or moot.
+    """
+
+    removal: Removal
+    operation_id: str | None
+    status: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything a decision about one person depends on, besides the directory and the instant."""
+
+    organization: str
+    person: Person
+    accounts: tuple[Account, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    reviews: tuple[ReviewRemoval, ...] = ()
+    known_findings: frozenset[Finding] = frozenset()
+    sole_administrator_of: frozenset[str] = frozenset()
+    cause: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What changed for one person. `events` are (type, cause, data) about the person."""
+
+    state: WorkerState
+    folded: Folded | None
+    accounts: list[Account] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    reviews: list[ReviewRemoval] = field(default_factory=list)
+    events: list[tuple[str, tuple[str, ...], dict[str, Any]]] = field(default_factory=list)
+    next_change_at: datetime | None = None
+
+
+def decide(facts: Facts, compiled: CompiledDirectory, as_of: datetime) -> Outcome:
+    """What follows for one person at `as_of` (UTC). Total: what cannot be computed is blocked."""
+    return _Decision(facts, compiled, as_of).run()
+
+
+class _Decision:
+    def __init__(self, facts: Facts, compiled: CompiledDirectory, as_of: datetime) -> None:
+        self._facts = facts
+        self._compiled = compiled
+        self._as_of = as_of
+        self._next: list[datetime] = []
+        self._events: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+        self._operations: dict[str, Operation] = {op.operation_id: op for op in facts.operations}
+        self._changed_operations: dict[str, Operation] = {}
+        self._changed_accounts: dict[tuple[str, str], Account] = {}
+        self._findings: dict[Finding, None] = {}
+
+    def run(self) -> Outcome:
+        facts = self._facts
+        folded: Folded | None = None
+        desired: Desired | None = None
+        reviews = self._judge_reviews()
+        try:
+            folded = fold(facts.person, self._as_of, self._compiled.zone)
+            self._findings.update(dict.fromkeys(folded.findings))
+            desired = self._desire(folded, reviews)
+        except Exception as error:
+            desired = self._when_it_fails(folded, error)
+        self._note(folded.next_change_at if folded else None)
+        portals: list[PortalAccess] = []
+        if desired is not None:
+            self._findings.update(dict.fromkeys(desired.findings))
+            self._note(desired.next_change_at)
+            portals = self._portals(folded, desired)
+        else:
+            portals = self._as_it_stands()
+        self._mark_overdue()
+        self._say_findings()
+        state = self._state(folded, desired, portals, reviews)
+        return Outcome(
+            state=state,
+            folded=folded,
+            accounts=list(self._changed_accounts.values()),
+            operations=list(self._changed_operations.values()),
+            reviews=[review for review in reviews if review not in facts.reviews],
+            events=self._events,
+            next_change_at=state.next_change_at,
+        )
+
+    # -- desire
+
+    def _desire(self, folded: Folded, reviews: Sequence[ReviewRemoval]) -> Desired:
+        if folded.status is WorkerStatus.ERASED:
+            return NOTHING
+        standing = [review.removal for review in reviews if review.status == "standing"]
+        return desire(folded, self._compiled, standing, self._as_of)
+
+    def _when_it_fails(self, folded: Folded | None, error: Exception) -> Desired | None:
+        """Somebody whose employment is over loses access even when nothing else can be computed."""
+        self._findings[Finding("blocked", f"cannot be computed: {type(error).__name__}")] = None
+        if folded is not None and folded.termination_in_effect and not folded.open_employments:
+            return NOTHING
+        return None
+
+    def _judge_reviews(self) -> list[ReviewRemoval]:
+        """A decision counts if what it was about is still there; later changes cannot revive it."""
+        held = {
+            (account.portal, *held): own.operation_id
+            for account in self._facts.accounts
+            for held, own in account.rights.items()
+        }
+        judged = []
+        for review in self._facts.reviews:
+            if review.status == "new":
+                granted_by = {op for right, op in held.items() if review.removal.covers(right)}
+                if not granted_by:
+                    judged.append(replace(review, status="moot", detail="was gone already"))
+                elif review.operation_id is not None and review.operation_id not in granted_by:
+                    judged.append(replace(review, status="moot", detail="was granted anew since"))
+                else:
+                    judged.append(replace(review, status="standing"))
+            else:
+                judged.append(review)
+        return judged
+
+    # -- portals
+
+    def _portals(self, folded: Folded | None, desired: Desired) -> list[PortalAccess]:
+        wanted: dict[str, dict[Held, Any]] = {}
+        for (portal, tin, function), authorization in desired.rights.items():
+            wanted.setdefault(portal, {})[tin, function] = authorization
+        accounts: dict[str, list[Account]] = {}
+        for account in self._facts.accounts:
+            accounts.setdefault(account.portal, []).append(account)
+        names = {*wanted, *accounts, *desired.held, *self._facts.sole_administrator_of}
+        result = []
+        for name in sorted(names, key=lambda name: (self._portal(name).removal_rank, name)):
+            own = sorted(
+                accounts.get(name, [Account(self._facts.person.worker, name)]),
+                key=lambda account: (not account.rights, account.worker),
+            )
+            for account in own[1:]:
+                # One person, one login: merged ids may have brought a second one along.
+                self._findings[Finding("second_account", f"two logins on {name}")] = None
+                result.append(self._one(account, folded, desired, {}, "second_account"))
+            why = None
+            if desired.cut:
+                why = self._why_cut(folded)
+            result.append(self._one(own[0], folded, desired, wanted.get(name, {}), why))
+        return result
+
+    def _one(
+        self,
+        account: Account,
+        folded: Folded | None,
+        desired: Desired,
+        wanted: Mapping[Held, Any],
+        why_cut: str | None,
+    ) -> PortalAccess:
+        portal = self._portal(account.portal)
+        held = desired.held.get(account.portal, ())
+        operations = self._open_operations(account)
+        orders, moves = needed(
+            account,
+            operations,
+            wanted,
+            cut=why_cut is not None,
+            portal=portal,
+            rule_of={(reason.tin, reason.function): reason.rule for reason in held},
+            why_cut=why_cut or "",
+        )
+        for move in moves:
+            self._move(move)
+        account = self._with_retries(account, orders)
+        for order in orders:
+            account = self._order(account, portal, order, wanted, folded)
+        account = self._successor(account, portal, folded)
+        account = self._exposure(account, wanted, folded)
+        if account not in self._facts.accounts and (account.targets or account.rights):
+            self._changed_accounts[account.worker, account.portal] = account
+        return self._access(account, wanted, held)
+
+    def _as_it_stands(self) -> list[PortalAccess]:
+        """A blocked worker's portals: shown as known, nothing ordered and nothing withdrawn."""
+        return [self._access(account, {}, ()) for account in self._facts.accounts]
+
+    def _access(
+        self, account: Account, wanted: Mapping[Held, Any], held: Iterable[Any]
+    ) -> PortalAccess:
+        return PortalAccess(
+            portal=account.portal,
+            status=account.status,
+            grade=account.grade,
+            login_id=account.login_id,
+            desired=tuple(
+                Entitlement(tin, function, wanted[tin, function])
+                for tin, function in sorted(wanted)
+            ),
+            effective=tuple(own for _, own in sorted(account.effective.items())),
+            held=tuple(held),
+            operations=tuple(
+                OpenOperation(
+                    op.operation_id,
+                    op.kind,
+                    op.tin,
+                    op.function,
+                    op.generation,
+                    op.status,
+                    op.requested_at,
+                    op.deadline,
+                    op.claimed_by,
+                )
+                for op in self._open_operations(account)
+            ),
+            exposed_since=account.exposed_since,
+        )
+
+    def _open_operations(self, account: Account) -> list[Operation]:
+        return [
+            op
+            for op in self._operations.values()
+            if op.open and op.portal == account.portal and op.worker == account.worker
+        ]
+
+    def _why_cut(self, folded: Folded | None) -> str:
+        if folded is None or folded.status is WorkerStatus.TERMINATED:
+            return "employment_ended"
+        if folded.status is WorkerStatus.ERASED:
+            return "erased"
+        if folded.status is WorkerStatus.ON_LEAVE:
+            return "on_leave"
+        return "not_employed"
+
+    def _portal(self, portal_id: str) -> Portal:
+        return self._compiled.portals[portal_id]
+
+    # -- operations
+
+    def _with_retries(self, account: Account, orders: Sequence[Order]) -> Account:
+        """What is no longer wanted the same way is forgotten; what failed lately has to wait."""
+        asked = {
+            target_key(order.kind, *(order.held or (None, None))): order.kind for order in orders
+        }
+        targets = dict(account.targets)
+        for key, target in account.targets.items():
+            if key != "successor" and target.retry_kind and asked.get(key) != target.retry_kind:
+                targets[key] = Target(target.generation)
+        return account if targets == account.targets else replace(account, targets=targets)
+
+    def _order(
+        self,
+        account: Account,
+        portal: Portal,
+        order: Order,
+        wanted: Mapping[Held, Any],
+        folded: Folded | None,
+    ) -> Account:
+        tin, function = order.held or (None, None)
+        steps = portal.steps.get(order.kind) or DEFAULT_STEPS[order.kind]
+        guarded = (
+            order.kind in REMOVES
+            and portal.id in self._facts.sole_administrator_of
+            and function in (None, Function.USER_ADMINISTRATION)
+        )
+        if guarded:
+            voluntary = folded is not None and folded.leaves_voluntarily
+            steps = (removal_preamble(portal, voluntary=voluntary), *steps)
+        account, operation = self._request(
+            account, portal, order.kind, tin, function, order.rights, order.rule, steps, wanted
+        )
+        if guarded and operation is not None:
+            self._say(
+                "guard.refused",
+                (operation.operation_id,),
+                {
+                    "rule": LAST_ADMINISTRATOR,
+                    "operation_id": operation.operation_id,
+                    "portal": portal.id,
+                    "worker": account.worker,
+                    "effect": "a step comes before the removal",
+                },
+            )
+        return account
+
+    def _request(
+        self,
+        account: Account,
+        portal: Portal,
+        kind: OperationKind,
+        tin: str | None,
+        function: Function | None,
+        rights: tuple[Held, ...],
+        rule: str,
+        steps: tuple[Step, ...],
+        wanted: Mapping[Held, Any],
+        deadline: datetime | None = None,
+    ) -> tuple[Account, Operation | None]:
+        key = target_key(kind, tin, function)
+        target = account.targets.get(key, Target())
+        if target.retry_kind is kind and target.retry_at and target.retry_at > self._as_of:
+            self._note(target.retry_at)
+            return account, None
+        generation = target.generation + 1
+        deadlines = self._compiled.directory.organization.deadlines
+        hours = deadlines.removal_hours if kind in REMOVES else deadlines.grant_hours
+        operation = Operation(
+            operation_id=operation_id(
+                self._facts.organization, account.worker, account.portal, key, kind, generation
+            ),
+            worker=account.worker,
+            portal=account.portal,
+            kind=kind,
+            tin=tin,
+            function=function,
+            generation=generation,
+            status=OperationStatus.REQUESTED,
+            rights=rights,
+            authorized_by=next(iter(wanted.values()), None) if rights else None,
+            rule=rule,
+            events=self._facts.cause[:MAX_CAUSES],
+            steps=steps,
+            requested_at=self._as_of,
+            deadline=deadline or self._as_of + timedelta(hours=hours),
+            rank=portal.removal_rank,
+        )
+        self._put(operation)
+        self._say("operation.requested", (operation.operation_id,), describe(operation))
+        return replace(account, targets={**account.targets, key: Target(generation)}), operation
+
+    def _successor(self, account: Account, portal: Portal, folded: Folded | None) -> Account:
+        """The only administrator's dated exit first needs somebody to hand over to."""
+        asked = [
+            op
+            for op in self._open_operations(account)
+            if op.kind is OperationKind.APPOINT_SUCCESSOR
+        ]
+        leaves_at = folded.leaves_at if folded else None
+        if portal.id not in self._facts.sole_administrator_of or leaves_at is None:
+            for operation in asked:
+                withdraw = (
+                    Transition.CANCEL
+                    if operation.status is OperationStatus.REQUESTED
+                    else Transition.SUPERSEDE
+                )
+                if operation.status is not OperationStatus.SUPERSEDED:
+                    self._move(Move(operation, withdraw))
+            return account
+        detail = f"the only administrator of {portal.name} leaves on {leaves_at.date()}"
+        self._findings[Finding(LAST_ADMINISTRATOR, detail)] = None
+        if asked:
+            return account
+        account, _ = self._request(
+            account,
+            portal,
+            OperationKind.APPOINT_SUCCESSOR,
+            None,
+            Function.USER_ADMINISTRATION,
+            (),
+            LAST_ADMINISTRATOR,
+            portal.steps.get(OperationKind.APPOINT_SUCCESSOR)
+            or DEFAULT_STEPS[OperationKind.APPOINT_SUCCESSOR],
+            {},
+            deadline=max(leaves_at, self._as_of + timedelta(hours=1)),
+        )
+        return account
+
+    def _move(self, move: Move) -> None:
+        before = move.operation
+        after = replace(before, status=OPERATION_LIFE[before.status, move.transition])
+        if move.transition is Transition.REINSTATE:
+            after = replace(after, overdue=False)
+        self._put(after)
+        self._say(
+            EVENT_OF[move.transition],
+            (before.operation_id, move.transition.value, str(self._as_of)),
+            {
+                **describe(after),
+                "from": before.status.value,
+                "transition": move.transition.value,
+            },
+        )
+
+    def _put(self, operation: Operation) -> None:
+        self._operations[operation.operation_id] = operation
+        self._changed_operations[operation.operation_id] = operation
+
+    def _mark_overdue(self) -> None:
+        for operation in list(self._operations.values()):
+            if not operation.open or operation.overdue:
+                continue
+            if operation.deadline > self._as_of:
+                self._note(operation.deadline)
+                continue
+            if operation.status is OperationStatus.SUPERSEDED:
+                # Whoever took it on never said; a late word still counts as a fact.
+                self._move(Move(operation, Transition.CANCEL))
+                # What waited for it can be ordered now.
+                self._next.append(self._as_of)
+                continue
+            late = replace(operation, overdue=True)
+            self._put(late)
+            self._say("operation.overdue", (operation.operation_id,), describe(late))
+
+    # -- exposure and findings
+
+    def _exposure(
+        self, account: Account, wanted: Mapping[Held, Any], folded: Folded | None
+    ) -> Account:
+        exposed = sorted(held for held in account.effective if held not in wanted)
+        if exposed and account.exposed_since is None:
+            since = self._as_of
+            if folded is not None and folded.ended_at is not None and not wanted:
+                since = folded.ended_at
+            removal = next(
+                (op.operation_id for op in self._open_operations(account) if op.kind in REMOVES),
+                None,
+            )
+            self._say(
+                "exposure.started",
+                (account.worker, account.portal, str(since), removal or ""),
+                {
+                    "worker": account.worker,
+                    "portal": account.portal,
+                    "since": since,
+                    "rights": [[tin, function.value] for tin, function in exposed],
+                    "operation_id": removal,
+                },
+            )
+            return replace(account, exposed_since=since)
+        if not exposed and account.exposed_since is not None:
+            self._say(
+                "exposure.ended",
+                (account.worker, account.portal, str(account.exposed_since), str(self._as_of)),
+                {
+                    "worker": account.worker,
+                    "portal": account.portal,
+                    "since": account.exposed_since,
+                    "until": self._as_of,
+                },
+            )
+            return replace(account, exposed_since=None)
+        return account
+
+    def _say_findings(self) -> None:
+        for finding in self._findings:
+            if finding not in self._facts.known_findings:
+                self._say_finding("finding.raised", finding)
+        for finding in sorted(
+            self._facts.known_findings - self._findings.keys(), key=lambda f: (f.rule, f.detail)
+        ):
+            self._say_finding("finding.resolved", finding)
+
+    def _say_finding(self, type: str, finding: Finding) -> None:
+        self._say(
+            type,
+            (self._facts.person.worker, finding.rule, finding.detail, str(self._as_of)),
+            {
+                "subject": self._facts.person.worker,
+                "rule": finding.rule,
+                "detail": finding.detail,
+            },
+        )
+
+    def _say(self, type: str, cause: tuple[str, ...], data: dict[str, Any]) -> None:
+        self._events.append((type, cause, data))
+
+    def _note(self, instant: datetime | None) -> None:
+        if instant is not None and instant > self._as_of:
+            self._next.append(instant)
+
+    # -- state
+
+    def _state(
+        self,
+        folded: Folded | None,
+        desired: Desired | None,
+        portals: Sequence[PortalAccess],
+        reviews: Sequence[ReviewRemoval],
+    ) -> WorkerState:
+        person = self._facts.person
+        erased = folded is not None and folded.status is WorkerStatus.ERASED
+        return WorkerState(
+            organization=self._facts.organization,
+            worker=person.worker,
+            epoch=0,
+            version=0,
+            as_of=self._as_of,
+            status=folded.status if folded else WorkerStatus.UNKNOWN,
+            blocked=desired is None,
+            aliases=folded.aliases if folded else (),
+            name=folded.name if folded else None,
+            email=folded.email if folded else None,
+            npi=folded.npi if folded else None,
+            employments=folded.employments if folded else (),
+            duties=desired.duties if desired else (),
+            training=folded.training if folded else (),
+            portals=tuple(
+                access
+                for access in portals
+                if access.desired
+                or access.effective
+                or access.held
+                or access.operations
+                or access.status != "none"
+            ),
+            findings=() if erased else tuple(self._findings),
+            decisions=tuple(_applied(review, portals) for review in reviews),
+            directory_version=self._compiled.version,
+            next_change_at=min(self._next, default=None),
+        )
+
+
+def _applied(review: ReviewRemoval, portals: Sequence[PortalAccess]) -> DecisionApplied:
+    removal = review.removal
+    if review.status == "moot":
+        return DecisionApplied(removal.review_id, removal.line_id, "moot", review.detail)
+    still = any(
+        removal.covers((access.portal, own.tin, own.function))
+        for access in portals
+        for own in access.effective
+    )
+    status, detail = ("ordered", "removal ordered") if still else ("confirmed", "no longer held")
+    return DecisionApplied(removal.review_id, removal.line_id, status, detail)
+
+
+def describe(operation: Operation) -> dict[str, Any]:
+    """An operation as events carry it."""
+    return {
+        "operation_id": operation.operation_id,
+        "worker": operation.worker,
+        "portal": operation.portal,
+        "kind": operation.kind.value,
+        "tin": operation.tin,
+        "function": operation.function.value if operation.function else None,
+        "generation": operation.generation,
+        "status": operation.status.value,
+        "rights": [[tin, function.value] for tin, function in operation.rights],
+        "authorized_by": operation.authorized_by,
+        "reason": {"rule": operation.rule, "events": list(operation.events)},
+        "requested_at": operation.requested_at,
+        "deadline": operation.deadline,
+        "claimed_by": operation.claimed_by,
+    }

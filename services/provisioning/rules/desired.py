@@ -1,0 +1,387 @@
+"""Desired access: who must have what on which portal, from job duties, contracts and training."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from services.provisioning.rules.timeline import Folded
+from shared.contracts.directory import Directory, Function, Portal, TrainingModule
+from shared.contracts.hr import end_of_day, start_of_day
+from shared.contracts.state import AuthorizedBy, Employment, Finding, Held
+
+Right = tuple[str, str, Function]
+"""(portal, TIN, function): what an entitlement is, whoever holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A review decision to remove, as an input of desired access; None stands for all of them."""
+
+    review_id: str
+    line_id: str
+    portal: str
+    tin: str | None
+    function: str | None
+    decided_by: str
+
+    def covers(self, right: Right) -> bool:
+        """Whether the decision names this right."""
+        portal, tin, function = right
+        return (
+            self.portal == portal
+            and self.tin in (None, tin)
+            and self.function in (None, function.value)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What a worker must have at an instant.
+
+    `suspended` says that nothing may be usable now although the employment may go on (leave).
+    """
+
+    rights: Mapping[Right, AuthorizedBy]
+    held: Mapping[str, tuple[Held, ...]]
+    duties: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    cut: bool
+    next_change_at: datetime | None
+
+
+NOTHING = Desired({}, {}, (), (), True, None)
+"""Desired access of someone who must have none."""
+
+
+@dataclass(slots=True)
+class CompiledDirectory:
+    """One version of an organization's directory, arranged for deciding about many workers."""
+
+    directory: Directory
+    version: int
+    zone: ZoneInfo = field(init=False)
+    sources: frozenset[str] = field(init=False)
+    portals: dict[str, Portal] = field(init=False)
+    administrators: dict[str, list[tuple[str, datetime, datetime | None]]] = field(init=False)
+    _titles: dict[str, tuple[str, ...]] = field(init=False)
+    _functions: dict[str, tuple[Function, ...]] = field(init=False)
+    _site_tins: dict[str, tuple[str, ...]] = field(init=False)
+    _boundaries: list[datetime] = field(init=False)
+    _window: tuple[datetime, datetime | None] | None = field(init=False, default=None)
+    _rights_at: dict[tuple[str, Function], tuple[Right, ...]] = field(init=False)
+    _gates: dict[tuple[str, Function], tuple[TrainingModule, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        directory = self.directory
+        self.zone = ZoneInfo(directory.organization.zone)
+        self.sources = frozenset(source.id for source in directory.sources)
+        self.portals = {portal.id: portal for portal in directory.portals}
+        self._titles = {title.id.casefold(): title.duties for title in directory.titles}
+        self._functions = {duty.id: duty.functions for duty in directory.job_duties}
+        self._site_tins = {site.id: site.tins for site in directory.sites}
+        self._rights_at = {}
+        self._gates = {}
+        self.administrators = {}
+        for appointed in directory.administrators:
+            until = None if appointed.until is None else end_of_day(appointed.until, self.zone)
+            self.administrators.setdefault(appointed.worker, []).append(
+                (appointed.portal, start_of_day(appointed.since, self.zone), until)
+            )
+        self._boundaries = sorted(set(self._dates()))
+
+    def _dates(self) -> Iterable[datetime]:
+        """Every instant at which the directory itself changes what is desired."""
+        for contract in self.directory.contracts:
+            yield start_of_day(contract.since, self.zone)
+            if contract.until is not None:
+                grace = timedelta(days=contract.grace_days)
+                yield end_of_day(contract.until + grace, self.zone)
+        for enrolment in self.directory.enrolments:
+            if enrolment.registered_on is not None:
+                yield start_of_day(enrolment.registered_on, self.zone)
+        for module in self.directory.training_modules:
+            if module.grandfathered_until is not None:
+                yield end_of_day(module.grandfathered_until, self.zone)
+        for spans in self.administrators.values():
+            for _, since, until in spans:
+                yield since
+                if until is not None:
+                    yield until
+
+    def next_boundary(self, as_of: datetime) -> datetime | None:
+        """The first dated change of the directory strictly after `as_of`."""
+        return next((instant for instant in self._boundaries if instant > as_of), None)
+
+    def duties_of(self, title: str) -> tuple[str, ...] | None:
+        """Job duties of a title (compared without case), or None when nobody mapped it."""
+        return self._titles.get(title.strip().casefold())
+
+    def functions_of(self, duty: str) -> tuple[Function, ...]:
+        """The portal functions that a job duty needs."""
+        return self._functions[duty]
+
+    def knows_site(self, site: str) -> bool:
+        """Whether the site is in the directory."""
+        return site in self._site_tins
+
+    def rights_for(self, site: str, function: Function, as_of: datetime) -> tuple[Right, ...]:
+        """Where `function` is done at `site`: per carrier and TIN the best portal."""
+        self._enter_window(as_of)
+        found = self._rights_at.get((site, function))
+        if found is None:
+            found = tuple(self._find_rights(site, function, as_of.astimezone(self.zone).date()))
+            self._rights_at[site, function] = found
+        return found
+
+    def _enter_window(self, as_of: datetime) -> None:
+        """Forget what was worked out for another stretch between two dated changes."""
+        if self._window is not None:
+            since, until = self._window
+            if since <= as_of and (until is None or as_of < until):
+                return
+        past = [instant for instant in self._boundaries if instant <= as_of]
+        since = past[-1] if past else datetime.min.replace(tzinfo=as_of.tzinfo)
+        self._window = (since, self.next_boundary(as_of))
+        self._rights_at = {}
+
+    def _find_rights(self, site: str, function: Function, day: date) -> list[Right]:
+        state = next(place.state for place in self.directory.sites if place.id == site)
+        rights: dict[Right, None] = {}
+        for contract in self.directory.contracts:
+            if contract.sites and site not in contract.sites:
+                continue
+            over = None
+            if contract.until is not None:
+                over = contract.until + timedelta(days=contract.grace_days)
+            if day < contract.since or (over is not None and day > over):
+                continue
+            for tin in self._site_tins[site]:
+                if tin in contract.tins:
+                    portal = self._best_portal(contract.carrier, tin, function, state, day)
+                    if portal is not None:
+                        rights[portal.id, tin, function] = None
+        return list(rights)
+
+    def _best_portal(
+        self, carrier: str, tin: str, function: Function, state: str, day: date
+    ) -> Portal | None:
+        registered = {
+            enrolment.portal
+            for enrolment in self.directory.enrolments
+            if enrolment.tin == tin
+            and enrolment.registered_on is not None
+            and enrolment.registered_on <= day
+        }
+        candidates = [
+            (reach.rank, portal.kind != "hub", portal.id, portal)
+            for portal in self.directory.portals
+            if portal.id in registered and (not portal.states or state in portal.states)
+            for reach in portal.reaches
+            if reach.carrier == carrier and function in reach.functions
+        ]
+        return min(candidates, key=lambda found: found[:3])[3] if candidates else None
+
+    def enrolled_tins(self, portal: str, as_of: datetime) -> tuple[str, ...]:
+        """TINs under which the organization's registration on a portal has cleared."""
+        day = as_of.astimezone(self.zone).date()
+        return tuple(
+            enrolment.tin
+            for enrolment in self.directory.enrolments
+            if enrolment.portal == portal
+            and enrolment.registered_on is not None
+            and enrolment.registered_on <= day
+        )
+
+    def modules_for(self, portal: str, function: Function) -> tuple[TrainingModule, ...]:
+        """The training modules that gate a function on a portal."""
+        gates = self._gates.get((portal, function))
+        if gates is None:
+            gates = tuple(
+                module
+                for module in self.directory.training_modules
+                if function in module.functions and (not module.portals or portal in module.portals)
+            )
+            self._gates[portal, function] = gates
+        return gates
+
+
+def desire(
+    worker: Folded,
+    compiled: CompiledDirectory,
+    removals: Sequence[Removal],
+    as_of: datetime,
+) -> Desired:
+    """What `worker` must have at `as_of` (UTC) under one version of directory and policy.
+
+    Raises:
+        Exception: an input contradicts the directory; the caller decides what that means for the
+            worker, and nobody else is affected.
+    """
+    changes = [compiled.next_boundary(as_of)]
+    working, away_changes = _working(worker, compiled, as_of)
+    changes.extend(away_changes)
+    if not working:
+        return Desired({}, {}, (), (), True, _earliest(changes))
+    policy = compiled.directory.policy
+    authorized = AuthorizedBy("policy", policy.version, policy.signatory)
+    findings: list[Finding] = []
+    duties: dict[str, None] = {}
+    wanted: dict[Right, AuthorizedBy] = {}
+    for employment in working:
+        sites = _sites(employment, compiled, findings)
+        for duty in _duties(employment, compiled, findings):
+            duties[duty] = None
+            for function in compiled.functions_of(duty):
+                for site in sites:
+                    for right in compiled.rights_for(site, function, as_of):
+                        wanted[right] = authorized
+    for portal in _administers(worker, compiled, as_of):
+        for tin in compiled.enrolled_tins(portal, as_of):
+            wanted[portal, tin, Function.USER_ADMINISTRATION] = authorized
+    held: dict[str, list[Held]] = {}
+    allowed: dict[Right, AuthorizedBy] = {}
+    hired = min(employment.starts_at for employment in working)
+    for right, authorization in wanted.items():
+        reason = _held_back(worker, compiled, right, hired, removals, as_of)
+        if reason is None:
+            allowed[right] = authorization
+        else:
+            rule, detail = reason
+            held.setdefault(right[0], []).append(Held(right[1], right[2], rule, detail))
+    _add_sign_on(compiled, allowed, authorized, removals)
+    changes.extend(_expiries(worker, compiled, as_of))
+    return Desired(
+        allowed,
+        {portal: tuple(reasons) for portal, reasons in held.items()},
+        tuple(duties),
+        tuple(dict.fromkeys(findings)),
+        False,
+        _earliest(changes),
+    )
+
+
+def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
+    return min((instant for instant in instants if instant is not None), default=None)
+
+
+def _working(
+    worker: Folded, compiled: CompiledDirectory, as_of: datetime
+) -> tuple[list[Employment], list[datetime]]:
+    """Employments under which somebody works now, and when a leave will have lasted too long."""
+    organization = compiled.directory.organization
+    working, changes = [], []
+    for employment in worker.open_employments:
+        if employment.leave_since is None or not organization.leave_suspends:
+            working.append(employment)
+            continue
+        limit = employment.leave_since + timedelta(days=organization.leave_suspends_after_days)
+        if as_of < limit:
+            working.append(employment)
+            changes.append(limit)
+    return working, changes
+
+
+def _sites(
+    employment: Employment, compiled: CompiledDirectory, findings: list[Finding]
+) -> list[str]:
+    known = []
+    for site in employment.sites:
+        if compiled.knows_site(site):
+            known.append(site)
+        else:
+            findings.append(Finding("unknown_site", f"site {site!r} is not in the directory"))
+    return known
+
+
+def _duties(
+    employment: Employment, compiled: CompiledDirectory, findings: list[Finding]
+) -> tuple[str, ...]:
+    duties = compiled.duties_of(employment.title) if employment.title else None
+    if duties is None:
+        findings.append(
+            Finding("unmapped_title", f"title {employment.title!r} has no job duty: map it")
+        )
+        return ()
+    if duties and not employment.sites:
+        findings.append(Finding("no_site", "works at no site, so no portal can be chosen"))
+    return duties
+
+
+def _administers(worker: Folded, compiled: CompiledDirectory, as_of: datetime) -> Iterable[str]:
+    for alias in (worker.worker, *worker.aliases):
+        for portal, since, until in compiled.administrators.get(alias, ()):
+            if since <= as_of and (until is None or as_of < until):
+                yield portal
+
+
+def _held_back(
+    worker: Folded,
+    compiled: CompiledDirectory,
+    right: Right,
+    hired: datetime,
+    removals: Sequence[Removal],
+    as_of: datetime,
+) -> tuple[str, str] | None:
+    """The rule that keeps a right from being desired, if one does."""
+    for removal in removals:
+        if removal.covers(right):
+            return (
+                "review_removed",
+                f"removed by review {removal.review_id}; stays so until approved anew",
+            )
+    portal, _, function = right
+    for module in compiled.modules_for(portal, function):
+        if not _trained(worker, module, hired, compiled, as_of):
+            return "training_missing", f"needs {module.name} ({module.id})"
+    return None
+
+
+def _trained(
+    worker: Folded,
+    module: TrainingModule,
+    hired: datetime,
+    compiled: CompiledDirectory,
+    as_of: datetime,
+) -> bool:
+    for sign_off in worker.training:
+        if sign_off.module == module.id:
+            if not sign_off.valid:
+                return False
+            if module.valid_days is None or sign_off.completed_on is None:
+                return True
+            last_day = sign_off.completed_on + timedelta(days=module.valid_days)
+            return as_of < end_of_day(last_day, compiled.zone)
+    if module.grandfathers_hired_before is None or module.grandfathered_until is None:
+        return False
+    return hired < start_of_day(
+        module.grandfathers_hired_before, compiled.zone
+    ) and as_of < end_of_day(module.grandfathered_until, compiled.zone)
+
+
+def _expiries(
+    worker: Folded, compiled: CompiledDirectory, as_of: datetime
+) -> Iterable[datetime | None]:
+    """When sign-offs stop counting because a module is valid for a number of days."""
+    completed = {sign_off.module: sign_off.completed_on for sign_off in worker.training}
+    for module in compiled.directory.training_modules:
+        done = completed.get(module.id)
+        if done is not None and module.valid_days is not None:
+            over = end_of_day(done + timedelta(days=module.valid_days), compiled.zone)
+            if over > as_of:
+                yield over
+
+
+def _add_sign_on(
+    compiled: CompiledDirectory,
+    allowed: dict[Right, AuthorizedBy],
+    authorized: AuthorizedBy,
+    removals: Sequence[Removal],
+) -> None:
+    """Whoever needs a portal that is reached through a sign-on service needs that service too."""
+    for portal_id, tin, _ in list(allowed):
+        service = compiled.portals[portal_id].requires_sign_on
+        if service is not None:
+            right = (service, tin, Function.SIGN_ON)
+            if not any(removal.covers(right) for removal in removals):
+                allowed[right] = authorized

@@ -1,0 +1,78 @@
+"""Named rules that refuse or delay an operation."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.contracts.directory import Portal, Step
+
+LAST_ADMINISTRATOR = "last_administrator"
+
+
+@dataclass(frozen=True, slots=True)
+class AdministratorStanding:
+    """An appointment to a portal and what is known of the appointed worker's exit (UTC)."""
+
+    portal: str
+    worker: str
+    since: datetime
+    until: datetime | None
+    leaves_at: datetime | None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When this worker stops administering the portal, if that is known."""
+        ends = [instant for instant in (self.until, self.leaves_at) if instant is not None]
+        return min(ends, default=None)
+
+
+def last_administrators(
+    standings: Iterable[AdministratorStanding], as_of: datetime
+) -> Mapping[str, str]:
+    """Portals whose administrators will all have gone, each with the worker who goes last.
+
+    When two leave at the same instant the greater worker id counts as the last, so the answer
+    does not depend on whose departure was heard of first.
+    """
+    by_portal: dict[str, list[AdministratorStanding]] = {}
+    for standing in standings:
+        if standing.since <= as_of or standing.leaves_at is None:
+            by_portal.setdefault(standing.portal, []).append(standing)
+    last: dict[str, str] = {}
+    for portal, own in by_portal.items():
+        if all(standing.ends_at is not None for standing in own):
+            _, worker = max((standing.ends_at or as_of, standing.worker) for standing in own)
+            last[portal] = worker
+    return last
+
+
+def without_administrator(
+    standings: Iterable[AdministratorStanding], portals: Iterable[str], as_of: datetime
+) -> list[str]:
+    """Portals nobody administers at `as_of`, sorted."""
+    covered = {
+        standing.portal
+        for standing in standings
+        if standing.since <= as_of and (standing.ends_at is None or as_of < standing.ends_at)
+    }
+    return sorted(set(portals) - covered)
+
+
+def removal_preamble(portal: Portal, *, voluntary: bool) -> Step:
+    """The step that comes before removing a portal's only administrator."""
+    if voluntary:
+        return Step(
+            actor="administrator",
+            text=(
+                f"{portal.name} would be left without an administrator:"
+                " appoint a successor there first, then go on."
+            ),
+        )
+    line = f" ({portal.support})" if portal.support else ""
+    return Step(
+        actor="administrator",
+        text=(
+            f"This was the only administrator of {portal.name}:"
+            f" ask the portal's support line{line} to remove the login and name another."
+        ),
+    )

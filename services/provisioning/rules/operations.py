@@ -1,0 +1,425 @@
+"""Operations: the changes portals must undergo, their life cycle, and which ones are needed.
+
+An operation is deterministic: its id follows from target, kind and generation. What a portal holds
+changes only by confirmation, so an order never counts as done because it was given.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from services.provisioning.rules.desired import Right
+from shared.contracts.directory import Function, OperationKind, Portal, Step
+from shared.contracts.state import (
+    AccountStatus,
+    AuthorizedBy,
+    Entitlement,
+    Grade,
+    OperationStatus,
+)
+
+OPERATION_NAMESPACE = UUID("0c8f6a0e-3f58-5d2c-8f4b-9b6b7d0e5a21")
+
+Held = tuple[str, Function]
+"""(TIN, function) on one portal."""
+
+
+class Transition(StrEnum):
+    """What can happen to an operation."""
+
+    CLAIM = "claim"
+    RELEASE = "release"
+    DONE = "done"
+    FAIL = "fail"
+    DECLINE = "decline"
+    CANCEL = "cancel"
+    SUPERSEDE = "supersede"
+    REINSTATE = "reinstate"
+
+
+_S, _T = OperationStatus, Transition
+
+OPERATION_LIFE: Mapping[tuple[OperationStatus, Transition], OperationStatus] = {
+    (_S.REQUESTED, _T.CLAIM): _S.CLAIMED,
+    (_S.REQUESTED, _T.DONE): _S.DONE,
+    (_S.REQUESTED, _T.FAIL): _S.FAILED,
+    (_S.REQUESTED, _T.DECLINE): _S.DECLINED,
+    (_S.REQUESTED, _T.CANCEL): _S.CANCELLED,
+    (_S.CLAIMED, _T.RELEASE): _S.REQUESTED,
+    (_S.CLAIMED, _T.DONE): _S.DONE,
+    (_S.CLAIMED, _T.FAIL): _S.FAILED,
+    (_S.CLAIMED, _T.DECLINE): _S.DECLINED,
+    (_S.CLAIMED, _T.SUPERSEDE): _S.SUPERSEDED,
+    (_S.SUPERSEDED, _T.DONE): _S.DONE,
+    (_S.SUPERSEDED, _T.FAIL): _S.FAILED,
+    (_S.SUPERSEDED, _T.DECLINE): _S.DECLINED,
+    (_S.SUPERSEDED, _T.CANCEL): _S.CANCELLED,
+    (_S.SUPERSEDED, _T.REINSTATE): _S.CLAIMED,
+    # What somebody did at the portal is a fact, even when nobody wants it any more.
+    (_S.CANCELLED, _T.DONE): _S.DONE,
+    (_S.FAILED, _T.DONE): _S.DONE,
+    (_S.DECLINED, _T.DONE): _S.DONE,
+}
+"""The life of an operation; a pair that is absent is refused."""
+
+OPEN_STATUSES = frozenset({_S.REQUESTED, _S.CLAIMED, _S.SUPERSEDED})
+SUCCESSOR_RETRY_HOURS = 24
+GIVES = frozenset({OperationKind.OPEN, OperationKind.GRANT, OperationKind.RESUME})
+REMOVES = frozenset({OperationKind.REVOKE, OperationKind.SUSPEND})
+
+EVENT_OF: Mapping[Transition, str] = {
+    _T.CLAIM: "operation.claimed",
+    _T.RELEASE: "operation.released",
+    _T.DONE: "operation.confirmed",
+    _T.FAIL: "operation.failed",
+    _T.DECLINE: "operation.declined",
+    _T.CANCEL: "operation.cancelled",
+    _T.SUPERSEDE: "operation.superseded",
+    _T.REINSTATE: "operation.claimed",
+}
+
+DEFAULT_STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
+    OperationKind.OPEN: (
+        Step(actor="administrator", text="Add the person as a user, with exactly these functions."),
+    ),
+    OperationKind.GRANT: (
+        Step(actor="administrator", text="Add the function to the person's login."),
+    ),
+    OperationKind.REVOKE: (
+        Step(actor="administrator", text="Take the function away from the person's login."),
+    ),
+    OperationKind.SUSPEND: (
+        Step(actor="administrator", text="Deactivate the person's login; do not delete it."),
+    ),
+    OperationKind.RESUME: (
+        Step(actor="administrator", text="Reactivate the login, with exactly these functions."),
+    ),
+    OperationKind.APPOINT_SUCCESSOR: (
+        Step(actor="administrator", text="Make a second person administrator of this portal."),
+        Step(actor="administrator", text="Enter the appointment in the directory and apply it."),
+    ),
+}
+"""What to do where a portal's own steps are not in the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One change that a portal must undergo for one account. Instants are UTC.
+
+    `tin` and `function` name the entitlement; both None means the whole account. `rights` are the
+    entitlements that an open, resume or grant will give.
+    """
+
+    operation_id: str
+    worker: str
+    portal: str
+    kind: OperationKind
+    tin: str | None
+    function: Function | None
+    generation: int
+    status: OperationStatus
+    rights: tuple[Held, ...]
+    authorized_by: AuthorizedBy | None
+    rule: str
+    events: tuple[str, ...]
+    steps: tuple[Step, ...]
+    """What to do; `rank` orders work with one deadline by harm, lowest first."""
+    requested_at: datetime
+    deadline: datetime
+    rank: int = 50
+    claimed_by: str | None = None
+    overdue: bool = False
+
+    @property
+    def target(self) -> str:
+        """The target within the account: "" for all of it, else TIN and function."""
+        return target_key(self.kind, self.tin, self.function)
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in OPEN_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is remembered of a target between operations."""
+
+    generation: int = 0
+    retry_kind: OperationKind | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What evidence tells of one person's identity on one portal, and the targets within it."""
+
+    worker: str
+    portal: str
+    status: AccountStatus = AccountStatus.NONE
+    grade: Grade | None = None
+    login_id: str | None = None
+    rights: Mapping[Held, Entitlement] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    exposed_since: datetime | None = None
+
+    @property
+    def effective(self) -> Mapping[Held, Entitlement]:
+        """The entitlements that can be used now, as far as evidence tells."""
+        return self.rights if self.status is AccountStatus.ACTIVE else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A new operation that is needed."""
+
+    kind: OperationKind
+    held: Held | None
+    rights: tuple[Held, ...]
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transition of an existing operation that the change of desire calls for."""
+
+    operation: Operation
+    transition: Transition
+
+
+def target_key(kind: OperationKind, tin: str | None, function: Function | None) -> str:
+    """The name of a target within an account."""
+    if kind is OperationKind.APPOINT_SUCCESSOR:
+        return "successor"
+    return "" if tin is None or function is None else f"{tin}/{function.value}"
+
+
+def operation_id(
+    organization: str, worker: str, portal: str, target: str, kind: OperationKind, generation: int
+) -> str:
+    """The id that follows from target, kind and generation."""
+    name = "\x1f".join((organization, portal, worker, target, kind.value, str(generation)))
+    return str(uuid5(OPERATION_NAMESPACE, name))
+
+
+def needed(
+    account: Account,
+    operations: Sequence[Operation],
+    desired: Mapping[Held, AuthorizedBy],
+    *,
+    cut: bool,
+    portal: Portal,
+    rule_of: Mapping[Held, str],
+    why_cut: str,
+) -> tuple[list[Order], list[Move]]:
+    """What must be ordered and withdrawn so that the portal comes to hold what is desired.
+
+    Args:
+        operations: the account's open operations.
+        cut: the person must have nothing at all here now (departure, leave, a second account).
+        rule_of: why an entitlement is no longer desired, where a named rule holds it back.
+        why_cut: the rule behind `cut`.
+    """
+    planner = _Planner(account, operations, desired, portal, rule_of, why_cut)
+    if cut:
+        planner.cut_everything()
+    elif account.status is AccountStatus.ACTIVE:
+        planner.adjust_active()
+    else:
+        planner.bring_up()
+    return planner.orders, planner.moves
+
+
+class _Planner:
+    """One account's reconciliation; fills `orders` and `moves`."""
+
+    def __init__(
+        self,
+        account: Account,
+        operations: Sequence[Operation],
+        desired: Mapping[Held, AuthorizedBy],
+        portal: Portal,
+        rule_of: Mapping[Held, str],
+        why_cut: str,
+    ) -> None:
+        self._account = account
+        self._desired = desired
+        self._rule_of = rule_of
+        self._why_cut = why_cut
+        self._cut_kind = (
+            OperationKind.REVOKE if portal.revoke_instead_of_suspend else OperationKind.SUSPEND
+        )
+        self._whole = [
+            operation
+            for operation in operations
+            if operation.tin is None and operation.kind is not OperationKind.APPOINT_SUCCESSOR
+        ]
+        self._single: dict[Held, list[Operation]] = {}
+        for operation in operations:
+            if operation.tin is not None and operation.function is not None:
+                self._single.setdefault((operation.tin, operation.function), []).append(operation)
+        self.orders: list[Order] = []
+        self.moves: list[Move] = []
+
+    # -- the three situations
+
+    def cut_everything(self) -> None:
+        """Nothing may be usable: withdraw what gives, order one removal of the whole account."""
+        giving = [op for op in self._all() if op.kind in GIVES]
+        for operation in giving:
+            self._withdraw(operation)
+        for operations in self._single.values():
+            for operation in operations:
+                if operation.kind in REMOVES and operation.status is OperationStatus.REQUESTED:
+                    self.moves.append(Move(operation, Transition.CANCEL))
+        usable = self._account.status is AccountStatus.ACTIVE and (
+            bool(self._account.rights) or self._cut_kind is OperationKind.SUSPEND
+        )
+        under_way = any(op.status is not OperationStatus.REQUESTED for op in giving)
+        removing = [op for op in self._whole if op.kind in REMOVES]
+        if usable or under_way:
+            self._ensure(removing, Order(self._cut_kind, None, (), self._why_cut))
+        else:
+            for operation in removing:
+                self._withdraw(operation)
+
+    def bring_up(self) -> None:
+        """Nothing is usable: open or reactivate with what is desired, once removals have ended."""
+        kind = (
+            OperationKind.RESUME
+            if self._account.status is AccountStatus.SUSPENDED
+            else OperationKind.OPEN
+        )
+        rights = tuple(sorted(self._desired))
+        opening = [op for op in self._whole if op.kind in GIVES]
+        for operations in self._single.values():
+            for operation in operations:
+                self._withdraw(operation)
+        removing = [op for op in self._whole if op.kind in REMOVES]
+        if not rights:
+            for operation in opening:
+                self._withdraw(operation)
+            if any(op.status is not OperationStatus.REQUESTED for op in opening):
+                self._ensure(removing, Order(self._cut_kind, None, (), "no_longer_needed"))
+            else:
+                for operation in removing:
+                    self._withdraw(operation)
+            return
+        blocked = self._withdraw_all(removing)
+        stale = [
+            op
+            for op in opening
+            if op.status is OperationStatus.REQUESTED and (op.rights != rights or op.kind != kind)
+        ]
+        for operation in stale:
+            self._withdraw(operation)
+        if not blocked:
+            current = [op for op in opening if op not in stale]
+            self._ensure(current, Order(kind, None, rights, "job_duty"))
+
+    def adjust_active(self) -> None:
+        """The account works: grant what is missing, revoke what is too much."""
+        removing = [op for op in self._whole if op.kind in REMOVES]
+        blocked = self._withdraw_all(removing)
+        for operation in self._whole:
+            if operation.kind in GIVES:
+                self._withdraw(operation)
+        for held in sorted({*self._desired, *self._account.rights, *self._single}):
+            own = self._single.get(held, [])
+            granting = [op for op in own if op.kind in GIVES]
+            revoking = [op for op in own if op.kind in REMOVES]
+            if held in self._desired and held in self._account.rights:
+                self._withdraw_all(revoking)
+                self._withdraw_all(granting)
+            elif held in self._desired:
+                revoke_under_way = self._withdraw_all(revoking)
+                if not blocked and not revoke_under_way:
+                    self._ensure(granting, Order(OperationKind.GRANT, held, (held,), "job_duty"))
+            else:
+                grant_under_way = self._withdraw_all(granting)
+                if held in self._account.rights or grant_under_way:
+                    rule = self._rule_of.get(held, "no_longer_needed")
+                    self._ensure(revoking, Order(OperationKind.REVOKE, held, (), rule))
+                else:
+                    self._withdraw_all(revoking)
+
+    # -- how an operation comes and goes
+
+    def _all(self) -> Iterable[Operation]:
+        yield from self._whole
+        for operations in self._single.values():
+            yield from operations
+
+    def _withdraw(self, operation: Operation) -> None:
+        """Cancel what nobody took on; what somebody took on is superseded and still has to end."""
+        if operation.status is OperationStatus.REQUESTED:
+            self.moves.append(Move(operation, Transition.CANCEL))
+        elif operation.status is OperationStatus.CLAIMED:
+            self.moves.append(Move(operation, Transition.SUPERSEDE))
+
+    def _withdraw_all(self, operations: Sequence[Operation]) -> bool:
+        """Withdraw; whether one of them is under way, so that the opposite has to wait for it."""
+        for operation in operations:
+            self._withdraw(operation)
+        return any(op.status is not OperationStatus.REQUESTED for op in operations)
+
+    def _ensure(self, existing: Sequence[Operation], order: Order) -> None:
+        """One operation in this direction: keep it, take a superseded one up again, or order it."""
+        if any(
+            op.status in (OperationStatus.REQUESTED, OperationStatus.CLAIMED) for op in existing
+        ):
+            return
+        superseded = [op for op in existing if op.status is OperationStatus.SUPERSEDED]
+        if superseded:
+            self.moves.append(Move(superseded[0], Transition.REINSTATE))
+            return
+        self.orders.append(order)
+
+
+def confirm(
+    account: Account,
+    operation: Operation,
+    *,
+    grade: Grade,
+    at: datetime,
+    login_id: str | None = None,
+) -> Account:
+    """The account as it is once somebody says at `at` that the operation was done."""
+    given = {
+        held: Entitlement(
+            held[0], held[1], operation.authorized_by, grade, at, operation.operation_id
+        )
+        for held in operation.rights
+    }
+    known = replace(account, grade=grade, login_id=login_id or account.login_id)
+    match operation.kind:
+        case OperationKind.OPEN | OperationKind.RESUME:
+            return replace(known, status=AccountStatus.ACTIVE, rights=given)
+        case OperationKind.GRANT:
+            return replace(known, status=AccountStatus.ACTIVE, rights={**account.rights, **given})
+        case OperationKind.SUSPEND:
+            return replace(known, status=AccountStatus.SUSPENDED)
+        case OperationKind.REVOKE:
+            if operation.tin is None or operation.function is None:
+                return replace(known, rights={})
+            gone = (operation.tin, operation.function)
+            return replace(
+                known, rights={held: own for held, own in account.rights.items() if held != gone}
+            )
+        case OperationKind.APPOINT_SUCCESSOR:
+            # Only the directory says who administers; if it still names nobody else, ask again.
+            return retry_after(account, operation, at=at, hours=SUCCESSOR_RETRY_HOURS)
+
+
+def retry_after(account: Account, operation: Operation, *, at: datetime, hours: int) -> Account:
+    """The account once an operation failed or was declined: the same is not asked again before."""
+    known = account.targets.get(operation.target, Target(operation.generation))
+    later = replace(known, retry_kind=operation.kind, retry_at=at + timedelta(hours=hours))
+    return replace(account, targets={**account.targets, operation.target: later})
+
+
+def rights_of(rights: Iterable[Right], portal: str) -> set[Held]:
+    """The (TIN, function) pairs of one portal."""
+    return {(tin, function) for place, tin, function in rights if place == portal}
