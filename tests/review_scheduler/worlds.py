@@ -213,5 +213,5 @@ class World:
         return [
             orjson.loads(row["value"])
             for row in rows
-            if type is None or row["headers"]["ce_type"] == type
+            if type is None or orjson.loads(row["headers"])["ce_type"] == type
         ]
