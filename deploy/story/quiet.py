@@ -1,0 +1,80 @@
+"""Waiting until the services have nothing left to do; a wait that fails says what is left."""
+
+import asyncio
+import time
+from typing import Any, Literal
+
+from deploy.story.services import Services, StoryFailed
+
+QUIET_SECONDS = 300
+POLL_SECONDS = 0.3
+QUIET_POLLS = 2
+"""How often in a row nothing may be left: a record may be between two services at one look."""
+
+STATUS_OF: tuple[Literal["provisioning", "audit", "review", "gateway"], ...] = (
+    "provisioning",
+    "audit",
+    "review",
+    "gateway",
+)
+
+
+async def wait_until_quiet(services: Services, *, seconds: float = QUIET_SECONDS) -> None:
+    """Wait until every record is applied, simulated portals have answered, and all is signed.
+
+    Raises:
+        StoryFailed: something is still left after `seconds`; the text names it.
+    """
+    deadline = time.monotonic() + seconds
+    quiet = 0
+    while quiet < QUIET_POLLS:
+        left = await what_is_left(services)
+        quiet = 0 if left else quiet + 1
+        if left and time.monotonic() > deadline:
+            raise StoryFailed(f"After {seconds:.0f} s there is still left: {'; '.join(left)}.")
+        if quiet < QUIET_POLLS:
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def what_is_left(services: Services) -> list[str]:
+    """What the services still have to do, in words; empty when nothing is."""
+    left: list[str] = []
+    for name in STATUS_OF:
+        left += _left_by_status(name, await services.get(name, "/ops/v1/status"))
+    behind = (await services.get("provisioning", "/access/v1/sweep"))["behind"]
+    if behind:
+        left.append(f"{behind} workers to evaluate anew")
+    if left:
+        return left
+    campaigns = (await services.get("review", "/review/v1/campaigns"))["campaigns"]
+    left += [f"campaign {each['title']} opens" for each in campaigns if each["status"] == "opening"]
+    log = await services.get("audit", "/audit/v1/log")
+    if signed_size(log["checkpoint"]) < log["size"]:
+        left.append("entries without a checkpoint")
+    return left
+
+
+def _left_by_status(name: str, status: dict[str, Any]) -> list[str]:
+    left = []
+    if status["outbox"]:
+        left.append(f"{name} publishes {status['outbox']}")
+    for consumer in status["consumers"]:
+        for partition in consumer["partitions"]:
+            if partition["refused"]:
+                raise StoryFailed(
+                    f"{consumer['group']} stopped on {partition['topic']}/"
+                    f"{partition['partition']}: {partition['refused']}"
+                )
+        lags = [partition["lag"] for partition in consumer["partitions"]]
+        if not lags or None in lags:
+            left.append(f"{consumer['group']} starts reading")
+        elif sum(lags):
+            left.append(f"{consumer['group']} reads {sum(lags)}")
+    if status.get("simulated_open"):
+        left.append(f"simulated portals answer {status['simulated_open']}")
+    return left
+
+
+def signed_size(checkpoint: str | None) -> int:
+    """How many entries a checkpoint covers (its second line); none without one."""
+    return int(checkpoint.splitlines()[1]) if checkpoint else 0

@@ -1,0 +1,321 @@
+"""What came of the example, told in the organization's zone; every number is a service's answer."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from deploy.story.checking import dead_letters, verify_audit_log
+from deploy.story.playing import explain
+from deploy.story.services import Installed, Services, StoryFailed
+
+RECENT_DAYS = 7
+LINES_PER_PART = 6
+"""What does not fit is counted; the console shows it."""
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+async def summary(installed: Installed) -> str:
+    """The state of the organization, as an administrator would want to read it in the morning.
+
+    Raises:
+        StoryFailed: a service does not answer, or nothing was played.
+    """
+    async with Services(installed) as services:
+        try:
+            return await _Teller(services, installed).tell()
+        except httpx.HTTPStatusError as error:
+            raise StoryFailed(explain(error)) from error
+
+
+class _Teller:
+    """Asks, and puts the answers into lines."""
+
+    def __init__(self, services: Services, installed: Installed) -> None:
+        self._services = services
+        self._installed = installed
+        self._zone = ZoneInfo("UTC")
+        self._now = datetime.now(self._zone)
+        self._portal_names: dict[str, str] = {}
+
+    async def tell(self) -> str:
+        overview = await self._services.get("provisioning", "/access/v1/overview")
+        organization = overview["organization"]
+        if organization is None:
+            raise StoryFailed("No directory is applied, so there is nothing to tell.")
+        self._zone = ZoneInfo(organization["zone"])
+        self._now = datetime.fromisoformat(overview["as_of"]).astimezone(self._zone)
+        directory = await self._services.get("provisioning", "/access/v1/directory")
+        self._portal_names = {p["id"]: p["name"] for p in directory["directory"]["portals"]}
+        lines = self._heading(overview)
+        lines += await self._do_today(overview)
+        lines += await self._new_and_moved()
+        lines += await self._hr(overview)
+        lines += await self._reviews()
+        lines += self._removals(overview["removals"])
+        lines += await self._audit()
+        lines += self._ways_on(overview)
+        return "\n".join(lines)
+
+    # -- parts
+
+    def _heading(self, overview: Mapping[str, Any]) -> list[str]:
+        counts = overview["counts"]
+        return [
+            f"{overview['organization']['name']}  "
+            f"{counts['workers']} workers, {counts['portal_users']} use portals | "
+            f"{counts['portals']} portals, {counts['carriers']} carriers | "
+            f"{self._now:%a %-d %b %H:%M %Z}",
+            "Example data. Portals are simulated; no real website was contacted.",
+        ]
+
+    async def _do_today(self, overview: Mapping[str, Any]) -> list[str]:
+        items = await self._exposures(overview)
+        items += await self._leaving_administrators()
+        items += [
+            f"NOBODY   administers {each['name']}: appoint somebody"
+            for each in overview["portals_without_administrator"]
+        ]
+        items += [
+            f'MAP      title "{each["title"]}" has no duty: '
+            f"{_count(each['workers'], 'worker')} with it can use no portal"
+            for each in overview["questions"]
+        ]
+        more = overview["work_open"]
+        return [
+            f"DO TODAY  {len(items)}, and {_count(more, 'work item')} in the queue",
+            *_indent(items or ["nothing is overdue or exposed"]),
+        ]
+
+    async def _exposures(self, overview: Mapping[str, Any]) -> list[str]:
+        overdue = {item["operation_id"] for item in overview["overdue"]}
+        by_worker: dict[str, list[Mapping[str, Any]]] = {}
+        for exposure in overview["exposures"]:
+            by_worker.setdefault(exposure["worker"], []).append(exposure)
+        lines = []
+        for worker, exposed in sorted(
+            by_worker.items(), key=lambda pair: min(each["since"] for each in pair[1])
+        ):
+            found = await self._services.get("provisioning", f"/access/v1/workers/{worker}")
+            since = min(self._local(each["since"]) for each in exposed)
+            word = "OVERDUE" if overdue & {e["operation_id"] for e in exposed} else "EXPOSED"
+            removed = {
+                item["portal"]
+                for item in found["operations"]
+                if item["kind"] in ("revoke", "suspend")
+                and item["status"] == "done"
+                and self._local(item["requested_at"]) >= since
+            } - {each["portal"] for each in exposed}
+            owners = sorted({each["owner_name"] or each["owner"] or "nobody" for each in exposed})
+            names = " and ".join(sorted({each["portal_name"] for each in exposed}))
+            lines.append(
+                f"{word}  {found['state']['name'] or worker}, {self._why(found['state'])}: "
+                f"{len(removed)} of {len(removed) + len(exposed)} portals removed. "
+                f"{names} STILL OPEN {self._for(since)}, with {' and '.join(owners)}"
+            )
+        return _shortened(lines, "more people with open access")
+
+    def _why(self, state: Mapping[str, Any]) -> str:
+        ended = [
+            self._local(each["ends_at"])
+            for each in state["employments"]
+            if each["ends_at"] and self._local(each["ends_at"]) <= self._now
+        ]
+        if state["status"] == "terminated" and ended:
+            # A last day is over at midnight: the minute before is still that day.
+            return f"left {max(ended) - timedelta(seconds=1):%a %-d %b}"
+        return str(state["status"]).replace("_", " ")
+
+    async def _leaving_administrators(self) -> list[str]:
+        lines = []
+        async for item in self._services.pages(
+            "provisioning", "/access/v1/work", "items", status="open"
+        ):
+            if item["kind"] != "appoint_successor":
+                continue
+            found = await self._services.get("provisioning", f"/access/v1/workers/{item['worker']}")
+            ends = [each["ends_at"] for each in found["state"]["employments"] if each["ends_at"]]
+            when = f" leaves {self._local(max(ends)) - timedelta(seconds=1):%-d %b}" if ends else ""
+            lines.append(
+                f"SUCCEED  {item['portal_name']}'s only administrator, {item['worker_name']},"
+                f"{when}: appoint a successor"
+            )
+        return lines
+
+    async def _new_and_moved(self) -> list[str]:
+        lines = []
+        for kind in ("worker.hired", "worker.changed"):
+            for worker in await self._subjects(kind):
+                found = await self._services.get("provisioning", f"/access/v1/workers/{worker}")
+                state = found["state"]
+                event = self._latest(found["events"], kind)
+                if event is None or not state["duties"]:
+                    continue
+                verb = "starts" if kind == "worker.hired" else "moves"
+                what = state["employments"][-1]["title"] or "no title"
+                when = self._local(event["effective_at"])
+                lines.append(
+                    f"{state['name'] or worker}, {what}, {verb} {_day(when, self._now)}: "
+                    f"{self._progress(found)}"
+                )
+        return ["NEW AND MOVED", *_indent(_shortened(lines, "more") or ["nobody this week"])]
+
+    async def _subjects(self, kind: str) -> list[str]:
+        """Workers with an event of this type in the audit log's latest page, newest first."""
+        page = await self._services.get("audit", "/audit/v1/entries", type=kind, limit=100)
+        return list(dict.fromkeys(each["subject"] for each in page["entries"] if each["subject"]))
+
+    def _latest(self, events: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+        """The last such event that takes effect within a week of now, unless it was withdrawn."""
+        week = timedelta(days=RECENT_DAYS)
+        near = [
+            event
+            for event in events
+            if event["type"] == kind
+            and not event["rescinded"]
+            and event["effective_at"]
+            and abs(self._local(event["effective_at"]) - self._now) <= week
+        ]
+        return max(near, key=lambda event: str(event["effective_at"]), default=None)
+
+    def _progress(self, found: Mapping[str, Any]) -> str:
+        """How far the portals are that a worker shall have."""
+        ready, training, registering, waiting = 0, 0, 0, 0
+        steps = {item["operation_id"]: item["steps"] for item in found["operations"]}
+        for access in found["state"]["portals"]:
+            if not access["desired"] and not access["held"]:
+                continue
+            wanted = {(each["tin"], each["function"]) for each in access["desired"]}
+            effective = {(each["tin"], each["function"]) for each in access["effective"]}
+            if access["held"] and not wanted - effective:
+                training += 1
+            elif wanted <= effective:
+                ready += 1
+            elif any(
+                _next_actor(steps.get(operation["operation_id"], ())) == "worker"
+                for operation in access["operations"]
+            ):
+                registering += 1
+            else:
+                waiting += 1
+        parts = [
+            f"{number} {text}"
+            for number, text in (
+                (ready, "ready"),
+                (registering, "to register by the worker"),
+                (waiting, "with the administrator"),
+                (training, "held for training"),
+            )
+            if number
+        ]
+        total = ready + training + registering + waiting
+        return f"{_count(total, 'portal')}" + (f"; {', '.join(parts)}" if parts else "")
+
+    async def _hr(self, overview: Mapping[str, Any]) -> list[str]:
+        refused = await dead_letters(self._services)
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(refused.items()))
+        total = sum(refused.values())
+        return [
+            f"HR    {_count(overview['counts']['events'], 'event')} accepted, {total} refused"
+            + (f" ({reasons})" if reasons else "")
+        ]
+
+    async def _reviews(self) -> list[str]:
+        campaigns = (await self._services.get("review", "/review/v1/campaigns"))["campaigns"]
+        if not campaigns:
+            return ["REVIEW  none opened yet"]
+        campaign = campaigns[0]
+        decided = campaign["lines"] - campaign["undecided"]
+        removing = campaign["removal_decided"] + campaign["removal_ordered"]
+        line = (
+            f"REVIEW {campaign['title']}  {decided} of {campaign['lines']} lines decided by "
+            f"{_count(campaign['reviewers'], 'reviewer')}, due "
+            f"{self._local(campaign['due_at']):%a %-d %b}"
+        )
+        if removing or campaign["removal_confirmed"]:
+            line += f"; {campaign['removal_confirmed']} removed, {removing} on their way"
+        return [line]
+
+    def _removals(self, removals: Mapping[str, Any]) -> list[str]:
+        line = (
+            f"REMOVALS  {_count(removals['leavers'], 'leaver')}, "
+            f"{_count(removals['ordered'], 'login')} to remove"
+        )
+        if removals["ordered_seconds_median"] is not None:
+            line += (
+                f": ordered in {removals['ordered_seconds_median']:.1f} s "
+                f"(99% in {removals['ordered_seconds_p99']:.1f} s)"
+            )
+        if removals["confirmed_minutes_median"] is not None:
+            line += (
+                f"; {removals['confirmed']} confirmed gone, half within "
+                f"{_span(removals['confirmed_minutes_median'] * MINUTE)}"
+            )
+        return [f"{line}; {removals['open']} still open"]
+
+    async def _audit(self) -> list[str]:
+        report = await verify_audit_log(self._services)
+        if report.good:
+            told = f"{report.entries:,} log entries verified, none altered or missing"
+        else:
+            wrong = report.first_wrong
+            told = f"The audit log does NOT verify: {wrong.what if wrong else 'see the report'}"
+        return [f"AUDIT {told}        portalkeeper audit verify"]
+
+    def _ways_on(self, overview: Mapping[str, Any]) -> list[str]:
+        lines = []
+        if self._installed.links:
+            ways = "   ".join(f"{role} {link}" for role, link in self._installed.links.items())
+            lines.append(f"OPEN  {ways}   (each works once)")
+        worker = next((each["worker"] for each in overview["exposures"]), None)
+        lines.append(
+            "TRY   portalkeeper work list    "
+            + (f"portalkeeper explain {worker}" if worker else "portalkeeper status")
+        )
+        return lines
+
+    # -- words
+
+    def _local(self, instant: str) -> datetime:
+        return datetime.fromisoformat(instant).astimezone(self._zone)
+
+    def _for(self, since: datetime) -> str:
+        return _span((self._now - since).total_seconds())
+
+
+def _next_actor(steps: Iterable[Mapping[str, Any]]) -> str | None:
+    return next((step["actor"] for step in steps if step["done_at"] is None), None)
+
+
+def _day(when: datetime, now: datetime) -> str:
+    days = (when.date() - now.date()).days
+    if days == 0:
+        return "today"
+    return f"{when:%a %-d %b}"
+
+
+def _span(seconds: float) -> str:
+    """A length of time in its largest fitting unit."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    if seconds < 4 * DAY:
+        return f"{seconds / HOUR:.0f} h"
+    return f"{seconds / DAY:.0f} d"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _shortened(lines: list[str], what: str) -> list[str]:
+    left = len(lines) - LINES_PER_PART
+    return [*lines[:LINES_PER_PART], f"{left} {what}"] if left > 0 else lines
+
+
+def _indent(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
