@@ -82,8 +82,8 @@ def make_secrets(folder: Path, admin_password: str | None = None) -> Secrets:
     admin = folder / "admin"
     passwords = admin / "passwords.json"
     _make(passwords, json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
-    # Read by PostgreSQL's own user where it runs in a container: the folder is shared with no
-    # other process.
+    # In a container PostgreSQL's own user reads it, from a volume that no other process has.
+    # Elsewhere the folder, made here, is closed.
     _make(admin / "password", admin_password or secrets.token_urlsafe(24), mode=0o644)
     made = Secrets(folder, (admin / "password").read_text(), json.loads(passwords.read_text()))
     _make(made.passfile("admin"), _passfile("postgres", made.admin_password))
@@ -127,7 +127,7 @@ def _passfile(role: str, password: str) -> str:
 def _make(path: Path, text: str, mode: int = 0o600) -> None:
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written beside and renamed, so that a crash leaves no empty key behind.
     partial = path.with_name(f"{path.name}.partial")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:

@@ -31,13 +31,12 @@ def test_a_lost_public_key_file_is_made_again_from_the_private_one(tmp_path: Pat
 
 def test_only_the_owner_reads_what_is_secret(tmp_path: Path) -> None:
     make_secrets(tmp_path)
-    open_to_others = {
-        str(path.relative_to(tmp_path))
-        for path in tmp_path.rglob("*")
-        if path.is_file() and path.stat().st_mode & 0o077
-    }
+    folders = [path for path in tmp_path.iterdir() if path.name != "public"]
+    files = {str(path.relative_to(tmp_path)): path for path in tmp_path.glob("*/*")}
+    open_to_others = {name for name, path in files.items() if path.stat().st_mode & 0o077}
 
-    # The second is handed to PostgreSQL's own user in a container.
+    assert all(folder.stat().st_mode & 0o777 == 0o700 for folder in folders)
+    # The second is closed by its folder, except in a volume for PostgreSQL's own user.
     assert open_to_others == {"public/jwks.json", "admin/password"}
 
 
