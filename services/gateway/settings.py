@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     jwt_key_file: Path = Path("var/secrets/gateway/jwt-key.json")
     """The Ed25519 key that tokens are signed with, as a JWK."""
 
+    jwks_file: Path = Path("var/secrets/public/jwks.json")
+    """The public keys that tokens for the gateway's own operational routes are checked with."""
+
     body_key_file: Path = Path("var/secrets/gateway/body.key")
     """The key that rejected bodies are encrypted with: 32 bytes in base64."""
 

@@ -137,9 +137,11 @@ def _dead_letter(refused: Refused) -> Record:
         "type": refused.type,
     }
     headers = {
-        "reason": refused.code,
-        "sha256": refused.sha256.hex(),
-        "reference": str(refused.reference),
+        "dl_reason": refused.code,
+        "dl_detail": refused.detail,
+        "dl_service": "gateway",
+        "dl_sha256": refused.sha256.hex(),
+        "dl_reference": str(refused.reference),
         "content-type": "application/json",
     }
     if refused.organization is not None:

@@ -30,7 +30,7 @@ CREATE TABLE outbox (
     shard smallint NOT NULL,
     topic text NOT NULL,
     key text NOT NULL,
-    headers jsonb NOT NULL,
+    headers bytea NOT NULL,
     value bytea
 );
 CREATE INDEX outbox_shard ON outbox (shard, id);

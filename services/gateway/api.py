@@ -1,0 +1,179 @@
+"""The gateway's HTTP interface for programs: HR events in, tokens out."""
+
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import JSONResponse
+from joserfc.jwk import OKPKey
+from pydantic import BaseModel, Field
+
+from services.gateway.handlers.ingress import (
+    RETRY_AFTER_SECONDS,
+    Ingress,
+    Receipt,
+    Unacknowledged,
+    unacknowledged_problem,
+)
+from services.gateway.handlers.sign_in import Doorkeeper, principal_of
+from services.gateway.rules.intake import BODY_MAX_BYTES, read_request
+from services.gateway.settings import Settings
+from services.gateway.sources import Sources
+from services.gateway.tokens import mint, public_keys
+from shared.auth import MAX_TOKEN_LIFETIME_SECONDS
+from shared.contracts.envelope import rfc3339
+from shared.errors import Problem, problem_response
+from shared.postgres import is_transient
+
+logger = structlog.get_logger(__name__)
+
+
+class OneTimeCode(BaseModel):
+    """The last part of a one-time link."""
+
+    code: str = Field(min_length=1, max_length=200)
+
+
+def client_of(request: Request) -> str:
+    """The address a request came from, for rate limits."""
+    return request.client.host if request.client else "unknown"
+
+
+def ingress_router(ingress: Ingress, sources: Sources, doorkeeper: Doorkeeper) -> APIRouter:
+    """Where HR systems post."""
+    router = APIRouter(tags=["hr"])
+
+    @router.post("/hr/v1/events", status_code=202)
+    async def receive_events(request: Request) -> JSONResponse:
+        """Take CloudEvents about workers, signed as Standard Webhooks.
+
+        Answers 202 with a result per event once every acceptable one is acknowledged by Kafka, 422
+        when none is acceptable, 503 with Retry-After when the fate of any is unknown.
+        """
+        body = await _read_body(request)
+        speaks_for = sources.signed_by(body, request.headers)
+        if not speaks_for:
+            refusal = Problem(
+                401,
+                "signature_invalid",
+                "Sign the exact bytes as Standard Webhooks with a secret of a configured source, "
+                "and send within five minutes of webhook-timestamp.",
+            )
+            await _record_refused_request(doorkeeper, client_of(request), refusal)
+            raise refusal
+        documents = read_request(request.headers.get("content-type", ""), request.headers, body)
+        try:
+            receipt = await ingress.receive(documents, speaks_for)
+        except Unacknowledged:
+            problem = unacknowledged_problem()
+            return problem_response(
+                problem.status,
+                problem.code,
+                problem.detail,
+                {"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        return JSONResponse(_answer(receipt), status_code=202 if receipt.accepted else 422)
+
+    return router
+
+
+async def _read_body(request: Request) -> bytes:
+    """The body, read no further than the limit."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_MAX_BYTES:
+            raise Problem(
+                413, "body_too_large", f"Send at most {BODY_MAX_BYTES} bytes in one request."
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _record_refused_request(doorkeeper: Doorkeeper, client: str, refusal: Problem) -> None:
+    try:
+        await doorkeeper.record_refused_request("hr.events", client, refusal)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        # The caller is refused either way; the record of it waits for nobody.
+        logger.warning("refusal.unrecorded", code=refusal.code, error=repr(error))
+
+
+def _answer(receipt: Receipt) -> dict[str, Any]:
+    results: list[dict[str, Any]] = [
+        {
+            "index": each.index,
+            "id": each.event.id,
+            "status": "accepted",
+            "dropped": list(each.dropped),
+        }
+        for each in receipt.accepted
+    ]
+    results += [
+        {
+            "index": each.index,
+            "id": each.id,
+            "status": "rejected",
+            "code": each.code,
+            "detail": each.detail,
+            "reference": str(each.reference),
+        }
+        for each in receipt.refused
+    ]
+    return {
+        "accepted": len(receipt.accepted),
+        "rejected": len(receipt.refused),
+        "results": sorted(results, key=lambda result: result["index"]),
+    }
+
+
+def session_router(doorkeeper: Doorkeeper, key: OKPKey, settings: Settings) -> APIRouter:
+    """Where the command line signs in and gets its tokens."""
+    router = APIRouter(tags=["session"])
+
+    @router.get("/.well-known/jwks.json")
+    async def jwks() -> dict[str, Any]:
+        """The public keys that tokens are checked with."""
+        return public_keys(key)
+
+    @router.post("/session", status_code=201)
+    async def open_session(request: Request, body: OneTimeCode) -> dict[str, Any]:
+        """Use up a one-time link; the session secret is shown this once."""
+        secret, session = await doorkeeper.sign_in(body.code, client_of(request))
+        return {
+            "session": secret,
+            "name": session.name,
+            "roles": list(session.roles),
+            "expires_at": rfc3339(session.expires_at),
+        }
+
+    @router.post("/session/token")
+    async def issue_token(
+        authorization: Annotated[str, Header()] = "",
+    ) -> dict[str, Any]:
+        """A token for five minutes and the services' addresses, for a session secret."""
+        scheme, _, secret = authorization.partition(" ")
+        session = await doorkeeper.find(secret) if scheme.lower() == "bearer" else None
+        if session is None:
+            raise Problem(
+                401, "session_unknown", "This session is over or unknown; sign in with a new link."
+            )
+        principal = principal_of(session)
+        return {
+            "token": mint(key, principal),
+            "expires_in": MAX_TOKEN_LIFETIME_SECONDS,
+            "organization": session.organization,
+            "subject": session.subject,
+            "name": session.name,
+            "scopes": sorted(principal.scopes),
+            "services": {
+                "gateway": settings.gateway_url,
+                "provisioning": settings.provisioning_url,
+                "audit": settings.audit_url,
+                "review": settings.review_url,
+            },
+        }
+
+    return router

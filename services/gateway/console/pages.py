@@ -1,0 +1,168 @@
+"""The pages that only show: overview, people, access matrix, findings, portals, HR."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import asyncpg
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from services.gateway import store
+from services.gateway.console.services import ServiceDown
+from services.gateway.console.timeline import lay_out
+from services.gateway.console.view import path
+from services.gateway.console.visitor import Console, Visitor
+from services.gateway.sources import Sources
+from shared.errors import Problem
+
+PAGE_ROWS = "50"
+MATRIX_ROWS = "100"
+REJECTIONS_SHOWN = 100
+STALE_RECORDS = 1
+"""Records that wait in Kafka before a page says that it is behind."""
+
+Text = Annotated[str, Query(max_length=200)]
+
+
+def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> APIRouter:
+    """The pages."""
+    router = APIRouter()
+    services = console.services
+
+    @router.get("/")
+    async def overview(request: Request) -> Response:
+        """What needs me now."""
+        visitor = await console.visitor(request)
+        if not visitor.principal.may("access:read"):
+            return RedirectResponse(
+                "/reviews" if visitor.principal.may("review:decide") else "/work", status_code=303
+            )
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/overview")
+        return console.page(
+            request,
+            "overview.html",
+            overview=found,
+            reviews=await _open_reviews(visitor),
+            behind=await _records_behind(visitor),
+        )
+
+    async def _open_reviews(visitor: Visitor) -> dict[str, Any]:
+        """The campaigns with their progress; a review service that is down must not hide work."""
+        try:
+            found = await services.get(visitor.principal, "review", "/review/v1/campaigns")
+        except ServiceDown:
+            return {"down": True, "campaigns": []}
+        return {"down": False, "campaigns": found["campaigns"]}
+
+    async def _records_behind(visitor: Visitor) -> int:
+        """How many records provisioning has yet to apply."""
+        try:
+            status = await services.get(visitor.principal, "provisioning", "/ops/v1/status")
+        except ServiceDown:
+            return 0
+        waiting = [
+            partition.get("lag") or 0
+            for consumer in status.get("consumers", [])
+            for partition in consumer.get("partitions", [])
+        ]
+        behind = sum(waiting)
+        return behind if behind > STALE_RECORDS else 0
+
+    @router.get("/people")
+    async def people(
+        request: Request, query: Text = "", status: Text = "", cursor: Text = ""
+    ) -> Response:
+        """Search."""
+        visitor = await console.visitor(request, "access:read")
+        found = await services.get(
+            visitor.principal,
+            "provisioning",
+            "/access/v1/workers",
+            {"query": query.strip(), "status": status, "cursor": cursor, "limit": PAGE_ROWS},
+        )
+        return console.page(request, "people.html", found=found)
+
+    @router.get("/people/{worker}")
+    async def worker(request: Request, worker: str) -> Response:
+        """One worker: timeline, and what they have where and why."""
+        visitor = await console.visitor(request, "access:read")
+        found = await services.get(
+            visitor.principal, "provisioning", f"/access/v1/workers/{path(worker)}"
+        )
+        ahead, past = lay_out(found["events"], found["operations"], datetime.now(UTC))
+        names = await _portal_names(visitor)
+        return console.page(
+            request,
+            "worker.html",
+            state=found["state"],
+            ahead=ahead,
+            past=past,
+            portal_names=names,
+            rescinded={event["id"] for event in found["events"] if event.get("rescinded")},
+        )
+
+    async def _portal_names(visitor: Visitor) -> dict[str, str]:
+        directory = await _directory(visitor)
+        portals = directory["directory"]["portals"] if directory else []
+        return {portal["id"]: portal["name"] for portal in portals}
+
+    async def _directory(visitor: Visitor) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = await services.get(
+                visitor.principal, "provisioning", "/access/v1/directory"
+            )
+        except Problem as problem:
+            if problem.status == 404:
+                return None
+            raise
+        return found
+
+    @router.get("/matrix")
+    async def matrix(
+        request: Request, site: Text = "", duty: Text = "", carrier: Text = "", cursor: Text = ""
+    ) -> Response:
+        """Workers by portals."""
+        visitor = await console.visitor(request, "access:read")
+        found = await services.get(
+            visitor.principal,
+            "provisioning",
+            "/access/v1/matrix",
+            {
+                "site": site,
+                "duty": duty,
+                "carrier": carrier,
+                "cursor": cursor,
+                "limit": MATRIX_ROWS,
+            },
+        )
+        return console.page(
+            request, "matrix.html", found=found, directory=await _directory(visitor)
+        )
+
+    @router.get("/findings")
+    async def findings(request: Request) -> Response:
+        """What a person should look at."""
+        visitor = await console.visitor(request, "access:read")
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/findings")
+        return console.page(request, "findings.html", findings=found["findings"])
+
+    @router.get("/directory")
+    async def directory(request: Request) -> Response:
+        """Portals and carriers as they were last applied."""
+        visitor = await console.visitor(request, "access:read")
+        return console.page(request, "directory.html", found=await _directory(visitor))
+
+    @router.get("/hr")
+    async def hr(request: Request) -> Response:
+        """Sources heard from, and what was rejected."""
+        visitor = await console.visitor(request, "hr:enter", "access:admin", "ops:admin")
+        organization = visitor.principal.organization
+        async with pool.acquire() as conn:
+            heard = await store.sources_heard(conn, organization)
+            rejected = await store.recent_rejections(conn, organization, REJECTIONS_SHOWN)
+        silent = set(sources.names(organization)) - {each.source for each in heard}
+        return console.page(
+            request, "hr.html", heard=heard, silent=sorted(silent), rejected=rejected
+        )
+
+    return router

@@ -1,0 +1,118 @@
+"""A worker's HR events and operations on one axis: what happened, and what lies ahead."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+RECORDED_LATER = timedelta(hours=24)
+"""Beyond this, when a fact was recorded says something about it: back-dated or announced."""
+
+EVENT_TITLES: Mapping[str, str] = {
+    "worker.hired": "Hired",
+    "worker.changed": "Changed",
+    "worker.identity_corrected": "Identity corrected",
+    "worker.merged": "Merged with another worker id",
+    "worker.leave_started": "Leave started",
+    "worker.leave_ended": "Back from leave",
+    "worker.terminated": "Employment ended",
+    "worker.training_completed": "Training completed",
+    "worker.training_expired": "Training expired",
+    "worker.rescinded": "An earlier event was withdrawn",
+    "worker.erased": "Erased",
+}
+
+OPERATION_TITLES: Mapping[str, str] = {
+    "open": "Open an account",
+    "grant": "Grant",
+    "revoke": "Remove",
+    "suspend": "Suspend",
+    "resume": "Resume",
+    "appoint_successor": "Appoint a successor",
+}
+
+DETAIL_FIELDS = (
+    "title",
+    "department",
+    "sites",
+    "supervisor",
+    "kind",
+    "ends_on",
+    "module",
+    "version",
+    "expires_on",
+    "previous_worker_id",
+    "rescinds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing on the axis. `at` places it; `recorded_at` is set when it tells more. UTC."""
+
+    at: datetime
+    kind: Literal["event", "operation"]
+    title: str
+    details: tuple[str, ...]
+    recorded_at: datetime | None
+    rescinded: bool
+    source: Mapping[str, Any]
+
+
+def instant(value: str | None) -> datetime | None:
+    """An RFC 3339 instant in UTC."""
+    if not value:
+        return None
+    parsed = datetime.fromisoformat(value)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def lay_out(
+    events: Sequence[Mapping[str, Any]], operations: Sequence[Mapping[str, Any]], now: datetime
+) -> tuple[list[Moment], list[Moment]]:
+    """What lies ahead of `now` (nearest first) and what is past (latest first)."""
+    moments = [_of_event(event) for event in events]
+    moments += [_of_operation(operation) for operation in operations]
+    ahead = sorted((each for each in moments if each.at > now), key=lambda each: each.at)
+    past = sorted(
+        (each for each in moments if each.at <= now), key=lambda each: each.at, reverse=True
+    )
+    return ahead, past
+
+
+def _of_event(event: Mapping[str, Any]) -> Moment:
+    recorded = instant(event.get("time")) or instant(event.get("recorded_at"))
+    at = instant(event.get("effective_at")) or recorded
+    assert at is not None
+    data = event.get("data") or {}
+    details = [
+        f"{name.replace('_', ' ')} {_plain(data[name])}" for name in DETAIL_FIELDS if data.get(name)
+    ]
+    if data.get("immediate"):
+        details.append("immediately")
+    apart = recorded is not None and abs(recorded - at) > RECORDED_LATER
+    return Moment(
+        at,
+        "event",
+        EVENT_TITLES.get(event["type"], event["type"]),
+        tuple(details),
+        recorded if apart else None,
+        bool(event.get("rescinded")),
+        event,
+    )
+
+
+def _of_operation(operation: Mapping[str, Any]) -> Moment:
+    at = instant(operation["requested_at"])
+    assert at is not None
+    title = OPERATION_TITLES.get(operation["kind"], operation["kind"])
+    if operation["kind"] in ("grant", "revoke"):
+        functions = operation.get("functions") or [operation.get("function") or "access"]
+        title += " " + ", ".join(str(name).replace("_", " ") for name in functions)
+    return Moment(
+        at, "operation", f"{title} at {operation['portal_name']}", (), None, False, operation
+    )
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

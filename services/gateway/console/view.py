@@ -1,0 +1,118 @@
+"""How values are written on pages: instants in the organization's zone, numbers, spans of time."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from services.gateway.console.timeline import OPERATION_TITLES, instant
+
+FOLDER = Path(__file__).parent
+
+STATE_WORDS = {
+    "effective": ("●", "effective", "The portal holds it, as far as evidence tells"),
+    "requested": ("◔", "requested", "Asked for, not yet confirmed"),
+    "exposed": ("▲", "exposed", "Must be gone and is not yet confirmed gone"),
+    "held": ("‖", "held", "A named rule holds it back"),
+    "suspended": ("○", "suspended", "Confirmed suspended"),
+    "desired": ("＋", "desired", "Policy says so"),
+    "none": ("·", "nothing", "Nothing there and nothing asked for"),
+}
+
+
+@pass_context
+def when(context: Context, value: str | datetime | None, seconds: bool = False) -> Markup:
+    """An instant in the organization's zone, with UTC in the title."""
+    at = instant(value) if isinstance(value, str) or value is None else value.astimezone(UTC)
+    if at is None:
+        return Markup('<span class="faint">–</span>')
+    zone: ZoneInfo = context["zone"]
+    local, today = at.astimezone(zone), context["now"].astimezone(zone)
+    form = "%H:%M:%S" if seconds else "%H:%M"
+    if local.year != today.year:
+        text = local.strftime(f"%-d %b %Y {form}")
+    else:
+        text = local.strftime(f"%a %-d %b {form}")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.isoformat(), at.strftime("%Y-%m-%d %H:%M:%S UTC"), text
+    )
+
+
+@pass_context
+def since(context: Context, value: str | None) -> Markup:
+    """How long ago an instant was, or how far off it is, in its two largest units."""
+    at = instant(value)
+    if at is None:
+        return Markup("")
+    return Markup('<span title="{}">{}</span>').format(
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"), span((context["now"] - at).total_seconds())
+    )
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its two largest units: `63 h`, `2 d 4 h`, `12 min`, `0.8 s`."""
+    if seconds is None:
+        return "–"
+    left = abs(timedelta(seconds=seconds))
+    if left < timedelta(seconds=10):
+        return f"{left.total_seconds():.1f} s"
+    if left < timedelta(minutes=1):
+        return f"{left.total_seconds():.0f} s"
+    minutes = int(left.total_seconds() // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 72 * 60:
+        return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+    hours = minutes // 60
+    return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def day(value: str | None) -> str:
+    """A calendar day in the organization's zone, which it carries already."""
+    return date.fromisoformat(value).strftime("%-d %b %Y") if value else "–"
+
+
+def number(value: float | None) -> str:
+    """A count with thousands apart."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def words(value: str) -> str:
+    """An identifier as words."""
+    return value.replace("_", " ")
+
+
+def path(value: str) -> str:
+    """An id as one segment of a link."""
+    return quote(value, safe="")
+
+
+def with_query(base: str, **parameters: Any) -> str:
+    """A link with the parameters that have a value."""
+    query = urlencode({name: value for name, value in parameters.items() if value})
+    return f"{base}?{query}" if query else base
+
+
+def make_environment() -> Environment:
+    """Templates that escape everything and fail on a name that does not exist."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        when=when,
+        since=since,
+        with_query=with_query,
+        STATE_WORDS=STATE_WORDS,
+        OPERATION_TITLES=OPERATION_TITLES,
+    )
+    environment.filters.update(day=day, number=number, words=words, path=path, span=span)
+    return environment

@@ -1,0 +1,131 @@
+"""Who is looking at a page: found by cookie, held to a CSRF token on every form."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.datastructures import FormData
+
+from services.gateway.console.services import Services
+from services.gateway.console.view import make_environment
+from services.gateway.handlers.sign_in import Doorkeeper, principal_of
+from services.gateway.store import Session
+from shared.auth import Principal
+from shared.errors import Problem
+
+COOKIE = "portalkeeper_session"
+
+NAVIGATION = (
+    ("/", "Overview", ("access:read",)),
+    ("/people", "People", ("access:read",)),
+    ("/matrix", "Access", ("access:read",)),
+    ("/work", "Work", ("work:do", "access:read")),
+    ("/reviews", "Reviews", ("review:decide", "review:admin")),
+    ("/findings", "Findings", ("access:read",)),
+    ("/directory", "Portals", ("access:read",)),
+    ("/hr", "HR", ("hr:enter", "access:admin", "ops:admin")),
+    ("/audit", "Audit", ("audit:read",)),
+)
+"""Page, its name, and the scopes of which any lets one see it."""
+
+
+class SignInNeeded(Exception):
+    """Nobody is signed in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody signed in. `csrf` is bound to the session and goes into every form."""
+
+    session: Session
+    principal: Principal
+    csrf: str
+    zone: ZoneInfo
+
+
+class Console:
+    """What every page needs: the visitor, the services, the templates."""
+
+    def __init__(self, doorkeeper: Doorkeeper, services: Services) -> None:
+        self.doorkeeper = doorkeeper
+        self.services = services
+        self._templates = make_environment()
+
+    async def visitor(self, request: Request, *scopes: str) -> Visitor:
+        """The person signed in, if they hold one of `scopes` (or none is asked for).
+
+        Raises:
+            SignInNeeded: nobody is signed in, or the session is over.
+            Problem: 403 without a scope.
+        """
+        secret = request.cookies.get(COOKIE)
+        session = await self.doorkeeper.find(secret) if secret else None
+        if secret is None or session is None:
+            raise SignInNeeded
+        principal = principal_of(session)
+        visitor = Visitor(
+            session, principal, csrf_token(secret), await self.services.zone(principal)
+        )
+        request.state.visitor = visitor
+        if scopes and not principal.may(*scopes):
+            raise Problem(
+                403,
+                "scope_missing",
+                f"You are signed in as {session.name}; this page needs the scope "
+                f"{' or '.join(sorted(scopes))}. Ask whoever gives out sign-in links.",
+            )
+        return visitor
+
+    async def form(self, request: Request, visitor: Visitor, command: str) -> FormData:
+        """The form sent, if its CSRF token is the session's.
+
+        Raises:
+            Problem: 403 when it is not; the refusal is recorded.
+        """
+        form = await request.form(max_files=0, max_fields=2_100)
+        given = form.get("csrf")
+        if not isinstance(given, str) or not hmac.compare_digest(
+            given.encode(), visitor.csrf.encode()
+        ):
+            refusal = Problem(
+                403,
+                "csrf_invalid",
+                "This form was not made for your session. Open the page again and repeat.",
+            )
+            await self.doorkeeper.record_command(
+                visitor.session, command, request.url.path, refusal
+            )
+            raise refusal
+        return form
+
+    def page(
+        self, request: Request, template: str, *, status: int = 200, **context: Any
+    ) -> Response:
+        """A rendered page."""
+        visitor: Visitor | None = getattr(request.state, "visitor", None)
+        may = visitor.principal.may if visitor else lambda *_: False
+        body = self._templates.get_template(template).render(
+            visitor=visitor,
+            zone=visitor.zone if visitor else ZoneInfo("UTC"),
+            now=datetime.now(UTC),
+            here=request.url.path,
+            query=dict(request.query_params),
+            navigation=[
+                (href, name)
+                for href, name, scopes in NAVIGATION
+                if visitor and visitor.principal.may(*scopes)
+            ],
+            may=may,
+            **context,
+        )
+        return HTMLResponse(body, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def csrf_token(secret: str) -> str:
+    """The token of a session: derived from its secret, so that nothing needs to be stored."""
+    return hmac.new(secret.encode(), b"portalkeeper csrf", hashlib.sha256).hexdigest()

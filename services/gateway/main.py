@@ -1,0 +1,119 @@
+"""The gateway process: `python -m services.gateway.main`."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import asyncpg
+import httpx
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from services.gateway.api import ingress_router, session_router
+from services.gateway.console.app import console_app
+from services.gateway.console.services import Services
+from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.sign_in import Doorkeeper
+from services.gateway.publisher import Publisher
+from services.gateway.purge import PURGE_IDLE_SECONDS, purge_once
+from services.gateway.sealing import load_body_seal
+from services.gateway.settings import Settings
+from services.gateway.sources import load_sources
+from services.gateway.tokens import load_key
+from shared import errors
+from shared.auth import Authenticator
+from shared.clock import DatabaseClock
+from shared.contracts.hr import describe
+from shared.ops import ops_router
+from shared.postgres import create_pool
+from shared.telemetry import configure_logging
+from shared.timers import Ticker
+
+SERVICE_TIMEOUT_SECONDS = 10
+SHUTDOWN_SECONDS = 5
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The whole application, with everything that it needs opened, and closed at the end.
+
+    Raises:
+        ValueError: a key or the sources file is missing or wrong.
+        OSError, asyncpg.PostgresError: the database does not answer.
+    """
+    key = load_key(settings.jwt_key_file)
+    sources = load_sources(settings.sources_file)
+    seal = load_body_seal(settings.body_key_file)
+    clock = DatabaseClock()
+    publisher = Publisher(settings.kafka, settings.acknowledgement_seconds)
+    async with (
+        await create_pool(settings.database_url) as pool,
+        httpx.AsyncClient(timeout=SERVICE_TIMEOUT_SECONDS) as http,
+    ):
+        doorkeeper = Doorkeeper(pool, clock, settings.session_hours)
+        ingress = Ingress(pool, publisher, seal, clock)
+        ticker = Ticker(
+            "purge", partial(purge_once, pool, clock, doorkeeper), idle_seconds=PURGE_IDLE_SECONDS
+        )
+        app = FastAPI(title="Portalkeeper gateway", docs_url=None, redoc_url=None)
+        errors.install(app)
+        app.include_router(ingress_router(ingress, sources, doorkeeper))
+        app.include_router(session_router(doorkeeper, key, settings))
+        app.include_router(
+            ops_router(
+                service="gateway",
+                pool=pool,
+                authenticator=Authenticator(settings.jwks_file),
+                consumers={},
+            )
+        )
+        app.mount("/", console_app(doorkeeper, Services(http, key, settings), pool, sources))
+        ticker.start()
+        try:
+            yield app
+        finally:
+            await ticker.stop()
+            await publisher.close()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until the process is asked to stop."""
+    async with gateway(settings) as app:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+                server_header=False,
+            )
+        )
+        await server.serve()
+
+
+def main() -> int:
+    """Run the process; the exit status is 0, or 1 after a sentence on standard error."""
+    configure_logging("gateway")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(f"The gateway cannot start: {describe(error)}.", file=sys.stderr)
+        return 1
+    try:
+        uvloop.run(serve(settings))
+    except (ValueError, OSError, asyncpg.PostgresError) as error:
+        print(f"The gateway cannot start: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
