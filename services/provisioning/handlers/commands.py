@@ -11,7 +11,6 @@ from typing import Any
 import asyncpg
 from pydantic import BaseModel
 
-from services.provisioning import store
 from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
 from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
@@ -26,6 +25,7 @@ from services.provisioning.rules.operations import (
     confirm,
     retry_after,
 )
+from services.provisioning.store import lifecycle as store
 from shared.auth import Principal
 from shared.contracts.directory import Directory, OperationKind
 from shared.contracts.envelope import event_key

@@ -9,9 +9,9 @@ from typing import Any
 
 import asyncpg
 
-from services.provisioning import store
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.store import LockedWorker, WorkerKey
+from services.provisioning.store import lifecycle as store
+from services.provisioning.store.lifecycle import LockedWorker, WorkerKey
 from shared.contracts.envelope import Envelope, read_event
 from shared.contracts.hr import Dated, HrEvent, WorkerMerged, read_hr_event
 from shared.contracts.review import ReviewCorrected, ReviewDecided

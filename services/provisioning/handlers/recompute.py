@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from services.provisioning import store
-from services.provisioning.rules.decide import UNSET, Facts, Outcome, decide
+from services.provisioning.rules.decide import UNSET, Facts, Outcome, ReviewRemoval, decide
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
 from services.provisioning.rules.timeline import Person, fold, people
-from services.provisioning.store import LockedWorker, WorkerKey, WorkerUpdate
+from services.provisioning.store import lifecycle as store
+from services.provisioning.store.lifecycle import LockedWorker, WorkerKey, WorkerUpdate
 from shared.clock import Clock
 from shared.contracts.directory import Directory
 from shared.contracts.envelope import event_key
@@ -157,7 +157,7 @@ class Recompute:
         messages: list[OutboxMessage] = []
         accounts: list[tuple[str, Account]] = []
         operations: list[tuple[str, Operation]] = []
-        reviews = []
+        reviews: list[tuple[str, ReviewRemoval]] = []
         for one, outcome in decided:
             organization = one.rows[0].organization
             for type_, cause, data in outcome.events:

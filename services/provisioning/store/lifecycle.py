@@ -1,9 +1,4 @@
-"""All SQL of provisioning, named after what it does for the domain.
-
-Lock order, kept by every writer: offset rows (the consumer takes them), worker rows by
-(organization, worker), portal rows by (organization, portal), the directory head, outbox keys.
-Timelines, directory version and effective state are read only after the worker locks.
-"""
+"""Locking, loading and writing what decisions and commands need, set-based."""
 
 from __future__ import annotations
 
@@ -1007,3 +1002,9 @@ async def end_command(
 async def forget_commands(conn: Connection, before: datetime) -> None:
     """Drop answers older than anybody will ask for again."""
     await conn.execute("DELETE FROM idempotency WHERE created_at < $1", before)
+
+
+async def organizations(conn: Connection) -> set[str]:
+    """Organizations that have a directory."""
+    rows = await conn.fetch("SELECT organization FROM directory_head WHERE version > 0")
+    return {row["organization"] for row in rows}

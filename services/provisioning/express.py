@@ -1,0 +1,72 @@
+"""The express lane: `python -m services.provisioning.express`.
+
+A consumer group and process of its own that looks only for events that can take access away, so a
+termination is applied while the main lane works through a backlog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvloop
+from fastapi import FastAPI
+
+from services.provisioning.handlers.events import HrEventHandler, may_take_access
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.settings import Settings
+from shared import errors
+from shared.auth import Authenticator
+from shared.clock import DatabaseClock
+from shared.contracts.topics import HR_EVENTS
+from shared.kafka import BatchConsumer
+from shared.ops import ops_router
+from shared.postgres import create_pool
+from shared.process import serve
+from shared.telemetry import configure_logging
+
+SERVICE = "provisioning"
+GROUP = "provisioning-express"
+
+
+async def build_app(settings: Settings) -> FastAPI:
+    """The express lane with its operational routes."""
+    pool = await create_pool(settings.database_url, max_size=4)
+    consumer = BatchConsumer(
+        bootstrap=settings.kafka,
+        group=GROUP,
+        topics=[HR_EVENTS.name],
+        pool=pool,
+        handler=HrEventHandler(Recompute(DatabaseClock()), "express"),
+        service=SERVICE,
+        matches=may_take_access,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await consumer.start()
+        yield
+        await consumer.stop()
+        await pool.close()
+
+    app = FastAPI(title="Portalkeeper provisioning, express lane", lifespan=lifespan)
+    errors.install(app)
+    app.include_router(
+        ops_router(
+            service="provisioning-express",
+            pool=pool,
+            authenticator=Authenticator(settings.jwks_file),
+            consumers={GROUP: consumer},
+        )
+    )
+    return app
+
+
+async def run(settings: Settings) -> None:
+    """Run until the process is asked to stop."""
+    await serve(await build_app(settings), settings.host, settings.port)
+
+
+if __name__ == "__main__":
+    configure_logging("provisioning-express")
+    uvloop.run(run(Settings()))

@@ -1,0 +1,122 @@
+"""Provisioning's process: `python -m services.provisioning.main`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvloop
+from fastapi import FastAPI
+
+from services.provisioning.api import access_router
+from services.provisioning.connectors.simulator import PortalSimulator
+from services.provisioning.handlers.commands import DirectoryCommands, OperationCommands
+from services.provisioning.handlers.events import (
+    HrEventHandler,
+    ReviewDecisionHandler,
+    TimeHandler,
+)
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.settings import Settings
+from services.provisioning.store import lifecycle
+from shared import errors
+from shared.auth import Authenticator
+from shared.clock import DatabaseClock
+from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
+from shared.kafka import BatchConsumer
+from shared.ops import ops_router
+from shared.postgres import Connection, create_pool
+from shared.process import serve
+from shared.telemetry import configure_logging
+from shared.timers import Ticker
+
+SERVICE = "provisioning"
+MAIN_GROUP = "provisioning"
+REVIEW_GROUP = "provisioning-reviews"
+
+DUE_IDLE_SECONDS = 0.5
+SWEEP_IDLE_SECONDS = 0.5
+SIMULATOR_IDLE_SECONDS = 0.2
+
+
+async def build_app(settings: Settings) -> FastAPI:
+    """Main lane, review decisions, timers, sweep, simulator and API as one application.
+
+    Raises:
+        OSError, ValueError: PostgreSQL does not answer, or the key set is missing.
+    """
+    pool = await create_pool(settings.database_url, max_size=12)
+    authenticator = Authenticator(settings.jwks_file)
+    recompute = Recompute(DatabaseClock())
+    operations = OperationCommands(pool, recompute)
+    time = TimeHandler(pool, recompute)
+    consumers: dict[str, BatchConsumer[Any]] = {
+        MAIN_GROUP: BatchConsumer(
+            bootstrap=settings.kafka,
+            group=MAIN_GROUP,
+            topics=[HR_EVENTS.name],
+            pool=pool,
+            handler=HrEventHandler(recompute, "main"),
+            service=SERVICE,
+        ),
+        REVIEW_GROUP: BatchConsumer(
+            bootstrap=settings.kafka,
+            group=REVIEW_GROUP,
+            topics=[REVIEW_EVENTS.name],
+            pool=pool,
+            handler=ReviewDecisionHandler(recompute),
+            service=SERVICE,
+        ),
+    }
+    tickers = [
+        Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
+        Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS),
+        Ticker(
+            "simulator",
+            PortalSimulator(pool, recompute, operations).work,
+            idle_seconds=SIMULATOR_IDLE_SECONDS,
+        ),
+    ]
+
+    async def more_status(conn: Connection) -> dict[str, Any]:
+        return {"workers_behind": await lifecycle.count_behind(conn)}
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        for consumer in consumers.values():
+            await consumer.start()
+        for ticker in tickers:
+            ticker.start()
+        yield
+        for ticker in tickers:
+            await ticker.stop()
+        for consumer in consumers.values():
+            await consumer.stop()
+        await pool.close()
+
+    app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)
+    errors.install(app)
+    app.include_router(
+        access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute))
+    )
+    app.include_router(
+        ops_router(
+            service=SERVICE,
+            pool=pool,
+            authenticator=authenticator,
+            consumers=consumers,
+            more_status=more_status,
+        )
+    )
+    return app
+
+
+async def run(settings: Settings) -> None:
+    """Serve until the process is asked to stop."""
+    await serve(await build_app(settings), settings.host, settings.port)
+
+
+if __name__ == "__main__":
+    configure_logging(SERVICE)
+    uvloop.run(run(Settings()))

@@ -1,0 +1,284 @@
+"""Read-only questions of people and programs. Lists are paged by key, never by offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from shared.postgres import Connection
+
+OPERATION_COLUMNS = """
+    operation.operation_id::text AS operation_id, operation.kind, operation.worker,
+    worker.name AS worker_name, operation.portal, operation.tin, operation.function,
+    operation.rights, operation.status, operation.generation, operation.rule, operation.events,
+    operation.steps, operation.steps_done, operation.requested_at, operation.deadline,
+    operation.rank, operation.claimed_by, operation.overdue, operation.evidence,
+    operation.outcome, operation.ended_at, operation.authorized_by
+"""
+
+
+async def workers(
+    conn: Connection,
+    organization: str,
+    *,
+    query: str | None,
+    status: str | None,
+    after: str,
+    limit: int,
+) -> list[Any]:
+    """Published states of workers whose id or name contains `query`, by worker id."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT worker, state FROM worker
+        WHERE organization = $1 AND worker > $2 AND state IS NOT NULL
+          AND state ->> 'merged_into' IS NULL
+          AND ($3::text IS NULL OR worker ILIKE '%' || $3 || '%' OR name ILIKE '%' || $3 || '%')
+          AND ($4::text IS NULL OR status = $4)
+        ORDER BY worker LIMIT $5
+        """,
+        organization,
+        after,
+        _like(query),
+        status,
+        limit,
+    )
+    return rows
+
+
+def _like(query: str | None) -> str | None:
+    if query is None:
+        return None
+    return query.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+
+
+async def worker_state(conn: Connection, organization: str, worker: str) -> Any | None:
+    """One worker's published state."""
+    return await conn.fetchval(
+        "SELECT state FROM worker WHERE organization = $1 AND worker = $2", organization, worker
+    )
+
+
+async def worker_events(conn: Connection, organization: str, workers: Sequence[str]) -> list[Any]:
+    """The timeline of these worker ids as it was recorded."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT id, type, source, worker, fingerprint, time, effective_at, recorded_at, data,
+               entered_by, conflicting, lane
+        FROM worker_event WHERE organization = $1 AND worker = ANY($2::text[])
+        ORDER BY time, source, id, fingerprint
+        """,
+        organization,
+        list(workers),
+    )
+    return rows
+
+
+async def worker_operations(
+    conn: Connection, organization: str, workers: Sequence[str]
+) -> list[Any]:
+    """Every operation of these worker ids, newest first."""
+    rows: list[Any] = await conn.fetch(
+        f"""
+        SELECT {OPERATION_COLUMNS} FROM operation
+        LEFT JOIN worker USING (organization, worker)
+        WHERE operation.organization = $1 AND operation.worker = ANY($2::text[])
+        ORDER BY operation.requested_at DESC, operation.operation_id
+        """,
+        organization,
+        list(workers),
+    )
+    return rows
+
+
+async def operation(conn: Connection, organization: str, operation_id: str) -> Any | None:
+    """One operation."""
+    return await conn.fetchrow(
+        f"""
+        SELECT {OPERATION_COLUMNS} FROM operation
+        LEFT JOIN worker USING (organization, worker)
+        WHERE operation.organization = $1 AND operation.operation_id = $2::uuid
+        """,
+        organization,
+        operation_id,
+    )
+
+
+async def work(
+    conn: Connection,
+    organization: str,
+    *,
+    ended: bool,
+    portal: str | None,
+    worker: str | None,
+    overdue: bool | None,
+    after: tuple[datetime, int, str] | None,
+    limit: int,
+) -> list[Any]:
+    """Operations by deadline, then by harm; the open ones or the ended ones."""
+    deadline, rank, operation_id = after or (None, None, None)
+    rows: list[Any] = await conn.fetch(
+        f"""
+        SELECT {OPERATION_COLUMNS} FROM operation
+        LEFT JOIN worker USING (organization, worker)
+        WHERE operation.organization = $1
+          AND (operation.status IN ('requested', 'claimed', 'superseded')) <> $2
+          AND ($3::text IS NULL OR operation.portal = $3)
+          AND ($4::text IS NULL OR operation.worker = $4)
+          AND ($5::timestamptz IS NULL
+               OR (operation.deadline, operation.rank, operation.operation_id)
+                  > ($5, $6::int, $7::uuid))
+          AND ($9::boolean IS NULL OR operation.overdue = $9)
+        ORDER BY operation.deadline, operation.rank, operation.operation_id LIMIT $8
+        """,
+        organization,
+        ended,
+        portal,
+        worker,
+        deadline,
+        rank,
+        operation_id,
+        limit,
+        overdue,
+    )
+    return rows
+
+
+async def count_open_work(conn: Connection, organization: str) -> int:
+    """How many operations have not ended."""
+    count: int = await conn.fetchval(
+        "SELECT count(*) FROM operation WHERE organization = $1"
+        " AND status IN ('requested', 'claimed', 'superseded')",
+        organization,
+    )
+    return count
+
+
+async def counts(conn: Connection, organization: str) -> Any:
+    """Workers, portal users and HR events of the organization."""
+    return await conn.fetchrow(
+        """
+        SELECT
+            (SELECT count(*) FROM worker WHERE organization = $1
+               AND status IN ('active', 'on_leave', 'expected')
+               AND state ->> 'merged_into' IS NULL) AS workers,
+            (SELECT count(DISTINCT worker) FROM account WHERE organization = $1
+               AND status = 'active') AS portal_users,
+            (SELECT count(*) FROM worker_event WHERE organization = $1) AS events
+        """,
+        organization,
+    )
+
+
+async def exposures(conn: Connection, organization: str) -> list[Any]:
+    """Access that must be gone and is not confirmed gone, the longest first."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT account.worker, worker.name, account.portal, account.exposed_since, account.rights,
+               removal.operation_id::text AS operation_id, removal.deadline, removal.claimed_by,
+               worker.state -> 'portals' AS portals
+        FROM account
+        JOIN worker USING (organization, worker)
+        LEFT JOIN LATERAL (
+            SELECT operation_id, deadline, claimed_by FROM operation
+            WHERE operation.organization = account.organization
+              AND operation.worker = account.worker AND operation.portal = account.portal
+              AND kind IN ('suspend', 'revoke')
+              AND operation.status IN ('requested', 'claimed', 'superseded')
+            ORDER BY deadline LIMIT 1
+        ) AS removal ON true
+        WHERE account.organization = $1 AND account.exposed_since IS NOT NULL
+        ORDER BY account.exposed_since, account.worker, account.portal
+        """,
+        organization,
+    )
+    return rows
+
+
+async def findings(conn: Connection, organization: str) -> list[Any]:
+    """What a person should look at, by worker."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT worker, name, finding ->> 0 AS rule, finding ->> 1 AS detail, as_of AS since, state
+        FROM worker, jsonb_array_elements(findings) AS finding
+        WHERE organization = $1 AND state ->> 'merged_into' IS NULL
+        ORDER BY rule, worker, detail
+        """,
+        organization,
+    )
+    return rows
+
+
+async def removal_times(conn: Connection, organization: str, since: datetime) -> Any:
+    """Of departures recorded since: how soon removals were ordered and confirmed."""
+    return await conn.fetchrow(
+        """
+        WITH removal AS (
+            SELECT operation.worker, operation.requested_at, operation.ended_at, operation.status,
+                   extract(epoch FROM operation.requested_at - heard.recorded_at) AS to_order,
+                   extract(epoch FROM operation.ended_at - operation.requested_at) / 60
+                       AS to_confirm
+            FROM operation
+            LEFT JOIN LATERAL (
+                SELECT min(recorded_at) AS recorded_at FROM worker_event AS event
+                WHERE event.organization = operation.organization
+                  AND event.worker = operation.worker AND event.id = ANY(operation.events)
+            ) AS heard ON true
+            WHERE operation.organization = $1 AND operation.requested_at >= $2
+              AND operation.rule = 'employment_ended' AND operation.kind IN ('suspend', 'revoke')
+        )
+        SELECT count(DISTINCT worker) AS leavers, count(*) AS ordered,
+               count(*) FILTER (WHERE status = 'done') AS confirmed,
+               count(*) FILTER (WHERE status IN ('requested', 'claimed', 'superseded')) AS open,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY to_order) AS ordered_seconds_median,
+               percentile_cont(0.99) WITHIN GROUP (ORDER BY to_order) AS ordered_seconds_p99,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY to_confirm)
+                   FILTER (WHERE status = 'done') AS confirmed_minutes_median,
+               percentile_cont(0.99) WITHIN GROUP (ORDER BY to_confirm)
+                   FILTER (WHERE status = 'done') AS confirmed_minutes_p99
+        FROM removal
+        """,
+        organization,
+        since,
+    )
+
+
+async def matrix(
+    conn: Connection,
+    organization: str,
+    *,
+    site: str | None,
+    duty: str | None,
+    after: str,
+    limit: int,
+) -> list[Any]:
+    """States of workers that have anything to do with a portal, by worker id."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT worker, name, state FROM worker
+        WHERE organization = $1 AND worker > $2
+          AND jsonb_array_length(coalesce(state -> 'portals', '[]')) > 0
+          AND ($3::text IS NULL OR EXISTS (
+              SELECT 1 FROM jsonb_array_elements(state -> 'employments') AS employment
+              WHERE (employment ->> 'open')::boolean AND employment -> 'sites' ? $3))
+          AND ($4::text IS NULL OR state -> 'duties' ? $4)
+        ORDER BY worker LIMIT $5
+        """,
+        organization,
+        after,
+        site,
+        duty,
+        limit,
+    )
+    return rows
+
+
+async def names(conn: Connection, organization: str, workers: Sequence[str]) -> dict[str, str]:
+    """Names of workers, where they are known."""
+    rows = await conn.fetch(
+        "SELECT worker, name FROM worker"
+        " WHERE organization = $1 AND worker = ANY($2::text[]) AND name IS NOT NULL",
+        organization,
+        list(workers),
+    )
+    return {row["worker"]: row["name"] for row in rows}

@@ -1,0 +1,40 @@
+"""How a service's processes run: serve until asked to stop, relay until asked to stop."""
+
+import asyncio
+import signal
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from shared.outbox import run_relay
+from shared.telemetry import configure_logging
+
+SHUTDOWN_SECONDS = 5
+
+
+async def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serve `app` until SIGTERM or SIGINT; its lifespan starts and stops what belongs to it."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    await uvicorn.Server(config).serve()
+
+
+def run_relay_process(service: str, database_url: str, kafka: str) -> None:
+    """Relay the outbox of one service's schema until SIGTERM or SIGINT."""
+    configure_logging(f"{service}-relay")
+
+    async def relay() -> None:
+        task = asyncio.create_task(run_relay(database_url, kafka))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        await asyncio.gather(task, return_exceptions=True)
+
+    uvloop.run(relay())
