@@ -1,4 +1,6 @@
 -- The machinery of every service that consumes or publishes: offsets, outbox, timers.
+-- depends:
+
 -- migrate: apply
 
 -- The truth about what this service has applied, advanced in the transaction that applied it.

@@ -1,4 +1,6 @@
 -- Who may come in: one-time links and the sessions they open. Secrets are stored as SHA-256 only.
+-- depends: 0001-machinery
+
 -- migrate: apply
 
 CREATE TABLE sign_in_link (

@@ -1,4 +1,6 @@
 -- What HR systems sent that was rejected, and when each was last heard from.
+-- depends: 0002-sign-in
+
 -- migrate: apply
 
 CREATE TABLE rejected_body (

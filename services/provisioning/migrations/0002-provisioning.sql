@@ -1,5 +1,6 @@
 -- Directory, timelines, accounts, operations and review decisions.
 -- depends: 0001-machinery
+
 -- migrate: apply
 
 -- The directory as applied, whole, per version; decisions name the version they were made with.
