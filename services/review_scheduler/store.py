@@ -734,7 +734,7 @@ async def forget_commands(conn: Connection, before: datetime) -> int:
 
 
 _REVIEW_COLUMNS = """
-    review.review_id, review.campaign_id,
+    review.review_id::text, review.campaign_id::text,
     CASE WHEN review.campaign_id IS NULL THEN 'micro' ELSE 'campaign' END AS kind,
     review.worker, worker.name AS worker_name, review.reviewer, review.reviewer_rule,
     review.status, review.opened_at, review.due_at, review.closed_at, review.reason,
@@ -803,7 +803,7 @@ async def read_review(
         return None
     lines = await conn.fetch(
         """
-        SELECT line_id, portal, tin, function, grade, since, authorized_by, duties, operation_id,
+        SELECT line_id::text, portal, tin, function, grade, since, authorized_by, duties, operation_id,
             status, decision, decided_by, decided_at, reason, detail
         FROM line WHERE review_id = $1 ORDER BY portal, tin, function
         """,
@@ -824,7 +824,7 @@ async def list_campaigns(
     opened_at, last_id = before or (None, None)
     rows = await conn.fetch(
         """
-        SELECT campaign.campaign_id, title, campaign.status, opened_by, campaign.opened_at,
+        SELECT campaign.campaign_id::text, title, campaign.status, opened_by, campaign.opened_at,
             campaign.due_at, campaign.closed_at, policy_version,
             counted.*
         FROM campaign CROSS JOIN LATERAL (

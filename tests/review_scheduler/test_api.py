@@ -1,0 +1,372 @@
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+
+from services.review_scheduler.api import review_router
+from shared import errors
+from shared.auth import ISSUER, Authenticator
+from shared.contracts.review import REVIEW_EVENT_MODELS
+from shared.contracts.state import DecisionApplied
+from tests.review_scheduler.worlds import ORGANIZATION, World, holds, state
+
+REVIEWS = "/review/v1/reviews"
+CAMPAIGNS = "/review/v1/campaigns"
+
+
+class Clinic:
+    """The service's API on a real database, and people who sign in to it."""
+
+    def __init__(self, world: World, http: httpx.AsyncClient, key: OKPKey) -> None:
+        self.world = world
+        self.http = http
+        self._key = key
+
+    def _token(self, subject: str, worker: str | None, scopes: str) -> str:
+        claims = {
+            "iss": ISSUER,
+            "aud": ISSUER,
+            "sub": subject,
+            "org": ORGANIZATION,
+            "scope": scopes,
+            "exp": int((datetime.now(UTC) + timedelta(minutes=4)).timestamp()),
+        }
+        if worker:
+            claims["worker"] = worker
+        header = {"alg": "EdDSA", "kid": self._key.kid}
+        return jwt.encode(header, claims, self._key, algorithms=["EdDSA"])
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        worker: str | None = "sam",
+        scopes: str = "review:decide",
+        key: str | None = None,
+    ) -> httpx.Response:
+        """One request by somebody."""
+        headers = {"authorization": f"Bearer {self._token(worker or 'chief', worker, scopes)}"}
+        if key:
+            headers["idempotency-key"] = key
+        return await self.http.request(method, path, json=body, headers=headers)
+
+    async def only_review(self) -> dict[str, Any]:
+        """The one review that sam has, with its lines."""
+        listed = (await self.ask("GET", REVIEWS)).json()["reviews"]
+        assert len(listed) == 1
+        found: dict[str, Any] = (
+            await self.ask("GET", f"{REVIEWS}/{listed[0]['review_id']}")
+        ).json()
+        return found
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def clinic(world: World, tmp_path: Path) -> AsyncIterator[Clinic]:
+    """Ana holds eligibility and remittance on a portal; sam, her supervisor, is asked."""
+    key = OKPKey.generate_key("Ed25519", {"kid": "k1"})
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    app = FastAPI()
+    errors.install(app)
+    app.include_router(review_router(world.pool, world.clock, Authenticator(jwks)))
+    await world.begin(
+        state("sam", supervisor=None),
+        state("ana", access=[holds("noridian", "eligibility", "remittance")]),
+    )
+    await world.open_campaign()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        yield Clinic(world, http, key)
+
+
+def deciding(review: dict[str, Any], *decisions: str) -> dict[str, Any]:
+    """The body that decides on the review's lines in their order."""
+    return {
+        "decisions": [
+            {
+                "line_id": line["line_id"],
+                "decision": decision,
+                "reason": "not needed any more" if decision == "remove" else None,
+            }
+            for line, decision in zip(review["lines"], decisions, strict=False)
+        ]
+    }
+
+
+async def test_a_reviewer_reads_what_they_are_asked(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+
+    assert review == review | {
+        "kind": "campaign",
+        "worker": "ana",
+        "worker_name": "Ana",
+        "reviewer": "sam",
+        "reviewer_rule": "supervisor",
+        "status": "open",
+        "opened_at": "2026-11-23T16:00:00Z",
+        "due_at": "2026-12-08T08:00:00Z",
+        "reason": "campaign 2026-Q4",
+        "undecided": 2,
+    }
+    assert [line["function"] for line in review["lines"]] == ["eligibility", "remittance"]
+    assert review["lines"][0] == review["lines"][0] | {
+        "portal": "noridian",
+        "grade": "person",
+        "operation_id": "op-1",
+        "authorized_by": {"kind": "policy", "reference": "7", "by": "Dr. Reyes"},
+        "status": "undecided",
+        "decision": None,
+    }
+
+
+async def test_a_removal_ends_confirmed_and_with_it_the_review_and_the_campaign(
+    clinic: Clinic,
+) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+
+    decided = (await clinic.ask("POST", path, deciding(review, "keep", "remove"))).json()
+    assert decided["status"] == "decided"
+    assert [line["status"] for line in decided["lines"]] == ["kept", "removal_decided"]
+    said = await clinic.world.said("review.decided")
+    assert [(each["decision"], each["operation_id"], each["decided_by"]) for each in said] == [
+        ("keep", "op-1", "sam"),
+        ("remove", "op-1", "sam"),
+    ]
+
+    removal = decided["lines"][1]
+    applied = DecisionApplied(review["review_id"], removal["line_id"], "ordered", "removal ordered")
+    access = [holds("noridian", "eligibility", "remittance")]
+    await clinic.world.hear(state("ana", 2, access=access, decisions=[applied]))
+    ordered = await clinic.only_review()
+    assert (ordered["status"], ordered["lines"][1]["status"]) == ("decided", "removal_ordered")
+
+    await clinic.world.hear(state("ana", 3, access=[holds("noridian")], decisions=[applied]))
+    closed = await clinic.only_review()
+    assert (closed["status"], closed["lines"][1]["status"]) == ("closed", "removal_confirmed")
+    campaigns = (await clinic.ask("GET", CAMPAIGNS, scopes="audit:read")).json()["campaigns"]
+    assert [
+        (each["status"], each["kept"], each["removal_confirmed"], each["undecided"])
+        for each in campaigns
+    ] == [("closed", 1, 1, 0)]
+
+
+async def test_a_decision_can_be_corrected_until_the_review_closes(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+
+    await clinic.ask("POST", path, deciding(review, "remove"))
+    corrected = (await clinic.ask("POST", path, deciding(review, "keep"))).json()
+    assert corrected["lines"][0]["status"] == "kept"
+    said = await clinic.world.said("review.corrected")
+    assert [(each["decision"], each["previous_decision"]) for each in said] == [("keep", "remove")]
+
+    assert (await clinic.ask("POST", path, deciding(review, "keep", "keep"))).status_code == 200
+    assert len(await clinic.world.said("review.corrected")) == 1
+    late = await clinic.ask("POST", path, deciding(review, "remove"))
+    assert (late.status_code, late.json()["code"]) == (409, "review_closed")
+
+
+@pytest.mark.parametrize(
+    ("worker", "scopes", "status", "code"),
+    [
+        ("ana", "review:decide", 403, "self_review"),
+        ("ana", "review:decide review:admin", 403, "self_review"),
+        ("olga", "review:decide", 403, "not_reviewer"),
+        (None, "review:admin", 403, "reviewer_unknown"),
+        ("sam", "access:read", 403, "scope_missing"),
+    ],
+)
+async def test_who_may_not_decide_is_refused_by_name(
+    clinic: Clinic, worker: str | None, scopes: str, status: int, code: str
+) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+
+    answer = await clinic.ask("POST", path, deciding(review, "keep"), worker=worker, scopes=scopes)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert await clinic.world.said("review.decided") == []
+    refused = await clinic.world.said("command.refused")
+    assert [each["code"] for each in refused] == ([] if code == "scope_missing" else [code])
+
+
+async def test_a_holder_under_a_merged_id_is_still_the_holder(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    await clinic.world.hear(state("ana-old", merged_into="ana"))
+
+    answer = await clinic.ask(
+        "POST",
+        f"{REVIEWS}/{review['review_id']}/decisions",
+        deciding(review, "keep"),
+        worker="ana-old",
+        scopes="review:admin",
+    )
+
+    assert answer.json()["code"] == "self_review"
+
+
+async def test_a_review_admin_stands_in_for_a_reviewer(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+
+    answer = await clinic.ask(
+        "POST",
+        f"{REVIEWS}/{review['review_id']}/decisions",
+        deciding(review, "keep"),
+        worker="olga",
+        scopes="review:admin",
+    )
+
+    assert answer.json()["lines"][0]["decided_by"] == "olga"
+
+
+async def test_all_decisions_of_a_request_are_taken_or_none(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    body = deciding(review, "keep", "keep")
+    body["decisions"][1]["line_id"] = review["review_id"]
+
+    answer = await clinic.ask("POST", f"{REVIEWS}/{review['review_id']}/decisions", body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "line_unknown")
+    assert (await clinic.only_review())["undecided"] == 2
+
+
+async def test_a_moot_line_takes_no_decision(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    await clinic.world.hear(state("ana", 2, access=[holds("noridian", "remittance")]))
+
+    answer = await clinic.ask(
+        "POST", f"{REVIEWS}/{review['review_id']}/decisions", deciding(review, "keep")
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "line_moot")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"decisions": []},
+        {"decisions": [{"line_id": "x", "decision": "keep"}]},
+        {"decisions": [{"line_id": "00000000-0000-0000-0000-000000000001", "decision": "remove"}]},
+        {
+            "decisions": [
+                {"line_id": "00000000-0000-0000-0000-000000000001", "decision": "keep"},
+                {"line_id": "00000000-0000-0000-0000-000000000001", "decision": "keep"},
+            ]
+        },
+        {"decisions": [{"line_id": "00000000-0000-0000-0000-000000000001", "decision": "maybe"}]},
+    ],
+)
+async def test_a_decision_must_be_explicit_and_a_removal_must_say_why(
+    clinic: Clinic, body: dict[str, Any]
+) -> None:
+    review = await clinic.only_review()
+
+    answer = await clinic.ask("POST", f"{REVIEWS}/{review['review_id']}/decisions", body)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_the_same_command_sent_again_changes_nothing(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+
+    first = await clinic.ask("POST", path, deciding(review, "keep"), key="k")
+    await clinic.ask("POST", path, deciding(review, "remove"))
+    again = await clinic.ask("POST", path, deciding(review, "keep"), key="k")
+    other = await clinic.ask("POST", path, deciding(review, "remove"), key="k")
+
+    assert again.json() == first.json()
+    assert (await clinic.only_review())["lines"][0]["status"] == "removal_decided"
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_a_campaign_is_opened_once_per_command(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    await clinic.ask(
+        "POST", f"{REVIEWS}/{review['review_id']}/decisions", deciding(review, "keep", "keep")
+    )
+    order = {"title": "After the merger"}
+
+    first = await clinic.ask("POST", CAMPAIGNS, order, scopes="review:admin", key="k")
+    again = await clinic.ask("POST", CAMPAIGNS, order, scopes="review:admin", key="k")
+    another = await clinic.ask("POST", CAMPAIGNS, {}, scopes="review:admin")
+
+    assert (first.status_code, first.json()["status"]) == (201, "opening")
+    assert again.json() == first.json()
+    assert (another.status_code, another.json()["code"]) == (409, "campaign_unfinished")
+    assert (await clinic.ask("POST", CAMPAIGNS, {})).json()["code"] == "scope_missing"
+
+
+async def test_lists_are_paged_filtered_and_show_reviewers_only_their_own(clinic: Clinic) -> None:
+    await clinic.world.hear(
+        *(state(f"w{n}", supervisor="tess", access=[holds("lni")]) for n in range(5)),
+        *(
+            state(f"w{n}", 2, supervisor="tess", title="Coder", access=[holds("lni")])
+            for n in range(5)
+        ),
+    )
+    await clinic.world.hear(
+        *(
+            state(f"w{n}", 3, supervisor="tess", title="Lead", access=[holds("lni")])
+            for n in range(5)
+        )
+    )
+
+    seen: list[str] = []
+    cursor = ""
+    for _ in range(10):
+        page = (await clinic.ask("GET", f"{REVIEWS}?limit=2{cursor}", scopes="review:admin")).json()
+        seen += [each["worker"] for each in page["reviews"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+
+    assert sorted(seen) == ["ana", "w0", "w1", "w2", "w3", "w4"]
+    for query, worker, found in (
+        ("", "sam", 1),
+        ("?reviewer=tess", "sam", 0),
+        ("?status=closed", "sam", 0),
+        ("?status=open&worker=ana", "sam", 1),
+    ):
+        answer = await clinic.ask("GET", REVIEWS + query, worker=worker)
+        assert len(answer.json()["reviews"]) == found
+
+
+@pytest.mark.parametrize("cursor", ["x", "W10=", "WyJhIiwiYiJd", "MQ==", "é"])
+async def test_a_cursor_that_is_none_is_refused_by_name(clinic: Clinic, cursor: str) -> None:
+    answer = await clinic.ask("GET", f"{REVIEWS}?cursor={cursor}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+
+
+async def test_somebody_elses_review_is_not_found(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+
+    answer = await clinic.ask("GET", f"{REVIEWS}/{review['review_id']}", worker="olga")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_such_review")
+
+
+async def test_every_event_said_reads_back_as_its_contract(clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "remove"))
+    await clinic.ask("POST", path, deciding(review, "keep"))
+    await clinic.world.hear(state("ana", 2, access=[holds("noridian")]))
+
+    for type, model in REVIEW_EVENT_MODELS.items():
+        said = await clinic.world.said(type)
+        assert said, type
+        for data in said:
+            assert model.model_validate(data).model_dump(mode="json", exclude_unset=True) == data
