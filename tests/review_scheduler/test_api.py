@@ -1,6 +1,5 @@
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,66 +7,15 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
-from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 from services.review_scheduler.api import review_router
 from shared import errors
-from shared.auth import ISSUER, Authenticator
+from shared.auth import Authenticator
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.state import DecisionApplied
-from tests.review_scheduler.worlds import ORGANIZATION, World, holds, state
-
-REVIEWS = "/review/v1/reviews"
-CAMPAIGNS = "/review/v1/campaigns"
-
-
-class Clinic:
-    """The service's API on a real database, and people who sign in to it."""
-
-    def __init__(self, world: World, http: httpx.AsyncClient, key: OKPKey) -> None:
-        self.world = world
-        self.http = http
-        self._key = key
-
-    def _token(self, subject: str, worker: str | None, scopes: str) -> str:
-        claims = {
-            "iss": ISSUER,
-            "aud": ISSUER,
-            "sub": subject,
-            "org": ORGANIZATION,
-            "scope": scopes,
-            "exp": int((datetime.now(UTC) + timedelta(minutes=4)).timestamp()),
-        }
-        if worker:
-            claims["worker"] = worker
-        header = {"alg": "EdDSA", "kid": self._key.kid}
-        return jwt.encode(header, claims, self._key, algorithms=["EdDSA"])
-
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        worker: str | None = "sam",
-        scopes: str = "review:decide",
-        key: str | None = None,
-    ) -> httpx.Response:
-        """One request by somebody."""
-        headers = {"authorization": f"Bearer {self._token(worker or 'chief', worker, scopes)}"}
-        if key:
-            headers["idempotency-key"] = key
-        return await self.http.request(method, path, json=body, headers=headers)
-
-    async def only_review(self) -> dict[str, Any]:
-        """The one review that sam has, with its lines."""
-        listed = (await self.ask("GET", REVIEWS)).json()["reviews"]
-        assert len(listed) == 1
-        found: dict[str, Any] = (
-            await self.ask("GET", f"{REVIEWS}/{listed[0]['review_id']}")
-        ).json()
-        return found
+from tests.review_scheduler.clinic import CAMPAIGNS, REVIEWS, Clinic, deciding
+from tests.review_scheduler.worlds import World, holds, state
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -86,21 +34,7 @@ async def clinic(world: World, tmp_path: Path) -> AsyncIterator[Clinic]:
     await world.open_campaign()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-        yield Clinic(world, http, key)
-
-
-def deciding(review: dict[str, Any], *decisions: str) -> dict[str, Any]:
-    """The body that decides on the review's lines in their order."""
-    return {
-        "decisions": [
-            {
-                "line_id": line["line_id"],
-                "decision": decision,
-                "reason": "not needed any more" if decision == "remove" else None,
-            }
-            for line, decision in zip(review["lines"], decisions, strict=False)
-        ]
-    }
+        yield Clinic(http, key)
 
 
 async def test_a_reviewer_reads_what_they_are_asked(clinic: Clinic) -> None:
@@ -130,6 +64,7 @@ async def test_a_reviewer_reads_what_they_are_asked(clinic: Clinic) -> None:
 
 
 async def test_a_removal_ends_confirmed_and_with_it_the_review_and_the_campaign(
+    world: World,
     clinic: Clinic,
 ) -> None:
     review = await clinic.only_review()
@@ -138,7 +73,7 @@ async def test_a_removal_ends_confirmed_and_with_it_the_review_and_the_campaign(
     decided = (await clinic.ask("POST", path, deciding(review, "keep", "remove"))).json()
     assert decided["status"] == "decided"
     assert [line["status"] for line in decided["lines"]] == ["kept", "removal_decided"]
-    said = await clinic.world.said("review.decided")
+    said = await world.said("review.decided")
     assert [(each["decision"], each["operation_id"], each["decided_by"]) for each in said] == [
         ("keep", "op-1", "sam"),
         ("remove", "op-1", "sam"),
@@ -147,11 +82,11 @@ async def test_a_removal_ends_confirmed_and_with_it_the_review_and_the_campaign(
     removal = decided["lines"][1]
     applied = DecisionApplied(review["review_id"], removal["line_id"], "ordered", "removal ordered")
     access = [holds("noridian", "eligibility", "remittance")]
-    await clinic.world.hear(state("ana", 2, access=access, decisions=[applied]))
+    await world.hear(state("ana", 2, access=access, decisions=[applied]))
     ordered = await clinic.only_review()
     assert (ordered["status"], ordered["lines"][1]["status"]) == ("decided", "removal_ordered")
 
-    await clinic.world.hear(state("ana", 3, access=[holds("noridian")], decisions=[applied]))
+    await world.hear(state("ana", 3, access=[holds("noridian")], decisions=[applied]))
     closed = await clinic.only_review()
     assert (closed["status"], closed["lines"][1]["status"]) == ("closed", "removal_confirmed")
     campaigns = (await clinic.ask("GET", CAMPAIGNS, scopes="audit:read")).json()["campaigns"]
@@ -161,18 +96,20 @@ async def test_a_removal_ends_confirmed_and_with_it_the_review_and_the_campaign(
     ] == [("closed", 1, 1, 0)]
 
 
-async def test_a_decision_can_be_corrected_until_the_review_closes(clinic: Clinic) -> None:
+async def test_a_decision_can_be_corrected_until_the_review_closes(
+    world: World, clinic: Clinic
+) -> None:
     review = await clinic.only_review()
     path = f"{REVIEWS}/{review['review_id']}/decisions"
 
     await clinic.ask("POST", path, deciding(review, "remove"))
     corrected = (await clinic.ask("POST", path, deciding(review, "keep"))).json()
     assert corrected["lines"][0]["status"] == "kept"
-    said = await clinic.world.said("review.corrected")
+    said = await world.said("review.corrected")
     assert [(each["decision"], each["previous_decision"]) for each in said] == [("keep", "remove")]
 
     assert (await clinic.ask("POST", path, deciding(review, "keep", "keep"))).status_code == 200
-    assert len(await clinic.world.said("review.corrected")) == 1
+    assert len(await world.said("review.corrected")) == 1
     late = await clinic.ask("POST", path, deciding(review, "remove"))
     assert (late.status_code, late.json()["code"]) == (409, "review_closed")
 
@@ -188,7 +125,7 @@ async def test_a_decision_can_be_corrected_until_the_review_closes(clinic: Clini
     ],
 )
 async def test_who_may_not_decide_is_refused_by_name(
-    clinic: Clinic, worker: str | None, scopes: str, status: int, code: str
+    world: World, clinic: Clinic, worker: str | None, scopes: str, status: int, code: str
 ) -> None:
     review = await clinic.only_review()
     path = f"{REVIEWS}/{review['review_id']}/decisions"
@@ -196,14 +133,14 @@ async def test_who_may_not_decide_is_refused_by_name(
     answer = await clinic.ask("POST", path, deciding(review, "keep"), worker=worker, scopes=scopes)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert await clinic.world.said("review.decided") == []
-    refused = await clinic.world.said("command.refused")
+    assert await world.said("review.decided") == []
+    refused = await world.said("command.refused")
     assert [each["code"] for each in refused] == ([] if code == "scope_missing" else [code])
 
 
-async def test_a_holder_under_a_merged_id_is_still_the_holder(clinic: Clinic) -> None:
+async def test_a_holder_under_a_merged_id_is_still_the_holder(world: World, clinic: Clinic) -> None:
     review = await clinic.only_review()
-    await clinic.world.hear(state("ana-old", merged_into="ana"))
+    await world.hear(state("ana-old", merged_into="ana"))
 
     answer = await clinic.ask(
         "POST",
@@ -241,9 +178,9 @@ async def test_all_decisions_of_a_request_are_taken_or_none(clinic: Clinic) -> N
     assert (await clinic.only_review())["undecided"] == 2
 
 
-async def test_a_moot_line_takes_no_decision(clinic: Clinic) -> None:
+async def test_a_moot_line_takes_no_decision(world: World, clinic: Clinic) -> None:
     review = await clinic.only_review()
-    await clinic.world.hear(state("ana", 2, access=[holds("noridian", "remittance")]))
+    await world.hear(state("ana", 2, access=[holds("noridian", "remittance")]))
 
     answer = await clinic.ask(
         "POST", f"{REVIEWS}/{review['review_id']}/decisions", deciding(review, "keep")
@@ -308,15 +245,17 @@ async def test_a_campaign_is_opened_once_per_command(clinic: Clinic) -> None:
     assert (await clinic.ask("POST", CAMPAIGNS, {})).json()["code"] == "scope_missing"
 
 
-async def test_lists_are_paged_filtered_and_show_reviewers_only_their_own(clinic: Clinic) -> None:
-    await clinic.world.hear(
+async def test_lists_are_paged_filtered_and_show_reviewers_only_their_own(
+    world: World, clinic: Clinic
+) -> None:
+    await world.hear(
         *(state(f"w{n}", supervisor="tess", access=[holds("lni")]) for n in range(5)),
         *(
             state(f"w{n}", 2, supervisor="tess", title="Coder", access=[holds("lni")])
             for n in range(5)
         ),
     )
-    await clinic.world.hear(
+    await world.hear(
         *(
             state(f"w{n}", 3, supervisor="tess", title="Lead", access=[holds("lni")])
             for n in range(5)
@@ -358,15 +297,15 @@ async def test_somebody_elses_review_is_not_found(clinic: Clinic) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_review")
 
 
-async def test_every_event_said_reads_back_as_its_contract(clinic: Clinic) -> None:
+async def test_every_event_said_reads_back_as_its_contract(world: World, clinic: Clinic) -> None:
     review = await clinic.only_review()
     path = f"{REVIEWS}/{review['review_id']}/decisions"
     await clinic.ask("POST", path, deciding(review, "remove"))
     await clinic.ask("POST", path, deciding(review, "keep"))
-    await clinic.world.hear(state("ana", 2, access=[holds("noridian")]))
+    await world.hear(state("ana", 2, access=[holds("noridian")]))
 
     for type, model in REVIEW_EVENT_MODELS.items():
-        said = await clinic.world.said(type)
+        said = await world.said(type)
         assert said, type
         for data in said:
             assert model.model_validate(data).model_dump(mode="json", exclude_unset=True) == data
