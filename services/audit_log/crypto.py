@@ -8,7 +8,6 @@ under it, wherever copies of the database are.
 """
 
 import base64
-import binascii
 import fcntl
 import hashlib
 import hmac
@@ -106,7 +105,7 @@ def read_master_key(path: Path) -> bytes:
     """
     try:
         key = base64.b64decode(path.read_text().strip(), validate=True)
-    except (OSError, binascii.Error, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise KeyStoreError(f"{path} must hold 32 bytes in base64") from error
     if len(key) != KEY_BYTES:
         raise KeyStoreError(f"{path} must hold 32 bytes in base64, not {len(key)}")
@@ -228,10 +227,11 @@ class KeyStore:
             with path.open("rb") as file:
                 file.seek(number * SLOT_BYTES)
                 raw = file.read()
-                # Whoever wrote them may have been killed before they reached the disk.
-                os.fsync(file.fileno())
-            # What a crash left of a last slot belongs to no entry; appending overwrites it.
-            whole = len(raw) // SLOT_BYTES
+                # What a crash left of a last slot belongs to no entry; appending overwrites it.
+                whole = len(raw) // SLOT_BYTES
+                if whole:
+                    # Whoever wrote them may have been killed before they reached the disk.
+                    os.fsync(file.fileno())
             for position in range(whole):
                 slot = raw[position * SLOT_BYTES : (position + 1) * SLOT_BYTES]
                 tag = slot[:NAME_TAG_BYTES]
