@@ -8,7 +8,6 @@ gap entry that says so, and every payload one may read must be what its leaf com
 
 import asyncio
 import base64
-import binascii
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -227,7 +226,7 @@ class _Verification:
             return
         try:
             Opening.decode(base64.b64decode(shown["opening"])).check(leaf)
-        except (LeafError, binascii.Error) as error:
+        except (LeafError, ValueError, TypeError) as error:
             report.add(index, str(error))
         report.payloads += 1
 

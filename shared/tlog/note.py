@@ -1,7 +1,6 @@
 """Signed notes and checkpoints as C2SP specifies them (signed-note, tlog-checkpoint; Ed25519)."""
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ def open_note(note: str, key: VerifierKey) -> str:
         dash, name, signature = (*line.split(" "), "", "")[:3]
         try:
             raw = base64.b64decode(signature, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise NoteError("a signature is not base64") from error
         if dash != "\u2014" or not _KEY_NAME.fullmatch(name) or len(raw) < 5:
             raise NoteError("a signature line is malformed")
@@ -158,7 +157,7 @@ class Checkpoint:
             raise NoteError("a checkpoint is origin, size and root on a line each")
         try:
             root = base64.b64decode(lines[2], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise NoteError("the checkpoint's root is not base64") from error
         if len(root) != HASH_BYTES:
             raise NoteError("the checkpoint's root is not a SHA-256 hash")

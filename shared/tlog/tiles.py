@@ -47,11 +47,6 @@ def parse_tile_path(path: str) -> tuple[int, int]:
     return index, width
 
 
-def tile_width(level: int, index: int, size: int) -> int:
-    """How many hashes (0 to 256) a tile holds in a tree of `size` entries."""
-    return max(0, min(TILE_WIDTH, (size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH))
-
-
 def tile_of(subtree: Subtree) -> tuple[Tile, int, int]:
     """The tile from which a subtree's hash is computed, and the range of hashes in it."""
     level, height = divmod(subtree.level, TILE_HEIGHT)
