@@ -37,11 +37,13 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.review_scheduler import store
 from services.review_scheduler.handlers.campaigns import open_by_command
 from services.review_scheduler.handlers.decisions import REFUSAL_STATUS, Wish, decide_lines
 from services.review_scheduler.rules.deciding import REFUSAL_IN_WORDS, RefusalRule
 from services.review_scheduler.rules.reviewers import identify
+from services.review_scheduler.store import views
+from services.review_scheduler.store.commands import lock_command, recall_command, remember_command
+from services.review_scheduler.store.workers import load_people
 from shared.auth import Authenticator, Principal
 from shared.clock import Clock
 from shared.contracts.facts import to_json
@@ -114,7 +116,7 @@ def review_router(
     ) -> Response:
         """`{"campaigns": [..], "next_cursor"}`, newest first, with progress counts."""
         async with pool.acquire() as conn:
-            found = await store.list_campaigns(
+            found = await views.list_campaigns(
                 conn,
                 who.organization,
                 campaign_id=None,
@@ -163,7 +165,7 @@ def review_router(
     ) -> Response:
         """`{"reviews": [..], "next_cursor"}` by due date; without review:admin one's own only."""
         async with pool.acquire() as conn:
-            found = await store.list_reviews(
+            found = await views.list_reviews(
                 conn,
                 who.organization,
                 status=status,
@@ -232,9 +234,9 @@ async def _command(
         if key is None:
             return await carry_out(conn)
         command = (who.organization, who.subject, route, key)
-        if not await store.lock_command(conn, *command):
+        if not await lock_command(conn, *command):
             raise Problem(409, "command_in_progress", "The same command is at work; wait for it.")
-        before = await store.recall_command(conn, *command)
+        before = await recall_command(conn, *command)
         if before is not None:
             if before[0] != digest:
                 raise Problem(
@@ -246,7 +248,7 @@ async def _command(
             return response
         result = await carry_out(conn)
         if not isinstance(result, RefusalRule):
-            await store.remember_command(conn, *command, digest, orjson.loads(to_json(result)))
+            await remember_command(conn, *command, digest, orjson.loads(to_json(result)))
         return result
 
     result = await in_transaction(pool, work)
@@ -257,7 +259,7 @@ async def _command(
 
 
 async def _campaign(conn: Connection, organization: str, campaign_id: UUID) -> dict[str, Any]:
-    found = await store.list_campaigns(
+    found = await views.list_campaigns(
         conn, organization, campaign_id=campaign_id, before=None, limit=1
     )
     if not found:
@@ -266,7 +268,7 @@ async def _campaign(conn: Connection, organization: str, campaign_id: UUID) -> d
 
 
 async def _review(conn: Connection, organization: str, review_id: UUID) -> dict[str, Any]:
-    review = await store.read_review(conn, organization, review_id)
+    review = await views.read_review(conn, organization, review_id)
     if review is None:
         raise _no_such_review()
     return review
@@ -280,7 +282,7 @@ async def _own_ids(conn: Connection, who: Principal) -> set[str]:
     """The ids under which reviews may have been given to whoever is signed in."""
     if who.worker is None:
         return set()
-    people = await store.load_people(conn, who.organization, [who.worker])
+    people = await load_people(conn, who.organization, [who.worker])
     return {who.worker, identify(who.worker, people)}
 
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from services.review_scheduler.rules.deciding import RefusalRule
 from services.review_scheduler.rules.lines import Line, LineStatus
 from services.review_scheduler.rules.opening import NewReview
-from services.review_scheduler.store import Campaign, ClosedCampaign, LineDecision, ReviewRow
+from services.review_scheduler.store.campaigns import Campaign, ClosedCampaign
+from services.review_scheduler.store.reviews import LineDecision, ReviewRow
 from shared.auth import Principal
 from shared.contracts.admin import CommandRefused
 from shared.contracts.envelope import event_key, rfc3339

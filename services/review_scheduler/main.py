@@ -11,11 +11,12 @@ import asyncpg
 import uvicorn
 from fastapi import FastAPI
 
-from services.review_scheduler import store
 from services.review_scheduler.api import review_router
 from services.review_scheduler.handlers.campaigns import open_due_quarters, open_next_chunk
 from services.review_scheduler.handlers.picture import PictureHandler
 from services.review_scheduler.settings import Settings
+from services.review_scheduler.store import views
+from services.review_scheduler.store.commands import forget_commands
 from shared import errors
 from shared.auth import Authenticator
 from shared.clock import Clock, DatabaseClock
@@ -46,7 +47,7 @@ async def forget_old_commands(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
     """Forget the answers of old commands; 0, because it is done in one go."""
     async with pool.acquire() as conn:
         now = await clock.now(conn)
-        await store.forget_commands(conn, now - timedelta(days=COMMANDS_KEPT_DAYS))
+        await forget_commands(conn, now - timedelta(days=COMMANDS_KEPT_DAYS))
     return 0
 
 
@@ -97,7 +98,7 @@ async def build_app(settings: Settings) -> FastAPI:
             pool=pool,
             authenticator=authenticator,
             consumers={GROUP: consumer},
-            more_status=store.count_open,
+            more_status=views.count_open,
         )
     )
     return app

@@ -251,6 +251,23 @@ async def test_a_confirmed_removal_closes_and_an_unconfirmed_one_stays_open(worl
     assert [each["removed"] for each in await world.said("campaign.closed")] == [2]
 
 
+async def test_a_removal_is_followed_to_the_id_that_a_worker_was_merged_into(world: World) -> None:
+    access = [holds("noridian")]
+    await world.begin(state("ana", access=access))
+    await world.open_campaign()
+    async with world.pool.acquire() as conn:
+        await conn.execute(
+            "UPDATE line SET status = 'removal_ordered', decision = 'remove', decided_by = 'sam'"
+        )
+
+    await world.hear(state("ana", 2, merged_into="anna"))
+    await world.hear(state("anna", 1, aliases=("ana",), access=access))
+    assert [each["status"] for each in await world.lines()] == ["removal_ordered"]
+
+    await world.hear(state("anna", 2, aliases=("ana",)))
+    assert [each["review_status"] for each in await world.lines()] == ["closed"]
+
+
 def test_the_organization_is_the_one_in_the_key() -> None:
     change = PictureHandler(SetClock()).parse(
         directory_record("organization", ORGANIZATION, organization())

@@ -360,6 +360,11 @@ UNDECIDED, DECIDED, ORDERED = (
         ),
         # Who left with a removal under way is followed until the access is gone.
         (ORDERED, state("w", access=HELD, status=GONE), ORDERED, None),
+        # Under an id that was merged away nothing is held, which is no evidence.
+        (ORDERED, state("w", merged_into="v"), ORDERED, None),
+        (ORDERED, state("v", aliases=("w",), access=HELD), ORDERED, None),
+        (ORDERED, state("v", aliases=("w",)), LineStatus.REMOVAL_CONFIRMED, None),
+        (UNDECIDED, state("v", aliases=("w",), access=HELD), LineStatus.MOOT, "worker_merged"),
         (LineStatus.MOOT, state("w", access=HELD), LineStatus.MOOT, None),
         (LineStatus.REMOVAL_CONFIRMED, state("w", access=HELD), LineStatus.REMOVAL_CONFIRMED, None),
     ],

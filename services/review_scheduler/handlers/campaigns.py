@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import structlog
 
-from services.review_scheduler import events, store
+from services.review_scheduler import events
 from services.review_scheduler.handlers.settling import settle_campaigns
 from services.review_scheduler.rules.calendar import (
     campaign_due,
@@ -23,7 +23,26 @@ from services.review_scheduler.rules.calendar import (
     quarter_title,
 )
 from services.review_scheduler.rules.opening import Occasion, build_reviews, derive_id
-from services.review_scheduler.store import CALENDAR_TIMER, Campaign, OpeningCampaign
+from services.review_scheduler.store.campaigns import (
+    Campaign,
+    OpeningCampaign,
+    add_campaign,
+    advance_opening,
+    first_opening_campaign,
+    has_unfinished_campaign,
+)
+from services.review_scheduler.store.directory import (
+    CALENDAR_TIMER,
+    load_directory,
+    lock_organization,
+)
+from services.review_scheduler.store.reviews import add_reviews
+from services.review_scheduler.store.workers import (
+    load_holders,
+    load_people_around,
+    lock_workers,
+    next_holders,
+)
 from shared.clock import Clock
 from shared.errors import Problem
 from shared.outbox import enqueue
@@ -52,7 +71,7 @@ async def open_due_quarters(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
 
 
 async def _open_quarter(clock: Clock, organization: str, conn: Connection) -> None:
-    known = await store.lock_organization(conn, organization)
+    known = await lock_organization(conn, organization)
     now = await clock.now(conn)
     # Taken even where the organization was removed: its quarters are over then.
     if not await take(conn, CALENDAR_TIMER, [organization], now) or not known:
@@ -76,11 +95,11 @@ async def open_by_command(
     Raises:
         Problem: 409 while another campaign is not closed, or before the directory is known.
     """
-    if not await store.lock_organization(conn, organization):
+    if not await lock_organization(conn, organization):
         raise Problem(
             409, "organization_unknown", "Apply the organization's directory before reviewing."
         )
-    if await store.has_unfinished_campaign(conn, organization):
+    if await has_unfinished_campaign(conn, organization):
         raise Problem(
             409, "campaign_unfinished", "Another campaign is not closed; finish that one first."
         )
@@ -95,7 +114,7 @@ async def open_by_command(
 async def _begin(
     conn: Connection, organization: str, campaign_id: UUID, title: str, by: str, now: datetime
 ) -> None:
-    directory = await store.load_directory(conn, organization)
+    directory = await load_directory(conn, organization)
     campaign = Campaign(
         campaign_id,
         organization,
@@ -105,12 +124,12 @@ async def _begin(
         campaign_due(now, await _zone(conn, organization)),
         directory.policy.version if directory.policy else None,
     )
-    if await store.add_campaign(conn, campaign):
+    if await add_campaign(conn, campaign):
         await enqueue(conn, [events.campaign_opened(campaign)], held=True)
 
 
 async def _zone(conn: Connection, organization: str) -> ZoneInfo:
-    directory = await store.load_directory(conn, organization)
+    directory = await load_directory(conn, organization)
     assert directory.organization is not None, "its row is locked"
     return ZoneInfo(directory.organization.zone)
 
@@ -122,7 +141,7 @@ async def open_next_chunk(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
     after their place in the order was passed is asked about in the next campaign.
     """
     async with pool.acquire() as conn:
-        campaign = await store.first_opening_campaign(conn)
+        campaign = await first_opening_campaign(conn)
     if campaign is None:
         return 0
     await in_transaction(pool, partial(_open_chunk, clock, campaign))
@@ -130,20 +149,20 @@ async def open_next_chunk(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
 
 
 async def _open_chunk(clock: Clock, campaign: OpeningCampaign, conn: Connection) -> None:
-    keys = await store.next_holders(
+    keys = await next_holders(
         conn, campaign.organization, campaign.opened_through, OPENING_CHUNK_WORKERS
     )
-    await store.lock_workers(conn, keys)
-    holders = await store.load_holders(conn, keys)
+    await lock_workers(conn, keys)
+    holders = await load_holders(conn, keys)
     through = keys[-1][1] if keys else None
-    if not await store.advance_opening(conn, campaign, through):
+    if not await advance_opening(conn, campaign, through):
         return
     now = await clock.now(conn)
     if through is None:
         await settle_campaigns(conn, [campaign.campaign_id], now)
         return
-    directory = await store.load_directory(conn, campaign.organization)
-    people = await store.load_people_around(conn, campaign.organization, keys, directory)
+    directory = await load_directory(conn, campaign.organization)
+    people = await load_people_around(conn, campaign.organization, keys, directory)
     today = now.astimezone(await _zone(conn, campaign.organization)).date()
     occasion = Occasion(
         ("campaign", str(campaign.campaign_id)),
@@ -159,7 +178,7 @@ async def _open_chunk(clock: Clock, campaign: OpeningCampaign, conn: Connection)
             occasion, holder, people, directory.administrators, directory.job_duties, today
         )
     ]
-    await store.add_reviews(conn, reviews)
+    await add_reviews(conn, reviews)
     await enqueue(conn, [events.review_opened(review) for review in reviews], held=True)
     logger.info(
         "campaign.opening",

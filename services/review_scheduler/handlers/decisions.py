@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.review_scheduler import events, store
+from services.review_scheduler import events
 from services.review_scheduler.handlers.settling import settle_reviews
 from services.review_scheduler.rules.deciding import (
     RefusalRule,
@@ -13,7 +13,14 @@ from services.review_scheduler.rules.deciding import (
 )
 from services.review_scheduler.rules.lines import LINE_MOVES, Line, LineMove
 from services.review_scheduler.rules.reviewers import identify
-from services.review_scheduler.store import LineDecision, ReviewRow
+from services.review_scheduler.store.reviews import (
+    LineDecision,
+    ReviewRow,
+    load_lines,
+    load_review,
+    store_decisions,
+)
+from services.review_scheduler.store.workers import load_people, lock_workers
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.review import Decision
@@ -52,13 +59,13 @@ async def decide_lines(
     Raises:
         Problem: 404 when the organization has no such review.
     """
-    review = await store.load_review(conn, who.organization, review_id)
+    review = await load_review(conn, who.organization, review_id)
     if review is None:
         raise Problem(404, "no_such_review", "There is no such review; list the reviews again.")
-    await store.lock_workers(conn, [(review.organization, review.worker)])
+    await lock_workers(conn, [(review.organization, review.worker)])
     # Read again, because its lines may have moved before the lock was had.
-    review = await store.load_review(conn, who.organization, review_id) or review
-    lines = await store.load_lines(conn, review_id)
+    review = await load_review(conn, who.organization, review_id) or review
+    lines = await load_lines(conn, review_id)
     now = await clock.now(conn)
     refusal = await _refuse(conn, who, review, lines, wishes)
     if refusal is not None:
@@ -77,7 +84,7 @@ async def decide_lines(
         if _says_something_new(lines[wish.line_id], wish)
     }
     if decided:
-        await store.store_decisions(conn, list(decided.values()), who.worker, now)
+        await store_decisions(conn, list(decided.values()), who.worker, now)
         await enqueue(
             conn,
             [events.line_decided(line, new, who.worker, now) for line, new in decided.items()],
@@ -95,7 +102,7 @@ async def _refuse(
     wishes: Sequence[Wish],
 ) -> RefusalRule | None:
     named = [each for each in (who.worker, review.worker, review.reviewer) if each is not None]
-    people = await store.load_people(conn, review.organization, named)
+    people = await load_people(conn, review.organization, named)
     refusal = refuse_reviewer(
         identify(who.worker, people) if who.worker else None,
         identify(review.worker, people),

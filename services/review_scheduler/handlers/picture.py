@@ -10,7 +10,7 @@ import structlog
 from aiokafka import ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
 
-from services.review_scheduler import events, store
+from services.review_scheduler import events
 from services.review_scheduler.handlers.settling import settle_reviews
 from services.review_scheduler.rules.calendar import micro_review_due, next_quarter_start
 from services.review_scheduler.rules.lines import LINE_MOVES, Line, Outcome, follow
@@ -21,13 +21,26 @@ from services.review_scheduler.rules.roles import (
     role_in,
     supervisor_in,
 )
-from services.review_scheduler.store import (
+from services.review_scheduler.store.directory import (
     CALENDAR_TIMER,
     DirectoryChange,
+    calendar_due_at,
+    load_directory,
+    store_directory,
+)
+from services.review_scheduler.store.reviews import (
     LineUpdate,
+    add_reviews,
+    load_unsettled_lines,
+    store_progress,
+)
+from services.review_scheduler.store.workers import (
     WorkerKey,
     WorkerPicture,
     WorkerRow,
+    load_people_around,
+    lock_workers,
+    store_pictures,
 )
 from shared.clock import Clock
 from shared.contracts.directory import DIRECTORY_MODELS, Organization
@@ -92,7 +105,7 @@ class PictureHandler:
     ) -> None:
         if not objects:
             return
-        for key in await store.store_directory(conn, list(objects.values())):
+        for key in await store_directory(conn, list(objects.values())):
             value = objects[key].value
             if isinstance(value, Organization):
                 await self._set_calendar(conn, value)
@@ -104,7 +117,7 @@ class PictureHandler:
         quarter must not skip it because the directory came first.
         """
         now = await self._clock.now(conn)
-        due_at = await store.calendar_due_at(conn, organization.id)
+        due_at = await calendar_due_at(conn, organization.id)
         if due_at is None or due_at > now:
             wanted = next_quarter_start(now, ZoneInfo(organization.zone))
             await set_timers(conn, [Timer(CALENDAR_TIMER, organization.id, wanted, {})])
@@ -112,7 +125,8 @@ class PictureHandler:
     async def _apply_states(self, conn: Connection, states: Mapping[WorkerKey, WorkerState]) -> int:
         if not states:
             return 0
-        known = await store.lock_workers(conn, states)
+        ids = {key: _all_ids(state) for key, state in states.items()}
+        known = await lock_workers(conn, {each for own in ids.values() for each in own})
         newer = {
             key: state
             for key, state in states.items()
@@ -121,10 +135,8 @@ class PictureHandler:
         if not newer:
             return 0
         now = await self._clock.now(conn)
-        lines = await store.load_unsettled_lines(conn, newer)
-        await store.store_pictures(
-            conn, [_picture(state, known[key]) for key, state in newer.items()]
-        )
+        lines = await load_unsettled_lines(conn, {each for key in newer for each in ids[key]})
+        await store_pictures(conn, [_picture(state, known[key]) for key, state in newer.items()])
         reasons = {
             key: reason
             for key, state in newer.items()
@@ -134,13 +146,14 @@ class PictureHandler:
         outcomes = {
             line: outcome
             for key, state in newer.items()
-            for line in lines.get(key, ())
+            for own in ids[key]
+            for line in lines.get(own, ())
             if (outcome := follow(line, state, holdings_in(state), moved=key in reasons))
         }
         outgoing = await _store_outcomes(conn, outcomes, now)
         reviews = await _build_micro_reviews(conn, newer, reasons, now)
         if reviews:
-            await store.add_reviews(conn, reviews)
+            await add_reviews(conn, reviews)
             outgoing += [events.review_opened(review) for review in reviews]
         await enqueue(conn, outgoing, held=True)
         await settle_reviews(conn, {line.review_id for line in outcomes}, now)
@@ -233,6 +246,11 @@ def _newest(changes: Iterable[V], key: Callable[[V], K]) -> dict[K, V]:
     return newest
 
 
+def _all_ids(state: WorkerState) -> list[WorkerKey]:
+    """The worker, and the ids that were merged into theirs: reviews may be about any of them."""
+    return [(state.organization, worker) for worker in (state.worker, *state.aliases)]
+
+
 def _picture(state: WorkerState, known: WorkerRow) -> WorkerPicture:
     return WorkerPicture(
         state.organization,
@@ -260,7 +278,7 @@ async def _store_outcomes(
         if outcome.moot is not None:
             outgoing.append(events.line_moot(line, outcome.moot, outcome.detail, now))
     if updates:
-        await store.store_progress(conn, updates)
+        await store_progress(conn, updates)
     return outgoing
 
 
@@ -274,9 +292,9 @@ async def _build_micro_reviews(
     reviews: list[NewReview] = []
     for organization in sorted({key[0] for key in reasons}):
         keys = [key for key in reasons if key[0] == organization]
-        directory = await store.load_directory(conn, organization)
+        directory = await load_directory(conn, organization)
         zone = ZoneInfo(directory.organization.zone) if directory.organization else UNKNOWN_ZONE
-        people = await store.load_people_around(conn, organization, keys, directory)
+        people = await load_people_around(conn, organization, keys, directory)
         for key in keys:
             state = states[key]
             occasion = Occasion(

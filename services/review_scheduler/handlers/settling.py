@@ -4,8 +4,10 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from services.review_scheduler import events, store
+from services.review_scheduler import events
 from services.review_scheduler.rules.lines import ReviewStatus, review_status
+from services.review_scheduler.store.campaigns import close_finished_campaigns
+from services.review_scheduler.store.reviews import load_standing, store_review_statuses
 from shared.outbox import enqueue
 from shared.postgres import Connection
 
@@ -16,7 +18,7 @@ async def settle_reviews(conn: Connection, review_ids: Collection[UUID], now: da
         return
     moved: dict[UUID, ReviewStatus] = {}
     closed = []
-    for review, lines in await store.load_standing(conn, review_ids):
+    for review, lines in await load_standing(conn, review_ids):
         status = review_status(lines)
         if status is not review.status:
             moved[review.review_id] = status
@@ -24,7 +26,7 @@ async def settle_reviews(conn: Connection, review_ids: Collection[UUID], now: da
                 closed.append((review, lines))
     if not moved:
         return
-    await store.store_review_statuses(conn, moved, now)
+    await store_review_statuses(conn, moved, now)
     await enqueue(
         conn, [events.review_closed(review, lines, now) for review, lines in closed], held=True
     )
@@ -36,5 +38,5 @@ async def settle_reviews(conn: Connection, review_ids: Collection[UUID], now: da
 async def settle_campaigns(conn: Connection, campaign_ids: Collection[UUID], now: datetime) -> None:
     """Close the campaigns of which no review is left."""
     if campaign_ids:
-        closed = await store.close_finished_campaigns(conn, campaign_ids, now)
+        closed = await close_finished_campaigns(conn, campaign_ids, now)
         await enqueue(conn, [events.campaign_closed(each, now) for each in closed], held=True)

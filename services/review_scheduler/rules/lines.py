@@ -113,7 +113,10 @@ def lapse(reason: MootReason, detail: str | None = None) -> Outcome:
 def follow(
     line: Line, state: WorkerState, holdings: Sequence[Holding], *, moved: bool
 ) -> Outcome | None:
-    """What a worker's newer state makes of a line, or None: it stays as it is.
+    """What a person's newer state makes of a line, or None: it stays as it is.
+
+    A removal decided under an id that was merged away is followed in the state of the id in use,
+    which has the access; that the other one has none any more is no evidence.
 
     Args:
         moved: their role changed with it, so that a new micro-review asks about all they hold.
@@ -121,9 +124,11 @@ def follow(
     held = next((each for each in holdings if each.target == line.target), None)
     unchanged = held is not None and held.entitlement.operation_id == line.operation_id
     if line.status is LineStatus.UNDECIDED:
+        if state.merged_into is not None or state.worker != line.worker:
+            return lapse("worker_merged")
         outcome = _follow_undecided(state, held, unchanged)
         return outcome or (lapse("reviewed_again") if moved and line.campaign_id is None else None)
-    if LineMove.CONFIRM in LINE_MOVES[line.status]:
+    if LineMove.CONFIRM in LINE_MOVES[line.status] and state.merged_into is None:
         outcome = _follow_removal(_applied_to(line, state.decisions), held, unchanged)
         known = Outcome(LineMove.ORDER, line.detail)
         return None if line.status is LineStatus.REMOVAL_ORDERED and outcome == known else outcome
@@ -131,8 +136,6 @@ def follow(
 
 
 def _follow_undecided(state: WorkerState, held: Holding | None, unchanged: bool) -> Outcome | None:
-    if state.merged_into is not None:
-        return lapse("worker_merged")
     if state.status in (WorkerStatus.TERMINATED, WorkerStatus.ERASED):
         return lapse("worker_left")
     if held is None:

@@ -1,0 +1,144 @@
+"""What the API and the status page show; nothing here locks."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shared.postgres import Connection
+
+_REVIEW_COLUMNS = """
+    review.review_id::text, review.campaign_id::text,
+    CASE WHEN review.campaign_id IS NULL THEN 'micro' ELSE 'campaign' END AS kind,
+    review.worker, worker.name AS worker_name, review.reviewer, review.reviewer_rule,
+    review.status, review.opened_at, review.due_at, review.closed_at, review.reason,
+    counted.lines, counted.undecided
+"""
+_REVIEW_SOURCES = """
+    review
+    LEFT JOIN worker ON worker.organization = review.organization AND worker.worker = review.worker
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS lines, count(*) FILTER (WHERE line.status = 'undecided') AS undecided
+        FROM line WHERE line.review_id = review.review_id
+    ) AS counted
+"""
+
+
+async def list_reviews(
+    conn: Connection,
+    organization: str,
+    *,
+    status: str | None,
+    reviewer: str | None,
+    worker: str | None,
+    campaign_id: UUID | None,
+    only_for: Collection[str] | None,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Reviews by due date; `only_for` narrows them to those of one reviewer, by all their ids."""
+    due_at, review_id = after or (None, None)
+    rows = await conn.fetch(
+        f"""
+        SELECT {_REVIEW_COLUMNS} FROM {_REVIEW_SOURCES}
+        WHERE review.organization = $1
+            AND ($2::text IS NULL OR review.status = $2)
+            AND ($3::text IS NULL OR review.reviewer = $3)
+            AND ($4::text IS NULL OR review.worker = $4)
+            AND ($5::uuid IS NULL OR review.campaign_id = $5)
+            AND ($6::text[] IS NULL OR review.reviewer = ANY($6))
+            AND ($7::timestamptz IS NULL OR (review.due_at, review.review_id) > ($7, $8::uuid))
+        ORDER BY review.due_at, review.review_id LIMIT $9
+        """,
+        organization,
+        status,
+        reviewer,
+        worker,
+        campaign_id,
+        None if only_for is None else list(only_for),
+        due_at,
+        review_id,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def read_review(
+    conn: Connection, organization: str, review_id: UUID
+) -> dict[str, Any] | None:
+    """One review with its lines, by portal, TIN and function."""
+    row = await conn.fetchrow(
+        f"SELECT {_REVIEW_COLUMNS} FROM {_REVIEW_SOURCES}"
+        " WHERE review.organization = $1 AND review.review_id = $2",
+        organization,
+        review_id,
+    )
+    if row is None:
+        return None
+    lines = await conn.fetch(
+        """
+        SELECT line_id::text, portal, tin, function, grade, since, authorized_by, duties,
+            operation_id, status, decision, decided_by, decided_at, reason, detail
+        FROM line WHERE review_id = $1 ORDER BY portal, tin, function
+        """,
+        review_id,
+    )
+    return {**dict(row), "lines": [dict(line) for line in lines]}
+
+
+async def list_campaigns(
+    conn: Connection,
+    organization: str,
+    *,
+    campaign_id: UUID | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Campaigns, newest first, with how far they are."""
+    opened_at, last_id = before or (None, None)
+    rows = await conn.fetch(
+        """
+        SELECT campaign.campaign_id::text, title, campaign.status, opened_by, campaign.opened_at,
+            campaign.due_at, campaign.closed_at, policy_version,
+            counted.*
+        FROM campaign CROSS JOIN LATERAL (
+            SELECT count(DISTINCT review.review_id) AS reviews,
+                count(DISTINCT review.review_id) FILTER (WHERE review.status = 'closed')
+                    AS reviews_closed,
+                count(DISTINCT coalesce(review.reviewer, '')) FILTER (
+                    WHERE review.review_id IS NOT NULL) AS reviewers,
+                count(line.line_id) AS lines,
+                count(*) FILTER (WHERE line.status = 'undecided') AS undecided,
+                count(*) FILTER (WHERE line.status = 'kept') AS kept,
+                count(*) FILTER (WHERE line.status = 'removal_decided') AS removal_decided,
+                count(*) FILTER (WHERE line.status = 'removal_ordered') AS removal_ordered,
+                count(*) FILTER (WHERE line.status = 'removal_confirmed') AS removal_confirmed,
+                count(*) FILTER (WHERE line.status = 'moot') AS moot
+            FROM review JOIN line USING (review_id)
+            WHERE review.campaign_id = campaign.campaign_id
+        ) AS counted
+        WHERE organization = $1
+            AND ($2::uuid IS NULL OR campaign.campaign_id = $2)
+            AND ($3::timestamptz IS NULL
+                OR (campaign.opened_at, campaign.campaign_id) < ($3, $4::uuid))
+        ORDER BY campaign.opened_at DESC, campaign.campaign_id DESC LIMIT $5
+        """,
+        organization,
+        campaign_id,
+        opened_at,
+        last_id,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def count_open(conn: Connection) -> dict[str, int]:
+    """How many campaigns and reviews are not closed, for the status page."""
+    row = await conn.fetchrow(
+        """
+        SELECT (SELECT count(*) FROM campaign WHERE status <> 'closed') AS campaigns,
+            (SELECT count(*) FROM review WHERE status <> 'closed') AS reviews
+        """
+    )
+    assert row is not None
+    return dict(row)
