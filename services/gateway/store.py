@@ -281,12 +281,12 @@ async def purge(conn: Connection, now: datetime, attempts_before: datetime, limi
         ),
         (
             "DELETE FROM sign_in_link WHERE code_sha256 IN (SELECT code_sha256 FROM sign_in_link"
-            " WHERE expires_at <= $1 - interval '30 days' LIMIT $2)",
+            " WHERE expires_at <= $1::timestamptz - interval '30 days' LIMIT $2)",
             now,
         ),
         (
             "DELETE FROM session WHERE secret_sha256 IN (SELECT secret_sha256 FROM session"
-            " WHERE closed_at <= $1 - interval '30 days' LIMIT $2)",
+            " WHERE closed_at <= $1::timestamptz - interval '30 days' LIMIT $2)",
             now,
         ),
     ):

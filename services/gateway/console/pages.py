@@ -94,11 +94,10 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         return console.page(
             request,
             "worker.html",
-            state=found["state"],
+            person=found["state"],
             ahead=ahead,
             past=past,
             portal_names=names,
-            rescinded={event["id"] for event in found["events"] if event.get("rescinded")},
         )
 
     async def _portal_names(visitor: Visitor) -> dict[str, str]:

@@ -22,6 +22,15 @@ EVENT_TITLES: Mapping[str, str] = {
     "worker.erased": "Erased",
 }
 
+AHEAD_TITLES: Mapping[str, str] = {
+    "worker.hired": "Starts",
+    "worker.changed": "Changes",
+    "worker.leave_started": "Leave starts",
+    "worker.leave_ended": "Comes back from leave",
+    "worker.terminated": "Employment ends",
+}
+"""What is not past yet is written so."""
+
 OPERATION_TITLES: Mapping[str, str] = {
     "open": "Open an account",
     "grant": "Grant",
@@ -53,6 +62,7 @@ class Moment:
     at: datetime
     kind: Literal["event", "operation"]
     title: str
+    title_ahead: str
     details: tuple[str, ...]
     recorded_at: datetime | None
     rescinded: bool
@@ -91,10 +101,12 @@ def _of_event(event: Mapping[str, Any]) -> Moment:
     if data.get("immediate"):
         details.append("immediately")
     apart = recorded is not None and abs(recorded - at) > RECORDED_LATER
+    title = EVENT_TITLES.get(event["type"], event["type"])
     return Moment(
         at,
         "event",
-        EVENT_TITLES.get(event["type"], event["type"]),
+        title,
+        AHEAD_TITLES.get(event["type"], title),
         tuple(details),
         recorded if apart else None,
         bool(event.get("rescinded")),
@@ -109,9 +121,8 @@ def _of_operation(operation: Mapping[str, Any]) -> Moment:
     if operation["kind"] in ("grant", "revoke"):
         functions = operation.get("functions") or [operation.get("function") or "access"]
         title += " " + ", ".join(str(name).replace("_", " ") for name in functions)
-    return Moment(
-        at, "operation", f"{title} at {operation['portal_name']}", (), None, False, operation
-    )
+    title += f" at {operation['portal_name']}"
+    return Moment(at, "operation", title, title, (), None, False, operation)
 
 
 def _plain(value: Any) -> str:
