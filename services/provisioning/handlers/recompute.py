@@ -89,7 +89,7 @@ class Recompute:
             if organization not in compiled:
                 continue
             events = [event for row in rows for event in timelines.get(row.key, ())]
-            as_of = max(now, *(row.as_of for row in rows))
+            as_of = max(now, *(row.as_of or now for row in rows))
             by_id = {row.worker: row for row in rows}
             for person in people(by_id, events):
                 own = [by_id[alias] for alias in person.aliases]

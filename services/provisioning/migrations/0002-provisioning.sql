@@ -43,7 +43,7 @@ CREATE TABLE worker (
     cluster text NOT NULL,
     epoch integer NOT NULL DEFAULT 1,
     version bigint NOT NULL DEFAULT 0,
-    as_of timestamptz NOT NULL DEFAULT '-infinity',
+    as_of timestamptz,
     next_change_at timestamptz,
     directory_version integer NOT NULL DEFAULT 0,
     status text NOT NULL DEFAULT 'unknown',

@@ -1,0 +1,266 @@
+"""Drives provisioning's real handlers on a real PostgreSQL, with a clock of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import orjson
+
+from services.provisioning.connectors.simulator import PortalSimulator
+from services.provisioning.handlers.commands import (
+    DirectoryCommands,
+    Evidence,
+    OperationCommands,
+    Said,
+)
+from services.provisioning.handlers.events import (
+    HrEventHandler,
+    ReviewDecisionHandler,
+    TimeHandler,
+)
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.operations import Transition
+from services.provisioning.store import views
+from shared.auth import Principal
+from shared.contracts.directory import Directory
+from shared.contracts.envelope import binary_headers, event_key
+from shared.contracts.state import Grade
+from shared.kafka import Batch, Item
+from shared.postgres import Connection, in_transaction
+from tests.provisioning.worlds import NOW, ORGANIZATION, SOURCE, ago, directory
+
+ADMINISTRATOR = Principal(
+    ORGANIZATION, "admin-1", None, frozenset({"access:admin", "work:do"}), "Administrator"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record as Kafka would deliver it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class StandingClock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    async def now(self, conn: Connection) -> datetime:
+        return self.at
+
+
+offsets = itertools.count()
+
+
+def hr_record(
+    type_: str,
+    worker: str = "w1",
+    *,
+    id_: str,
+    time: datetime | None = None,
+    source: str = SOURCE,
+    organization: str = ORGANIZATION,
+    **data: Any,
+) -> RawRecord:
+    """An HR event in binary mode."""
+    headers = binary_headers(
+        id=id_,
+        type=type_,
+        source=source,
+        subject=worker,
+        time=time or ago(days=100),
+        organization=organization,
+    )
+    return RawRecord(
+        "hr.worker-events.v1",
+        0,
+        next(offsets),
+        0,
+        event_key(organization, worker).encode(),
+        orjson.dumps(data),
+        tuple((name, value.encode()) for name, value in headers.items()),
+    )
+
+
+class Desk:
+    """Provisioning without Kafka in front of it."""
+
+    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+        self.pool = pool
+        self.clock = StandingClock()
+        self.recompute = Recompute(self.clock)
+        self.lanes = {lane: HrEventHandler(self.recompute, lane) for lane in ("main", "express")}
+        self.reviews = ReviewDecisionHandler(self.recompute)
+        self.operations = OperationCommands(pool, self.recompute)
+        self.time = TimeHandler(pool, self.recompute)
+        self.simulator = PortalSimulator(pool, self.recompute, self.operations)
+
+    async def apply_directory(self, applied: Directory | None = None) -> dict[str, Any]:
+        commands = DirectoryCommands(self.recompute)
+        return await in_transaction(
+            self.pool, lambda conn: commands.apply(conn, applied or directory(), ADMINISTRATOR)
+        )
+
+    async def hear(self, *records: RawRecord, lane: str = "main") -> list[str]:
+        """Apply records in one transaction; codes of those that were refused."""
+        handler = self.lanes[lane]
+        items: list[Item[Any]] = [Item(record, handler.parse(record)) for record in records]  # type: ignore[arg-type]
+        rejected: list[str] = []
+
+        async def work(conn: Connection) -> None:
+            batch: Batch[Any] = Batch(items, [])
+            await handler.apply(conn, batch)
+            rejected[:] = [why.code for _, why in batch.rejects]
+
+        await in_transaction(self.pool, work)
+        return rejected
+
+    async def decide_review(self, **decided: Any) -> None:
+        """A review decision, as the review scheduler publishes it."""
+        data = {
+            "review_id": "r1",
+            "line_id": "l1",
+            "campaign_id": None,
+            "worker": "w1",
+            "tin": None,
+            "function": None,
+            "decision": "remove",
+            "operation_id": None,
+            "decided_by": "w9",
+            "decided_at": self.clock.at.isoformat(),
+            "reason": "not needed",
+            **decided,
+        }
+        headers = binary_headers(
+            id=f"{data['review_id']}-{data['line_id']}-{data['decided_at']}",
+            type="review.decided",
+            source="/portalkeeper/review_scheduler",
+            subject=data["worker"],
+            time=self.clock.at,
+            organization=ORGANIZATION,
+        )
+        record = RawRecord(
+            "review.events.v1",
+            0,
+            next(offsets),
+            0,
+            event_key(ORGANIZATION, data["worker"]).encode(),
+            json.dumps(data).encode(),
+            tuple((name, value.encode()) for name, value in headers.items()),
+        )
+        item: Item[Any] = Item(record, self.reviews.parse(record))  # type: ignore[arg-type]
+        await in_transaction(self.pool, lambda conn: self.reviews.apply(conn, Batch([item], [])))
+
+    async def pass_time(self, **parts: float) -> None:
+        """Let time pass and do what has come due."""
+        self.clock.at += timedelta(**parts)
+        while await self.time.due() + await self.time.sweep():
+            pass
+
+    async def state(self, worker: str = "w1") -> dict[str, Any]:
+        async with self.pool.acquire() as conn:
+            state: dict[str, Any] = await views.worker_state(conn, ORGANIZATION, worker)
+            return state
+
+    async def work(self, worker: str | None = None, *, ended: bool = False) -> list[Any]:
+        async with self.pool.acquire() as conn:
+            return await views.work(
+                conn,
+                ORGANIZATION,
+                ended=ended,
+                portal=None,
+                worker=worker,
+                overdue=None,
+                after=None,
+                limit=500,
+            )
+
+    async def say(self, operation_id: str, transition: Transition, by: str = "admin-1") -> None:
+        said = Said(
+            operation_id,
+            transition,
+            by,
+            Grade.PERSON,
+            Evidence(kind="note", text="seen") if transition is Transition.DONE else None,
+        )
+        await in_transaction(
+            self.pool, lambda conn: self.operations.say(conn, ORGANIZATION, [said])
+        )
+
+    async def finish_all(self, worker: str | None = None) -> None:
+        """Do every piece of open work until none is left."""
+        for _ in range(20):
+            items = await self.work(worker)
+            if not items:
+                return
+            for item in items:
+                await self.say(item["operation_id"], Transition.DONE)
+        raise AssertionError("work never ends")
+
+    async def effective(self, worker: str = "w1") -> set[tuple[str, str]]:
+        """(portal, function) that the worker can use, as far as evidence tells."""
+        state = await self.state(worker)
+        return {
+            (access["portal"], own["function"])
+            for access in state["portals"]
+            for own in access["effective"]
+        }
+
+    async def published(self, type_: str | None = None) -> list[dict[str, Any]]:
+        """Events in the outbox, in order, with their headers."""
+        async with self.pool.acquire() as conn:
+            rows = await conn.fetch("SELECT id, topic, key, headers, value FROM outbox ORDER BY id")
+        found = []
+        for row in rows:
+            headers = orjson.loads(row["headers"])
+            if type_ in (None, headers.get("ce_type")):
+                data = orjson.loads(row["value"]) if row["value"] else None
+                found.append({"topic": row["topic"], "key": row["key"], **headers, "data": data})
+        return found
+
+
+def hire(worker: str = "w1", *, title: str = "Front Desk", **more: Any) -> RawRecord:
+    """A hire at the northern site, ninety days ago."""
+    values: dict[str, Any] = {
+        "id_": f"{worker}-hired",
+        "employment_id": f"{worker}-e1",
+        "effective_on": "2026-03-01",
+        "title": title,
+        "sites": ["north"],
+        "name": f"Name of {worker}",
+        **more,
+    }
+    return hr_record("worker.hired", worker, **values)
+
+
+def leave_now(worker: str = "w1", **more: Any) -> RawRecord:
+    """An immediate termination."""
+    values: dict[str, Any] = {
+        "id_": f"{worker}-terminated",
+        "employment_id": f"{worker}-e1",
+        "effective_at": NOW.isoformat(),
+        "immediate": True,
+        "voluntary": False,
+        "time": NOW,
+        **more,
+    }
+    return hr_record("worker.terminated", worker, **values)
+
+
+def sequence_of(published: Sequence[dict[str, Any]]) -> list[str]:
+    """Types of events, in order."""
+    return [event["ce_type"] for event in published]

@@ -1,0 +1,183 @@
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.provisioning.rules.desired import Desired, Removal, desire
+from services.provisioning.rules.guards import (
+    AdministratorStanding,
+    last_administrators,
+    without_administrator,
+)
+from shared.contracts.directory import Function
+from tests.provisioning.test_timeline import event, folded, hired, terminated
+from tests.provisioning.worlds import NOW, OTHER_TIN, TIN, ago, compiled, day
+
+F = Function
+
+
+def wanted(
+    *events: Any, at: datetime = NOW, removals: tuple[Removal, ...] = (), **changes: Any
+) -> Desired:
+    return desire(folded(*events, at=at), compiled(**changes), removals, at)
+
+
+def functions(found: Desired) -> set[tuple[str, str, str]]:
+    return {(portal, tin, function.value) for portal, tin, function in found.rights}
+
+
+def test_front_desk_gets_its_functions_at_its_site_and_the_sign_on_service() -> None:
+    assert functions(wanted(hired(title="Front Desk", sites=["north"]))) == {
+        ("hub", TIN, "eligibility"),
+        ("hub", TIN, "benefits"),
+        ("mac", TIN, "eligibility"),
+        ("gate", TIN, "sign_on"),
+    }
+
+
+def test_a_medicare_contractor_serves_only_its_states() -> None:
+    found = functions(wanted(hired(title="Front Desk", sites=["south"])))
+    assert not {right for right in found if right[0] == "mac"}
+    assert ("hub", OTHER_TIN, "eligibility") in found
+
+
+def test_front_desk_never_gets_remittance_or_fee_schedules() -> None:
+    found = functions(wanted(hired(title="front desk", sites=["north", "south"])))
+    assert not {function for _, _, function in found} & {"remittance", "fee_schedule", "payment"}
+
+
+def test_a_title_nobody_mapped_is_a_question_and_gives_nothing() -> None:
+    found = wanted(hired(title="Rev Cycle Spec II"))
+    assert not found.rights
+    assert [finding.rule for finding in found.findings] == ["unmapped_title"]
+
+
+def test_a_title_mapped_to_no_duty_is_no_question() -> None:
+    found = wanted(hired(title="Nurse"))
+    assert (dict(found.rights), found.findings) == ({}, ())
+
+
+def test_remittance_waits_for_training() -> None:
+    biller = hired(title="Biller")
+    found = wanted(biller)
+    assert ("hub", TIN, "remittance") not in functions(found)
+    assert [held.rule for held in found.held["hub"]] == ["training_missing"]
+    passed = event(
+        "worker.training_completed", id_="p", module="remittance-basics", completed_on=day(-1)
+    )
+    assert ("hub", TIN, "remittance") in functions(wanted(biller, passed))
+
+
+def test_staff_hired_before_the_module_are_trained_until_the_date_given() -> None:
+    module = {
+        "id": "remittance-basics",
+        "name": "Remittance basics",
+        "owner": "Billing",
+        "functions": ["remittance"],
+        "grandfathers_hired_before": day(-30),
+        "grandfathered_until": day(10),
+    }
+    found = wanted(hired(on=-90), training_modules=[module])
+    assert ("hub", TIN, "remittance") in functions(found)
+    assert found.next_change_at is not None
+    late = wanted(hired(on=-90), training_modules=[module], at=found.next_change_at)
+    assert ("hub", TIN, "remittance") not in functions(late)
+    newer = wanted(hired(on=-20), training_modules=[module])
+    assert ("hub", TIN, "remittance") not in functions(newer)
+
+
+def test_a_module_valid_for_days_expires() -> None:
+    module = {
+        "id": "m",
+        "name": "M",
+        "owner": "Billing",
+        "functions": ["remittance"],
+        "valid_days": 10,
+    }
+    events = (
+        hired(),
+        event("worker.training_completed", id_="p", module="m", completed_on=day(-3)),
+    )
+    found = wanted(*events, training_modules=[module])
+    assert ("hub", TIN, "remittance") in functions(found)
+    assert found.next_change_at is not None
+    late = wanted(*events, training_modules=[module], at=found.next_change_at)
+    assert ("hub", TIN, "remittance") not in functions(late)
+
+
+def test_only_contracts_in_force_or_in_grace_count() -> None:
+    front = hired(title="Front Desk", on=-3000)
+    assert "old" not in {portal for portal, _, _ in functions(wanted(front))}
+    in_grace = datetime.fromisoformat("2026-01-15T20:00:00+00:00")
+    assert ("old", TIN, "eligibility") in functions(wanted(front, at=in_grace))
+    after = datetime.fromisoformat("2026-01-31T20:00:00+00:00")
+    assert ("old", TIN, "eligibility") not in functions(wanted(front, at=after))
+
+
+def test_nothing_is_desired_on_a_portal_before_registration_has_cleared() -> None:
+    enrolments = [
+        {"id": "hub", "portal": "hub", "tin": TIN, "registered_on": day(5)},
+        {"id": "gate", "portal": "gate", "tin": TIN, "registered_on": day(-5)},
+    ]
+    front = hired(title="Front Desk")
+    found = wanted(front, enrolments=enrolments)
+    assert not found.rights
+    assert found.next_change_at is not None
+    later = wanted(front, enrolments=enrolments, at=found.next_change_at)
+    assert ("hub", TIN, "eligibility") in functions(later)
+
+
+def test_leave_suspends_and_lets_the_employment_stand() -> None:
+    away = event("worker.leave_started", id_="l", employment_id="e1", effective_on=day(-2))
+    assert wanted(hired(), away).cut
+    organization = {
+        "id": "maple-clinic",
+        "name": "Maple Clinic",
+        "zone": "America/Los_Angeles",
+        "tins": [TIN, OTHER_TIN],
+        "leave_suspends_after_days": 14,
+    }
+    patient = wanted(hired(), away, organization=organization)
+    assert not patient.cut
+    assert patient.next_change_at is not None
+    assert wanted(hired(), away, organization=organization, at=patient.next_change_at).cut
+
+
+def test_a_leaver_must_have_nothing() -> None:
+    found = wanted(hired(), terminated())
+    assert found.cut
+    assert not found.rights
+
+
+def test_a_review_removal_holds_the_right_back() -> None:
+    removal = Removal("r1", "l1", "hub", TIN, "claim_status", "w9")
+    found = wanted(hired(), removals=(removal,))
+    assert ("hub", TIN, "claim_status") not in functions(found)
+    assert ("review_removed", F.CLAIM_STATUS) in {
+        (held.rule, held.function) for held in found.held["hub"]
+    }
+
+
+def test_an_administrator_administers_while_appointed_and_employed() -> None:
+    appointment = [{"id": "a", "portal": "hub", "worker": "w1", "since": day(-3), "until": day(3)}]
+    found = wanted(hired(title="Nurse"), administrators=appointment)
+    assert ("hub", TIN, "user_administration") in functions(found)
+    late = wanted(hired(title="Nurse"), administrators=appointment, at=NOW + timedelta(days=5))
+    assert not late.rights
+
+
+def standing(
+    worker: str, leaves: float | None = None, portal: str = "hub"
+) -> AdministratorStanding:
+    leaves_at = None if leaves is None else NOW + timedelta(days=leaves)
+    return AdministratorStanding(portal, worker, ago(days=100), None, leaves_at)
+
+
+def test_the_last_administrator_is_the_one_who_goes_last() -> None:
+    assert last_administrators([standing("a"), standing("b", 3)], NOW) == {}
+    assert last_administrators([standing("a", 5), standing("b", 3)], NOW) == {"hub": "a"}
+    assert last_administrators([standing("a", 3), standing("b", 3)], NOW) == {"hub": "b"}
+
+
+def test_a_portal_without_anybody_left_is_named() -> None:
+    left = [standing("a", -1)]
+    assert without_administrator(left, ["hub", "mac"], NOW) == ["hub", "mac"]
+    assert without_administrator([standing("a", 1)], ["hub"], NOW) == []

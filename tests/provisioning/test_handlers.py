@@ -1,0 +1,398 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.provisioning.rules.operations import Transition
+from shared.errors import Problem
+from shared.kafka import Batch, Item
+from shared.postgres import in_transaction
+from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now, sequence_of
+from tests.provisioning.worlds import day, directory
+
+FRONT_DESK = {
+    ("hub", "eligibility"),
+    ("hub", "benefits"),
+    ("mac", "eligibility"),
+    ("gate", "sign_on"),
+}
+
+
+async def portals_of(desk: Desk, worker: str = "w1") -> dict[str, Any]:
+    return {access["portal"]: access for access in (await desk.state(worker))["portals"]}
+
+
+async def test_a_hire_orders_a_login_on_every_portal_the_duty_needs(desk: Desk) -> None:
+    await desk.hear(hire())
+    assert {(item["portal"], item["kind"]) for item in await desk.work()} == {
+        ("hub", "open"),
+        ("mac", "open"),
+        ("gate", "open"),
+    }
+    assert await desk.effective() == set()
+    await desk.finish_all()
+    assert await desk.effective() == FRONT_DESK
+
+
+async def test_the_same_record_twice_changes_nothing_more(desk: Desk) -> None:
+    await desk.hear(hire())
+    before = await desk.published()
+    await desk.hear(hire())
+    await desk.hear(hire(), lane="express")
+    assert await desk.published() == before
+
+
+async def test_a_termination_orders_removal_everywhere_and_stays_exposed_until_confirmed(
+    desk: Desk,
+) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    assert {(item["portal"], item["kind"]) for item in await desk.work()} == {
+        ("hub", "suspend"),
+        ("mac", "suspend"),
+        ("gate", "suspend"),
+    }
+    first = (await desk.work())[0]
+    assert first["portal"] == "gate", "what cuts most goes first"
+    assert await desk.effective() == FRONT_DESK
+    assert all(access["exposed_since"] for access in (await portals_of(desk)).values())
+    await desk.finish_all()
+    assert await desk.effective() == set()
+    types = sequence_of(await desk.published())
+    assert types.count("exposure.started") == types.count("exposure.ended") == 3
+    assert types.count("account.suspended") == 3
+
+
+async def test_one_work_item_confirmed_leaves_the_others_exposed(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    first = (await desk.work())[0]
+    await desk.say(first["operation_id"], Transition.DONE)
+    exposed = {
+        portal for portal, access in (await portals_of(desk)).items() if access["exposed_since"]
+    }
+    assert exposed == {"hub", "mac"}
+
+
+async def test_a_rescinded_termination_withdraws_the_removal_orders(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    await desk.hear(hr_record("worker.rescinded", id_="undo", rescinds="w1-terminated"))
+    assert await desk.work() == []
+    assert await desk.effective() == FRONT_DESK
+
+
+async def test_a_rescind_that_arrives_before_what_it_rescinds_counts(desk: Desk) -> None:
+    await desk.hear(hr_record("worker.rescinded", id_="undo", rescinds="w1-terminated"))
+    await desk.hear(leave_now())
+    await desk.hear(hire())
+    assert (await desk.state())["status"] == "active"
+
+
+async def test_a_future_termination_takes_effect_by_itself(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    leaving = hr_record("worker.terminated", id_="t", employment_id="w1-e1", effective_on=day(2))
+    await desk.hear(leaving)
+    assert await desk.work() == []
+    await desk.pass_time(days=2)
+    assert await desk.work() == [], "the last day is still a working day"
+    await desk.pass_time(hours=13)
+    assert {item["kind"] for item in await desk.work()} == {"suspend"}
+
+
+async def test_overdue_work_says_so_once(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    await desk.pass_time(hours=2)
+    await desk.pass_time(hours=2)
+    assert len(await desk.published("operation.overdue")) == 3
+
+
+async def test_leave_suspends_and_the_return_resumes_with_the_same_functions(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    away = hr_record("worker.leave_started", id_="l", employment_id="w1-e1", effective_on=day(-1))
+    await desk.hear(away, lane="express")
+    assert {item["kind"] for item in await desk.work()} == {"suspend"}
+    await desk.finish_all()
+    assert await desk.effective() == set()
+    back = hr_record("worker.leave_ended", id_="b", employment_id="w1-e1", effective_on=day(0))
+    await desk.hear(back)
+    assert {item["kind"] for item in await desk.work()} == {"resume"}
+    await desk.finish_all()
+    assert await desk.effective() == FRONT_DESK
+
+
+async def test_an_event_of_an_organization_without_directory_is_refused_by_name(
+    desk: Desk,
+) -> None:
+    stranger = hire(organization="unheard-of")
+    unbound = hire("w2", source="/somebody/else")
+    assert await desk.hear(stranger, unbound, hire("w3")) == [
+        "unknown_organization",
+        "source_not_bound",
+    ]
+    assert (await desk.state("w3"))["status"] == "active"
+
+
+async def test_the_same_id_with_other_content_is_kept_and_raised(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.hear(hire(title="Biller"))
+    assert "conflicting_event" in {f["rule"] for f in (await desk.state())["findings"]}
+
+
+async def test_merged_ids_are_one_person_with_one_login(desk: Desk) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    await desk.hear(hr_record("worker.merged", "w1", id_="m", previous_worker_id="w2"))
+    assert (await desk.state("w2"))["merged_into"] == "w1"
+    state = await desk.state("w1")
+    assert state["aliases"] == ["w2"]
+    assert {item["worker"] for item in await desk.work()} == {"w2"}, "the second login goes"
+    await desk.finish_all()
+    await desk.hear(leave_now("w2"))
+    assert await desk.work() == [], "one of two employments is over"
+    await desk.hear(leave_now("w1"))
+    assert {item["kind"] for item in await desk.work()} == {"suspend"}
+
+
+async def test_a_rescinded_merge_makes_them_two_again(desk: Desk) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.hear(hr_record("worker.merged", "w1", id_="m", previous_worker_id="w2"))
+    await desk.hear(hr_record("worker.rescinded", "w1", id_="u", rescinds="m"))
+    assert (await desk.state("w2"))["merged_into"] is None
+    assert (await desk.state("w2"))["status"] == "active"
+
+
+async def test_erasure_empties_desired_and_leaves_a_tombstone(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(hr_record("worker.erased", id_="x"))
+    state = await desk.state()
+    assert (state["status"], state["name"], state["employments"]) == ("erased", None, [])
+    assert {item["kind"] for item in await desk.work()} == {"suspend"}
+
+
+async def test_a_new_directory_sweeps_everybody(desk: Desk) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    document = directory().model_dump(mode="json")
+    document["job_duties"][0]["functions"] = ["eligibility"]
+    answer = await desk.apply_directory(directory(job_duties=document["job_duties"]))
+    assert answer["workers_behind"] == 2
+    await desk.pass_time()
+    revoked = {(item["worker"], item["kind"], item["function"]) for item in await desk.work()}
+    assert revoked == {("w1", "revoke", "benefits"), ("w2", "revoke", "benefits")}
+
+
+async def test_applying_the_same_directory_again_changes_nothing(desk: Desk) -> None:
+    assert (await desk.apply_directory())["changed"] == []
+
+
+async def test_a_portal_in_use_cannot_be_taken_out_of_the_directory(desk: Desk) -> None:
+    await desk.hear(hire())
+    document = directory().model_dump(mode="json")
+    portals = [portal for portal in document["portals"] if portal["id"] != "mac"]
+    enrolments = [one for one in document["enrolments"] if one["portal"] != "mac"]
+    with pytest.raises(Problem, match="portal_in_use"):
+        await desk.apply_directory(directory(portals=portals, enrolments=enrolments))
+
+
+async def test_a_review_removal_sticks_and_ends_confirmed(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.decide_review(portal="hub", tin="12-3456789", function="benefits")
+    (item,) = await desk.work()
+    assert (item["kind"], item["function"], item["rule"]) == (
+        "revoke",
+        "benefits",
+        "review_removed",
+    )
+    assert (await desk.state())["decisions"][0]["status"] == "ordered"
+    await desk.finish_all()
+    assert (await desk.state())["decisions"][0]["status"] == "confirmed"
+    document = directory().model_dump(mode="json")
+    document["policy"]["version"] = "v2"
+    await desk.apply_directory(directory(policy=document["policy"]))
+    await desk.pass_time()
+    assert ("hub", "benefits") not in await desk.effective()
+    assert await desk.work() == []
+
+
+async def test_a_review_decision_about_what_was_granted_anew_is_moot(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.decide_review(
+        portal="hub",
+        tin="12-3456789",
+        function="benefits",
+        operation_id="00000000-0000-0000-0000-000000000000",
+    )
+    assert (await desk.state())["decisions"][0]["status"] == "moot"
+    assert await desk.work() == []
+
+
+def with_administrators(*workers: str) -> Any:
+    return directory(
+        administrators=[
+            {"id": f"hub-{worker}", "portal": "hub", "worker": worker, "since": "2026-01-01"}
+            for worker in workers
+        ]
+    )
+
+
+async def test_the_only_administrators_dated_exit_asks_for_a_successor_first(desk: Desk) -> None:
+    await desk.apply_directory(with_administrators("w1"))
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all("w1")
+    await desk.finish_all("w2")
+    await desk.hear(
+        hr_record("worker.terminated", id_="t", employment_id="w1-e1", effective_on=day(5))
+    )
+    (item,) = await desk.work("w1")
+    assert (item["kind"], item["portal"]) == ("appoint_successor", "hub")
+    assert "last_administrator" in {f["rule"] for f in (await desk.state())["findings"]}
+    await desk.apply_directory(with_administrators("w1", "w2"))
+    await desk.pass_time()
+    assert await desk.work("w1") == []
+    assert "last_administrator" not in {f["rule"] for f in (await desk.state())["findings"]}
+
+
+async def test_an_immediate_exit_of_the_only_administrator_is_ordered_with_the_support_line(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(
+        directory(
+            administrators=[
+                {"id": "mac-w1", "portal": "mac", "worker": "w1", "since": "2026-01-01"}
+            ]
+        )
+    )
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    removal = next(
+        item for item in await desk.work() if (item["portal"], item["kind"]) == ("mac", "suspend")
+    )
+    assert "800-555-0100" in removal["steps"][0]["text"]
+    assert len(await desk.published("guard.refused")) == 1
+
+
+async def test_two_administrators_leaving_at_once_leave_exactly_one_guarded(desk: Desk) -> None:
+    await desk.apply_directory(with_administrators("w1", "w2"))
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    exits = [
+        hr_record(
+            "worker.terminated",
+            worker,
+            id_=f"{worker}-t",
+            employment_id=f"{worker}-e1",
+            effective_on=day(5),
+        )
+        for worker in ("w1", "w2")
+    ]
+    await asyncio.gather(desk.hear(exits[0]), desk.hear(exits[1], lane="express"))
+    await desk.pass_time()
+    assert [(item["worker"], item["kind"]) for item in await desk.work()] == [
+        ("w2", "appoint_successor")
+    ]
+
+
+async def test_a_failed_grant_is_asked_again_later_and_a_failed_removal_at_once(
+    desk: Desk,
+) -> None:
+    await desk.hear(hire())
+    hub = next(item for item in await desk.work() if item["portal"] == "hub")
+    await desk.say(hub["operation_id"], Transition.FAIL)
+    assert "hub" not in {item["portal"] for item in await desk.work()}
+    await desk.pass_time(hours=25)
+    assert "hub" in {item["portal"] for item in await desk.work()}
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    removal = next(item for item in await desk.work() if item["portal"] == "hub")
+    await desk.say(removal["operation_id"], Transition.FAIL)
+    again = next(item for item in await desk.work() if item["portal"] == "hub")
+    assert again["generation"] == removal["generation"] + 1
+
+
+async def test_somebody_elses_claim_is_respected(desk: Desk) -> None:
+    await desk.hear(hire())
+    item = (await desk.work())[0]
+    await desk.say(item["operation_id"], Transition.CLAIM, by="ann")
+    with pytest.raises(Problem, match="not_possible_now"):
+        await desk.say(item["operation_id"], Transition.CLAIM, by="bea")
+    with pytest.raises(Problem, match="claimed_by_another"):
+        await desk.say(item["operation_id"], Transition.RELEASE, by="bea")
+
+
+async def test_the_simulator_answers_like_an_api(desk: Desk) -> None:
+    document = directory().model_dump(mode="json")
+    for portal in document["portals"]:
+        portal["connector"] = "simulator"
+    await desk.apply_directory(directory(portals=document["portals"]))
+    await desk.hear(hire("w1"), hire("w2"))
+    while await desk.simulator.work():
+        pass
+    assert await desk.effective("w1") == FRONT_DESK
+    assert (await portals_of(desk))["hub"]["grade"] == "api"
+    await desk.hear(leave_now())
+    while await desk.simulator.work():
+        pass
+    assert await desk.effective("w1") == set()
+    assert await desk.effective("w2") == FRONT_DESK
+
+
+async def test_a_command_sent_again_gets_the_same_answer(desk: Desk) -> None:
+    calls: list[int] = []
+
+    async def work(_conn: Any) -> dict[str, Any]:
+        calls.append(1)
+        return {"call": len(calls)}
+
+    async def send(body: bytes) -> dict[str, Any]:
+        return await desk.operations.command(ADMINISTRATOR, "route", "key-1", body, work)
+
+    assert await send(b"a") == await send(b"a") == {"call": 1}
+    with pytest.raises(Problem, match="key_reused"):
+        await send(b"b")
+
+
+async def test_main_and_express_lane_at_the_same_time_store_an_event_once(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await asyncio.gather(*(desk.hear(leave_now(), lane=lane) for lane in ("main", "express") * 3))
+    types = sequence_of(await desk.published())
+    assert types.count("operation.requested") == 6
+
+
+async def test_only_higher_versions_of_a_state_are_published(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    versions = [
+        int(event["ce_version"])
+        for event in await desk.published("worker.state")
+        if event["key"].endswith("/w1")
+    ]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+async def test_a_crash_before_commit_leaves_nothing(desk: Desk) -> None:
+    handler = desk.lanes["main"]
+
+    async def crash(conn: Any) -> None:
+        record = hire()
+        await handler.apply(conn, Batch([Item(record, handler.parse(record))], []))  # type: ignore[arg-type]
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        await in_transaction(desk.pool, crash)
+    assert await desk.published("operation.requested") == []
+    await desk.hear(hire())
+    assert len(await desk.work()) == 3
