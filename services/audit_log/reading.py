@@ -128,7 +128,10 @@ def read_leaf(raw: bytes) -> Leaf | None:
 def _timestamp(leaf: Leaf | None) -> str | None:
     if not isinstance(leaf, RecordLeaf) or leaf.timestamp < 0:
         return None
-    return rfc3339(EPOCH + timedelta(milliseconds=leaf.timestamp))
+    try:
+        return rfc3339(EPOCH + timedelta(milliseconds=leaf.timestamp))
+    except OverflowError:
+        return None
 
 
 def _place(leaf: Leaf | None) -> dict[str, Any]:
