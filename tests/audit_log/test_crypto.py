@@ -1,6 +1,7 @@
 """The key store: keys are durable before use, found again, shared, and never guessed around."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_hundreds_of_new_keys_cost_one_fsync(
     keys = KeyStore(tmp_path, MASTER)
     keys.provide(HOLDERS[:1], 0)
     synced: list[int] = []
-    monkeypatch.setattr(crypto.os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
     made, single = keys.provide(HOLDERS, 100)
     assert len(synced) == 1
     assert len({key.slot for key in (*made.values(), *single)}) == 600
