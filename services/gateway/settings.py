@@ -2,8 +2,9 @@
 
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Where the console listens; loopback only, while one-time links are the only sign-in."""
+
+    published_on: str = ""
+    """In a container, the address of the outer machine that alone leads to `host`."""
 
     port: int = Field(default=8080, ge=0, le=65535)
 
@@ -59,12 +63,12 @@ class Settings(BaseSettings):
     session_hours: float = Field(default=12, gt=0, le=24 * 7)
     """How long a session lasts: one long working day."""
 
-    @field_validator("host")
-    @classmethod
-    def _stay_on_this_machine(cls, host: str) -> str:
-        if not is_loopback(host):
+    @model_validator(mode="after")
+    def _stay_on_this_machine(self) -> Self:
+        if not is_loopback(self.published_on or self.host):
             raise ValueError(
-                f"{host} can be reached from other machines, but one-time links are the only way "
-                "to sign in; listen on 127.0.0.1 and put a proxy that authenticates in front"
+                f"{self.published_on or self.host} can be reached from other machines, but "
+                "one-time links are the only way to sign in: listen on 127.0.0.1 (in a container, "
+                "publish the port on 127.0.0.1 and set PORTALKEEPER_PUBLISHED_ON=127.0.0.1)"
             )
-        return host
+        return self

@@ -82,7 +82,7 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         )
         return console.page(request, "people.html", found=found)
 
-    @router.get("/people/{worker}")
+    @router.get("/people/{worker:path}")
     async def worker(request: Request, worker: str) -> Response:
         """One worker: timeline, and what they have where and why."""
         visitor = await console.visitor(request, "access:read")

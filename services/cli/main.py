@@ -1,0 +1,632 @@
+"""The `portalkeeper` command.
+
+Exit statuses: 0 done; 1 the answer is no (rejected, not ready, or the log is wrong); 2 the command
+was written wrongly; 3 not signed in or not allowed; 4 a service does not answer; 5 a service
+refused by a named rule; 130 interrupted.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import uuid4
+
+import httpx
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services.cli import audit_verify, hr
+from services.cli.client import (
+    NAMES,
+    Client,
+    Exit,
+    Failure,
+    ask,
+    no_answer,
+    read_session,
+    store_session,
+)
+
+SOURCES_FILE = Path("var/secrets/gateway/sources.yaml")
+REMEMBERED = "audit-checkpoint.json"
+TAIL_READ_SECONDS = 120
+"""The log sends a sign of life more often than this."""
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+
+
+class Sentences(typer.core.TyperGroup):
+    """Ends every failure with a sentence and its exit status, never with a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            err.print(failure.sentence, markup=False)
+            raise typer.Exit(failure.code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(Exit.INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if error.__class__.__module__.startswith(("click", "typer")):
+                raise
+            err.print(f"This is our fault: {type(error).__name__}: {error}", markup=False)
+            raise typer.Exit(Exit.INTERNAL) from None
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(help=text, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+app = typer.Typer(
+    cls=Sentences,
+    help="Keeps payer-portal access in step with HR.",
+    epilog="Exit status: 0 done, 1 the answer is no, 2 written wrongly, 3 not allowed, "
+    "4 no answer, 5 refused by a rule, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+hr_app = _group("What HR says.")
+directory_app = _group("The organization, its portals and its policy.")
+work_app = _group("What people do on portals.")
+review_app = _group("Confirming or removing access.")
+audit_app = _group("The audit log.")
+app.add_typer(hr_app, name="hr")
+app.add_typer(directory_app, name="directory")
+app.add_typer(work_app, name="work")
+app.add_typer(review_app, name="review")
+app.add_typer(audit_app, name="audit")
+
+
+# -- starting
+
+
+@app.command()
+def run() -> None:
+    """Start Kafka, PostgreSQL, every service and the example clinic, until stopped."""
+    _start(demo=False)
+
+
+@app.command()
+def demo() -> None:
+    """Play the example clinic once, print what happened, and end."""
+    _start(demo=True)
+
+
+def _start(*, demo: bool) -> None:
+    try:
+        from deploy.run import run as start
+    except ModuleNotFoundError as error:
+        raise Failure(
+            Exit.NO, "The embedded servers are not installed here. Run: make run"
+        ) from error
+    raise typer.Exit(start(demo=demo))
+
+
+# -- session and state
+
+
+@app.command("sign-in")
+def sign_in(
+    link: Annotated[str, typer.Argument(help="A one-time link, as printed at the start.")],
+    as_json: AsJson = False,
+) -> None:
+    """Use up a one-time link and keep the session on this machine."""
+    parts = urlsplit(link)
+    folder, _, code = parts.path.rstrip("/").rpartition("/")
+    if not parts.scheme.startswith("http") or not folder.endswith("/in") or not code:
+        raise Failure(Exit.USAGE, "That is no sign-in link; one looks like http://HOST:PORT/in/…")
+    gateway = urlunsplit((parts.scheme, parts.netloc, folder.removesuffix("/in"), "", ""))
+    answer = ask("POST", f"{gateway}/session", who="The gateway", body={"code": code})
+    path = store_session({"gateway": gateway, **answer})
+    if as_json:
+        _print_json({**answer, "session": None, "file": str(path)})
+    else:
+        out.print(f"Signed in as {answer['name']} until {answer['expires_at']}.", markup=False)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Whether every service is ready, and how far each is behind Kafka. Exit status 1 if not."""
+    client = Client.open()
+    report = [_service_status(client, service) for service in client.services]
+    if as_json:
+        _print_json(report)
+    else:
+        table = _table("Service", "State", "Behind", "Outbox", "Problems")
+        for row in report:
+            table.add_row(
+                row["service"],
+                row["state"],
+                _text(row["behind"]),
+                _text(row["outbox"]),
+                "; ".join(row["problems"]) or "none",
+            )
+        out.print(table)
+    if any(row["state"] != "ready" for row in report):
+        raise typer.Exit(Exit.NO)
+
+
+def _service_status(client: Client, service: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"service": service, "behind": None, "outbox": None, "problems": []}
+    try:
+        answer = httpx.get(client.url(service, "/readyz"), timeout=10).json()
+        row["state"] = "ready" if answer["ready"] else "not ready"
+        row["problems"] = answer["problems"]
+        found = client.get(service, "/ops/v1/status")
+        row["outbox"] = found["outbox"]
+        row["behind"] = sum(
+            partition["lag"] or 0
+            for consumer in found["consumers"]
+            for partition in consumer["partitions"]
+        )
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        row["state"] = "no answer"
+    except Failure as failure:
+        row["problems"] = [*row["problems"], failure.sentence]
+    return row
+
+
+@app.command("accept-gap")
+def accept_gap(
+    group: Annotated[str, typer.Argument(help="The consumer group that stopped.")],
+    topic: str,
+    partition: int,
+    service: Annotated[str, typer.Option(help="provisioning, audit or review")] = "provisioning",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a stopped partition go on although records of it were never read."""
+    client = Client.open()
+    if service not in client.services:
+        raise Failure(Exit.USAGE, f"There is no service {service}; see portalkeeper status.")
+    if not yes:
+        typer.confirm(
+            f"{group} will go on without the missing records of {topic}/{partition}. "
+            "This is recorded under your name and cannot be undone. Go on?",
+            abort=True,
+            err=True,
+        )
+    answer = client.post(
+        service,
+        "/ops/v1/accept-gap",
+        {"group": group, "topic": topic, "partition": partition},
+    )
+    _print(as_json, answer, f"{topic}/{partition} goes on at offset {answer['next_offset']}.")
+
+
+# -- HR
+
+
+@hr_app.command("send")
+def hr_send(
+    file: Annotated[Path, typer.Argument(help="A JSON array, JSON Lines, or one CloudEvent.")],
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(help="The source's webhook secret, or the gateway's sources file."),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(envvar="PORTALKEEPER_GATEWAY_URL", help="The gateway's address.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send HR events, signed, until each has an answer. Exit status 1 if any was rejected."""
+    events = hr.read_events(file)
+    if not events:
+        raise Failure(Exit.USAGE, f"{file} holds no event.")
+    secret = os.environ.get("PORTALKEEPER_HR_SECRET") if secret_file is None else None
+    source = events[0].get("source")
+    secret = secret or hr.read_secret(
+        secret_file or Path(os.environ.get("PORTALKEEPER_SOURCES_FILE", SOURCES_FILE)), source
+    )
+    gateway = to or str(read_session()["gateway"])
+    with _progress() as progress:
+        task = progress.add_task("Sending", total=len(events))
+        sent = hr.send(
+            events,
+            f"{gateway.rstrip('/')}/hr/v1/events",
+            secret,
+            lambda done: progress.update(task, completed=done),
+        )
+    if as_json:
+        _print_json({"accepted": sent.accepted, "rejected": sent.rejected, "dropped": sent.dropped})
+    else:
+        _print_sent(sent)
+    if sent.rejected:
+        raise typer.Exit(Exit.NO)
+
+
+def _print_sent(sent: hr.Sent) -> None:
+    out.print(f"{sent.accepted} accepted, {len(sent.rejected)} rejected.")
+    for name, count in sorted(sent.dropped.items()):
+        out.print(f"Not collected: {name} (in {count} events)", markup=False)
+    if sent.rejected:
+        table = _table("Event", "Id", "Rule", "Why")
+        for each in sent.rejected:
+            table.add_row(_text(each["index"]), _text(each["id"]), each["code"], each["detail"])
+        out.print(table)
+
+
+# -- directory
+
+
+@directory_app.command("apply")
+def directory_apply(
+    file: Annotated[Path, typer.Argument(help="The directory as YAML or JSON.")],
+    as_json: AsJson = False,
+) -> None:
+    """Apply the directory; says what changed and how many workers are recomputed."""
+    try:
+        document = yaml.load(file.read_text(), Loader=_PlainDates)
+    except OSError as error:
+        raise Failure(Exit.USAGE, f"{file} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Failure(Exit.USAGE, f"{file} is not YAML: {error}") from error
+    answer = Client.open().post("provisioning", "/access/v1/directory", document)
+    if as_json:
+        _print_json(answer)
+        return
+    out.print(
+        f"Version {answer['version']}: {len(answer['changed'])} changed, "
+        f"{answer['workers_behind']} workers to recompute."
+    )
+    for each in answer["changed"]:
+        out.print(f"  {each['change']} {each['kind']} {each['id']}", markup=False)
+
+
+class _PlainDates(yaml.SafeLoader):
+    """Leaves dates as the text they are written as; the service reads them."""
+
+
+_PlainDates.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+# -- work
+
+OperationId = Annotated[str, typer.Argument(help="The operation, from: work list")]
+
+
+@work_app.command("list")
+def work_list(
+    ended: Annotated[bool, typer.Option("--ended", help="What is over, instead.")] = False,
+    portal: str = "",
+    worker: str = "",
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The queue, most urgent first."""
+    found = Client.open().get(
+        "provisioning",
+        "/access/v1/work",
+        {
+            "status": "ended" if ended else "open",
+            "portal": portal,
+            "worker": worker,
+            "limit": limit,
+        },
+    )
+    if as_json:
+        _print_json(found["items"])
+        return
+    table = _table("Operation", "What", "Who", "Portal", "Status", "Due")
+    for item in found["items"]:
+        table.add_row(
+            item["operation_id"],
+            _what(item),
+            item["worker_name"] or item["worker"],
+            item["portal_name"],
+            "OVERDUE" if item["overdue"] else item["status"],
+            item["deadline"],
+        )
+    out.print(table if found["items"] else "Nothing to do.")
+
+
+@work_app.command("show")
+def work_show(operation_id: OperationId, as_json: AsJson = False) -> None:
+    """One work item with its steps."""
+    _print_item(as_json, Client.open().get("provisioning", _work(operation_id)))
+
+
+@work_app.command("claim")
+def work_claim(operation_id: OperationId, as_json: AsJson = False) -> None:
+    """Take it on, so that nobody else starts."""
+    _print_item(as_json, _command(f"{_work(operation_id)}/claim", {}))
+
+
+@work_app.command("step")
+def work_step(
+    operation_id: OperationId,
+    index: Annotated[int, typer.Argument(min=0, help="As shown by: work show")],
+    as_json: AsJson = False,
+) -> None:
+    """Tick off one step."""
+    _print_item(as_json, _command(f"{_work(operation_id)}/steps/{index}", {}))
+
+
+@work_app.command("done")
+def work_done(
+    operation_id: OperationId,
+    text: Annotated[str, typer.Option("--evidence", help="What shows that it was done.")],
+    kind: Annotated[
+        str, typer.Option(help="confirmation_number, note or roster_line")
+    ] = "confirmation_number",
+    login_id: Annotated[str | None, typer.Option(help="For a new account.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record that it was done, with evidence."""
+    body = {"evidence": {"kind": kind, "text": text}, "login_id": login_id}
+    _print_item(as_json, _command(f"{_work(operation_id)}/done", body))
+
+
+@work_app.command("decline")
+def work_decline(
+    operation_id: OperationId,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say that it will not be done, and why."""
+    _print_item(as_json, _command(f"{_work(operation_id)}/decline", {"reason": reason}))
+
+
+def _work(operation_id: str) -> str:
+    return f"/access/v1/work/{quote(operation_id, safe='')}"
+
+
+def _command(path: str, body: dict[str, Any]) -> Any:
+    return Client.open().post("provisioning", path, body, {"Idempotency-Key": str(uuid4())})
+
+
+def _what(item: dict[str, Any]) -> str:
+    functions = item["functions"] or ([item["function"]] if item["function"] else [])
+    return " ".join([item["kind"], ", ".join(functions)]).strip().replace("_", " ")
+
+
+def _print_item(as_json: bool, item: dict[str, Any]) -> None:
+    if as_json:
+        _print_json(item)
+        return
+    out.print(
+        f"{_what(item)} for {item['worker_name'] or item['worker']} at {item['portal_name']}\n"
+        f"  {item['status']}, due {item['deadline']}, because of {item['reason']['rule']}, "
+        f"claimed by {item['claimed_by'] or 'nobody'}",
+        markup=False,
+    )
+    for step in item["steps"]:
+        mark = "x" if step["done_at"] else " "
+        out.print(f"  [{mark}] {step['index']}  {step['actor']}: {step['text']}", markup=False)
+
+
+# -- reviews
+
+ReviewId = Annotated[str, typer.Argument(help="The review, from: review list")]
+
+
+@review_app.command("list")
+def review_list(
+    status: Annotated[str, typer.Option(help="open, decided or closed")] = "open",
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Reviews by due date."""
+    found = Client.open().get("review", "/review/v1/reviews", {"status": status, "limit": limit})
+    if as_json:
+        _print_json(found["reviews"])
+        return
+    table = _table("Review", "Worker", "Due", "Undecided", "Reviewer")
+    for each in found["reviews"]:
+        table.add_row(
+            each["review_id"],
+            each["worker_name"] or each["worker"],
+            each["due_at"],
+            f"{each['undecided']} of {each['lines']}",
+            each["reviewer"] or "nobody yet",
+        )
+    out.print(table if found["reviews"] else "Nothing to review.")
+
+
+@review_app.command("show")
+def review_show(review_id: ReviewId, as_json: AsJson = False) -> None:
+    """One review with its lines."""
+    _print_review(
+        as_json, Client.open().get("review", f"/review/v1/reviews/{quote(review_id, safe='')}")
+    )
+
+
+@review_app.command("decide")
+def review_decide(
+    review_id: ReviewId,
+    keep: Annotated[list[str] | None, typer.Option(help="A line to keep; may be repeated.")] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="A line to remove; may be repeated.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Needed for a removal.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide on lines, all or none."""
+    decisions = [{"line_id": line, "decision": "keep", "reason": reason} for line in keep or ()]
+    decisions += [
+        {"line_id": line, "decision": "remove", "reason": reason} for line in remove or ()
+    ]
+    if not decisions:
+        raise Failure(Exit.USAGE, "Say which lines: --keep LINE or --remove LINE --reason WHY.")
+    answer = Client.open().post(
+        "review",
+        f"/review/v1/reviews/{quote(review_id, safe='')}/decisions",
+        {"decisions": decisions},
+        {"Idempotency-Key": str(uuid4())},
+    )
+    _print_review(as_json, answer)
+
+
+def _print_review(as_json: bool, review: dict[str, Any]) -> None:
+    if as_json:
+        _print_json(review)
+        return
+    out.print(
+        f"{review['worker_name'] or review['worker']}: {review['undecided']} of "
+        f"{len(review['lines'])} undecided, due {review['due_at']}",
+        markup=False,
+    )
+    table = _table("Line", "Portal", "Function", "Status", "Decision")
+    for line in review["lines"]:
+        table.add_row(
+            line["line_id"],
+            line["portal"],
+            line["function"] or "account",
+            line["status"],
+            line["decision"] or "",
+        )
+    out.print(table)
+
+
+# -- audit
+
+
+@audit_app.command("verify")
+def verify(
+    remembered: Annotated[
+        Path | None,
+        typer.Option(help="Where the checkpoint of the last good check is kept."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the whole log without trusting its server. Exit status 1 if anything is wrong."""
+    client = Client.open()
+    keep = remembered or Path(typer.get_app_dir("portalkeeper")) / client.organization / REMEMBERED
+    keep.parent.mkdir(parents=True, exist_ok=True)
+    with _progress() as progress:
+        task = progress.add_task("Verifying", total=None)
+        try:
+            report = asyncio.run(
+                audit_verify.verify(
+                    client.services["audit"],
+                    client.token,
+                    remembered=keep,
+                    progress=lambda done, total: progress.update(task, completed=done, total=total),
+                )
+            )
+        except audit_verify.CannotVerify as error:
+            raise Failure(Exit.NO_ANSWER, f"The log could not be checked: {error}.") from error
+    if as_json:
+        _print_json(
+            {
+                "good": report.good,
+                "origin": report.origin,
+                "size": report.size,
+                "root": report.root.hex(),
+                "public_key": report.public_key,
+                "entries": report.entries,
+                "payloads": report.payloads,
+                "problems": [{"index": each.index, "what": each.what} for each in report.problems],
+            }
+        )
+    elif report.good:
+        out.print(
+            f"{report.entries} log entries verified, none altered or missing; "
+            f"{report.payloads} payloads are what their entries commit to.\n"
+            f"Log {report.origin}, root {report.root.hex()}",
+            markup=False,
+        )
+    else:
+        first = report.first_wrong
+        assert first is not None
+        where = "The log" if first.index is None else f"Entry {first.index}"
+        err.print(
+            f"WRONG. {where}: {first.what} ({len(report.problems)} problems in all).", markup=False
+        )
+    if not report.good:
+        raise typer.Exit(Exit.NO)
+
+
+@audit_app.command("tail")
+def tail(
+    after: Annotated[int | None, typer.Option(min=0, help="Begin after this entry.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow the log until interrupted."""
+    client = Client.open()
+    headers = {"Authorization": f"Bearer {client.token}"}
+    if after is not None:
+        headers["Last-Event-ID"] = str(after)
+    url = client.url("audit", "/audit/v1/stream")
+    timeout = httpx.Timeout(10, read=TAIL_READ_SECONDS)
+    try:
+        with httpx.stream("GET", url, headers=headers, timeout=timeout) as response:
+            if response.status_code != httpx.codes.OK:
+                code = Exit.NOT_ALLOWED if response.status_code in (401, 403) else Exit.NO_ANSWER
+                raise Failure(code, f"{NAMES['audit']} answered {response.status_code}.")
+            _print_entries(response.iter_lines(), as_json)
+    except httpx.HTTPError as error:
+        raise no_answer(NAMES["audit"], url) from error
+
+
+def _print_entries(lines: Iterable[str], as_json: bool) -> None:
+    for line in lines:
+        if not line.startswith("data:"):
+            continue
+        entry = json.loads(line.removeprefix("data:"))
+        if as_json:
+            print(json.dumps(entry), flush=True)
+        else:
+            out.print(
+                f"{entry['index']:>8}  {entry['recorded_at']}  {entry['type'] or entry['kind']}  "
+                f"{entry['subject'] or ''}",
+                markup=False,
+            )
+
+
+# -- printing
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _print(as_json: bool, document: Any, sentence: str) -> None:
+    if as_json:
+        _print_json(document)
+    else:
+        out.print(sentence, markup=False)
+
+
+if __name__ == "__main__":
+    app()
