@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 import orjson
@@ -29,6 +30,9 @@ WORKER_TOPICS = frozenset(
 )
 """Topics whose keys name a worker (or a portal, campaign or actor in the worker's place)."""
 
+CACHED_NAMES = 20_000
+"""Keys and subjects read once: most records are about workers who had one shortly before."""
+
 MAX_SUBJECT_LENGTH = 200
 """Longer or unprintable subjects are not searched by; the entry keeps them like everything else."""
 
@@ -41,6 +45,7 @@ class Growth:
     edges: list[tuple[Tile, bytes]]
 
 
+@lru_cache(maxsize=CACHED_NAMES)
 def keyholder(topic: str, key: bytes | None) -> tuple[str, str] | None:
     """Organization and worker whose key encrypts a record; None where no worker is known."""
     if topic not in WORKER_TOPICS or key is None:
@@ -87,6 +92,7 @@ def _structured_names(value: bytes | None) -> dict[str, bytes | None]:
     }
 
 
+@lru_cache(maxsize=CACHED_NAMES)
 def _readable(raw: bytes | None) -> str:
     try:
         text = (raw or b"").decode()

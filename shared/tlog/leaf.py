@@ -179,6 +179,10 @@ def encode_optional(part: bytes | None) -> bytes:
     return b"\x00" if part is None else b"\x01" + part
 
 
+def _length_of(number: int) -> bytes:
+    return _VARINTS[number] if number < _SHORT else _varint(number)
+
+
 @lru_cache(maxsize=4096)
 def _header_name(name: str) -> bytes:
     raw = name.encode()
@@ -197,8 +201,7 @@ def encode_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
         if value is None:
             add(b"\x00")
         else:
-            length = len(value) + 1
-            add(_VARINTS[length] if length < _SHORT else _varint(length))
+            add(_length_of(len(value) + 1))
             add(value)
     return b"".join(parts)
 
@@ -264,9 +267,9 @@ def commit(
         (
             OPENING_VERSION,
             seed,
-            _varint(len(key_part)),
+            _length_of(len(key_part)),
             key_part,
-            _varint(len(headers_part)),
+            _length_of(len(headers_part)),
             headers_part,
             value_part,
         )
