@@ -41,9 +41,9 @@ class Installation:
         return self.folder / "secrets"
 
     @property
-    def links(self) -> Path:
-        """Where the gateway leaves the one-time links that sign people in."""
-        return self.folder / "links"
+    def session_file(self) -> Path:
+        """The session that the command line uses from this checkout."""
+        return self.folder / "session.json"
 
     @property
     def kafka(self) -> str:
@@ -58,7 +58,7 @@ class Installation:
     @property
     def data_folders(self) -> tuple[Path, ...]:
         """Everything that `make clean` forgets."""
-        names = ("kafka", "postgres", "log", "secrets", "links", "audit_log", "audit_signer")
+        names = ("kafka", "postgres", "log", "secrets", "audit_log", "audit_signer")
         return tuple(self.folder / name for name in names)
 
     def url(self, name: str) -> str:
@@ -79,7 +79,6 @@ class Installation:
             "GATEWAY_URL": self.url("gateway"),
             "JWKS_FILE": secrets.jwks,
             "JWT_KEY_FILE": secrets.jwt_key,
-            "LINKS_DIR": self.links,
             "PROVISIONING_URL": self.url("provisioning"),
             "REVIEW_URL": self.url("review-scheduler"),
             "SIGNER_KEY_FILE": secrets.signer_key,

@@ -107,7 +107,6 @@ PROCESSES = (
             "GATEWAY_URL",
             "JWKS_FILE",
             "JWT_KEY_FILE",
-            "LINKS_DIR",
             "PROVISIONING_URL",
             "REVIEW_URL",
             "SOURCES_FILE",

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,6 +22,7 @@ from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.processes import ServerProcess, require_free_port
 from deploy.errors import CannotStart
+from deploy.example import play_clinic
 from deploy.healthcheck import is_ready
 from deploy.installation import (
     CHECKOUT,
@@ -52,6 +53,10 @@ INTERRUPTED = 130
 """The exit status that shells give to what Ctrl-C ended."""
 
 
+Story = Callable[[Installation], Coroutine[None, None, list[str]]]
+"""What is played once everything is ready; it returns the promises that do not hold."""
+
+
 class Stopped(BaseException):
     """Somebody asked this program to end."""
 
@@ -61,6 +66,7 @@ def run(
     *,
     installation: Installation | None = None,
     processes: Sequence[Process] = PROCESSES,
+    story: Story = play_clinic,
 ) -> int:
     """Start everything, play the example clinic, print what came of it; return the exit status.
 
@@ -75,7 +81,7 @@ def run(
         with place.locked():
             if demo:
                 forget(place)
-            return Supervisor(place, processes).run(keep_serving=not demo)
+            return Supervisor(place, processes, story).run(keep_serving=not demo)
     except CannotStart as error:
         print(error, file=sys.stderr, flush=True)
         return 1
@@ -97,8 +103,11 @@ def forget(installation: Installation) -> None:
 class Supervisor:
     """Starts and stops one installation's servers and processes."""
 
-    def __init__(self, installation: Installation, processes: Sequence[Process]) -> None:
+    def __init__(
+        self, installation: Installation, processes: Sequence[Process], story: Story
+    ) -> None:
         self._installation = installation
+        self._story = story
         self._processes = {
             process: ServerProcess(process.name, installation.logs) for process in processes
         }
@@ -115,12 +124,18 @@ class Supervisor:
     def run(self, *, keep_serving: bool) -> int:
         """Start everything, play, and serve until stopped if asked to; return the exit status.
 
+        It is 1 when a promise does not hold and nobody is going to look at the console.
+
         Raises:
             CannotStart: something did not start, or ended by itself; everything is stopped then.
         """
         try:
             self.start()
-            self.play()
+            broken = asyncio.run(self._story(self._installation))
+            if broken:
+                _say("These promises do not hold:\n  " + "\n  ".join(broken))
+                if not keep_serving:
+                    return 1
             if keep_serving:
                 _say("Ctrl-C stops everything; the data stay for the next run.")
                 self.watch()
@@ -156,10 +171,6 @@ class Supervisor:
             )
         self._wait_until_ready()
         _say(f"Ready after {time.monotonic() - began:.0f} s.")
-
-    def play(self) -> None:
-        """Bring the example clinic in and print what came of it."""
-        _say(f"Console  {self._installation.console}")
 
     def watch(self) -> NoReturn:
         """Watch until something ends by itself.

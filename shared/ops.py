@@ -31,7 +31,7 @@ class AcceptGap(BaseModel):
 def ops_router(
     *,
     service: str,
-    pool: asyncpg.Pool[Any],
+    pool: "asyncpg.Pool[Any]",
     authenticator: Authenticator,
     consumers: dict[str, BatchConsumer[Any]],
     more_status: Callable[[Connection], Awaitable[dict[str, Any]]] | None = None,

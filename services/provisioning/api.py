@@ -1,7 +1,5 @@
 """Provisioning over HTTP, under `/access/v1`: questions, work, and the directory."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -221,7 +219,7 @@ def _rescinded(rows: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def access_router(
-    pool: asyncpg.Pool[Any],
+    pool: "asyncpg.Pool[Any]",
     authenticator: Authenticator,
     recompute: Recompute,
     operations: OperationCommands,

@@ -20,6 +20,7 @@ from deploy.installation import DATABASE, Installation, find_first_port, first_p
 from deploy.keys import make_secrets
 from deploy.processes import PORTS, PROCESSES
 from deploy.run import Supervisor, forget
+from tests.deploy.supervise import no_story
 from tests.servers import JARS, ROOT, session_folder
 
 SERVING = "Ctrl-C stops everything"
@@ -120,7 +121,7 @@ def test_a_second_run_in_the_same_folder_is_refused(installation: Installation) 
 def test_a_taken_port_is_named_with_who_wants_it(installation: Installation, port: int) -> None:
     number = installation.first_port + port
     with socket.create_server(("127.0.0.1", number)), pytest.raises(CannotStart) as refusal:
-        Supervisor(installation, PROCESSES).start()
+        Supervisor(installation, PROCESSES, no_story).start()
 
     assert f"Port {number}, wanted for {PORTS[port]}, is in use" in str(refusal.value)
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from pydantic import BaseModel
 
 from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
 from services.provisioning.rules.decide import describe
@@ -27,6 +26,16 @@ from services.provisioning.rules.operations import (
 )
 from services.provisioning.store import lifecycle as store
 from shared.auth import Principal
+from shared.contracts.access import (
+    ACCESS_EVENT_MODELS,
+    AccountOpened,
+    AccountResumed,
+    AccountSuspended,
+    EntitlementGranted,
+    EntitlementRevoked,
+    OperationStepDone,
+)
+from shared.contracts.access import Evidence as Evidence
 from shared.contracts.directory import Directory, OperationKind
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact, to_json
@@ -35,13 +44,6 @@ from shared.contracts.topics import DIRECTORY_EVENTS
 from shared.errors import Problem
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection, in_transaction
-
-
-class Evidence(BaseModel):
-    """What shows that work was done: a confirmation number, a roster line, or a note in words."""
-
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +97,23 @@ class OperationCommands:
             before = store.operation_from(row)
             after = _moved(before, said)
             operations.append(after)
+            type_ = EVENT_OF[said.transition]
             messages.append(
                 access_fact(
-                    EVENT_OF[said.transition],
+                    type_,
                     organization,
                     before.worker,
                     (before.operation_id, said.transition.value, str(now)),
                     now,
-                    {
+                    ACCESS_EVENT_MODELS[type_](
                         **describe(after),
-                        "transition": said.transition.value,
-                        "by": said.by,
-                        "grade": said.grade.value,
-                        "evidence": said.evidence,
-                        "reason_given": said.reason,
-                    },
+                        previous_status=before.status,
+                        transition=said.transition.value,
+                        by=said.by,
+                        grade=said.grade,
+                        evidence=said.evidence,
+                        reason_given=said.reason,
+                    ),
                 )
             )
             account = accounts.get(
@@ -160,13 +164,9 @@ class OperationCommands:
                     operation.worker,
                     (operation_id, str(index), str(now)),
                     now,
-                    {
-                        "operation_id": operation_id,
-                        "portal": operation.portal,
-                        "step": index,
-                        "actor": operation.steps[index].actor,
-                        "by": by,
-                    },
+                    OperationStepDone(
+                        operation_id, operation.portal, index, operation.steps[index].actor, by
+                    ),
                 )
             ],
             held=True,
@@ -268,41 +268,32 @@ def _what_became_of(
     now: datetime,
 ) -> list[OutboxMessage]:
     """The confirmed facts about account and entitlements that follow from an outcome."""
-    said_about = {
-        "worker": operation.worker,
-        "portal": operation.portal,
-        "operation_id": operation.operation_id,
-        "grade": said.grade.value,
-        "confirmed_by": said.by,
-        "confirmed_at": now,
-    }
-    facts: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+    said_about = (
+        operation.worker,
+        operation.portal,
+        operation.operation_id,
+        said.grade,
+        said.by,
+        now,
+    )
+    facts: list[tuple[str, tuple[str, ...], object]] = []
     if said.transition is Transition.DONE:
-        named = {
-            OperationKind.OPEN: "account.opened",
-            OperationKind.SUSPEND: "account.suspended",
-            OperationKind.RESUME: "account.resumed",
-        }.get(operation.kind)
-        if named is not None:
-            facts.append((named, (), {**said_about, "login_id": after.login_id}))
-        for type_, gained, lost in (
-            ("entitlement.granted", after.effective, before.effective),
-            ("entitlement.revoked", before.effective, after.effective),
-        ):
-            for held in sorted(gained.keys() - lost.keys()):
-                own = gained[held]
-                facts.append(
-                    (
-                        type_,
-                        (held[0], held[1].value),
-                        {
-                            **said_about,
-                            "tin": held[0],
-                            "function": held[1].value,
-                            "authorized_by": own.authorized_by,
-                        },
-                    )
-                )
+        match operation.kind:
+            case OperationKind.OPEN:
+                opened = AccountOpened(*said_about, after.login_id)
+                facts.append(("account.opened", (), opened))
+            case OperationKind.SUSPEND:
+                suspended = AccountSuspended(*said_about, after.login_id)
+                facts.append(("account.suspended", (), suspended))
+            case OperationKind.RESUME:
+                resumed = AccountResumed(*said_about, after.login_id)
+                facts.append(("account.resumed", (), resumed))
+        for held in sorted(after.effective.keys() - before.effective.keys()):
+            granted = EntitlementGranted(*said_about, *held, after.effective[held].authorized_by)
+            facts.append(("entitlement.granted", (held[0], held[1].value), granted))
+        for held in sorted(before.effective.keys() - after.effective.keys()):
+            revoked = EntitlementRevoked(*said_about, *held, before.effective[held].authorized_by)
+            facts.append(("entitlement.revoked", (held[0], held[1].value), revoked))
     return [
         access_fact(
             type_,

@@ -30,6 +30,17 @@ from services.provisioning.rules.operations import (
     target_key,
 )
 from services.provisioning.rules.timeline import Folded, Person, fold
+from shared.contracts.access import (
+    ACCESS_EVENT_MODELS,
+    ExposureEnded,
+    ExposureStarted,
+    FindingRaised,
+    FindingResolved,
+    GuardRefused,
+    OperationOverdue,
+    OperationRequested,
+    Reason,
+)
 from shared.contracts.directory import Function, OperationKind, Portal, Step
 from shared.contracts.state import (
     DecisionApplied,
@@ -83,7 +94,7 @@ class Outcome:
     accounts: list[Account] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     reviews: list[ReviewRemoval] = field(default_factory=list)
-    events: list[tuple[str, tuple[str, ...], dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, tuple[str, ...], object]] = field(default_factory=list)
     next_change_at: datetime | None = None
 
 
@@ -98,7 +109,7 @@ class _Decision:
         self._compiled = compiled
         self._as_of = as_of
         self._next: list[datetime] = []
-        self._events: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+        self._events: list[tuple[str, tuple[str, ...], object]] = []
         self._operations: dict[str, Operation] = {op.operation_id: op for op in facts.operations}
         self._changed_operations: dict[str, Operation] = {}
         self._changed_accounts: dict[tuple[str, str], Account] = {}
@@ -321,13 +332,13 @@ class _Decision:
             self._say(
                 "guard.refused",
                 (operation.operation_id,),
-                {
-                    "rule": LAST_ADMINISTRATOR,
-                    "operation_id": operation.operation_id,
-                    "portal": portal.id,
-                    "worker": account.worker,
-                    "effect": "a step comes before the removal",
-                },
+                GuardRefused(
+                    rule=LAST_ADMINISTRATOR,
+                    operation_id=operation.operation_id,
+                    portal=portal.id,
+                    worker=account.worker,
+                    effect="a step comes before the removal",
+                ),
             )
         return account
 
@@ -373,7 +384,8 @@ class _Decision:
             rank=portal.removal_rank,
         )
         self._put(operation)
-        self._say("operation.requested", (operation.operation_id,), describe(operation))
+        said = OperationRequested(**describe(operation))
+        self._say("operation.requested", (operation.operation_id,), said)
         return replace(account, targets={**account.targets, key: Target(generation)}), operation
 
     def _successor(self, account: Account, portal: Portal, folded: Folded | None) -> Account:
@@ -419,14 +431,15 @@ class _Decision:
         if move.transition is Transition.REINSTATE:
             after = replace(after, overdue=False)
         self._put(after)
+        type_ = EVENT_OF[move.transition]
         self._say(
-            EVENT_OF[move.transition],
+            type_,
             (before.operation_id, move.transition.value, str(self._as_of)),
-            {
+            ACCESS_EVENT_MODELS[type_](
                 **describe(after),
-                "from": before.status.value,
-                "transition": move.transition.value,
-            },
+                previous_status=before.status,
+                transition=move.transition.value,
+            ),
         )
 
     def _put(self, operation: Operation) -> None:
@@ -448,7 +461,8 @@ class _Decision:
                 continue
             late = replace(operation, overdue=True)
             self._put(late)
-            self._say("operation.overdue", (operation.operation_id,), describe(late))
+            said = OperationOverdue(**describe(late))
+            self._say("operation.overdue", (operation.operation_id,), said)
 
     # -- exposure and findings
 
@@ -467,25 +481,14 @@ class _Decision:
             self._say(
                 "exposure.started",
                 (account.worker, account.portal, str(since), removal or ""),
-                {
-                    "worker": account.worker,
-                    "portal": account.portal,
-                    "since": since,
-                    "rights": [[tin, function.value] for tin, function in exposed],
-                    "operation_id": removal,
-                },
+                ExposureStarted(account.worker, account.portal, since, tuple(exposed), removal),
             )
             return replace(account, exposed_since=since)
         if not exposed and account.exposed_since is not None:
             self._say(
                 "exposure.ended",
                 (account.worker, account.portal, str(account.exposed_since), str(self._as_of)),
-                {
-                    "worker": account.worker,
-                    "portal": account.portal,
-                    "since": account.exposed_since,
-                    "until": self._as_of,
-                },
+                ExposureEnded(account.worker, account.portal, account.exposed_since, self._as_of),
             )
             return replace(account, exposed_since=None)
         return account
@@ -493,24 +496,23 @@ class _Decision:
     def _say_findings(self) -> None:
         for finding in self._findings:
             if finding not in self._facts.known_findings:
-                self._say_finding("finding.raised", finding)
+                self._say_finding("finding.raised", FindingRaised, finding)
         for finding in sorted(
             self._facts.known_findings - self._findings.keys(), key=lambda f: (f.rule, f.detail)
         ):
-            self._say_finding("finding.resolved", finding)
+            self._say_finding("finding.resolved", FindingResolved, finding)
 
-    def _say_finding(self, type: str, finding: Finding) -> None:
+    def _say_finding(
+        self, type: str, model: type[FindingRaised] | type[FindingResolved], finding: Finding
+    ) -> None:
+        worker = self._facts.person.worker
         self._say(
             type,
-            (self._facts.person.worker, finding.rule, finding.detail, str(self._as_of)),
-            {
-                "subject": self._facts.person.worker,
-                "rule": finding.rule,
-                "detail": finding.detail,
-            },
+            (worker, finding.rule, finding.detail, str(self._as_of)),
+            model(worker, finding.rule, finding.detail),
         )
 
-    def _say(self, type: str, cause: tuple[str, ...], data: dict[str, Any]) -> None:
+    def _say(self, type: str, cause: tuple[str, ...], data: object) -> None:
         self._events.append((type, cause, data))
 
     def _note(self, instant: datetime | None) -> None:
@@ -573,19 +575,19 @@ def _applied(review: ReviewRemoval, portals: Sequence[PortalAccess]) -> Decision
 
 
 def describe(operation: Operation) -> dict[str, Any]:
-    """An operation as events carry it."""
+    """An operation as events about it carry it (`shared.contracts.access.OperationData`)."""
     return {
         "operation_id": operation.operation_id,
         "worker": operation.worker,
         "portal": operation.portal,
-        "kind": operation.kind.value,
+        "kind": operation.kind,
         "tin": operation.tin,
-        "function": operation.function.value if operation.function else None,
+        "function": operation.function,
         "generation": operation.generation,
-        "status": operation.status.value,
-        "rights": [[tin, function.value] for tin, function in operation.rights],
+        "status": operation.status,
+        "rights": operation.rights,
         "authorized_by": operation.authorized_by,
-        "reason": {"rule": operation.rule, "events": list(operation.events)},
+        "reason": Reason(operation.rule, operation.events),
         "requested_at": operation.requested_at,
         "deadline": operation.deadline,
         "claimed_by": operation.claimed_by,

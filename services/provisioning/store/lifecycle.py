@@ -560,7 +560,8 @@ async def save_operations(
                status, rights::jsonb, authorized_by::jsonb, rule,
                ARRAY(SELECT jsonb_array_elements_text(events::jsonb)), steps::jsonb, requested_at,
                deadline, rank, claimed_by, overdue,
-               CASE WHEN status IN ('requested', 'claimed', 'superseded') THEN NULL ELSE $20::timestamptz END
+               CASE WHEN status IN ('requested', 'claimed', 'superseded') THEN NULL
+                    ELSE $20::timestamptz END
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
                     $7::text[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[],
                     $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[], $17::int[],
