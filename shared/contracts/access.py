@@ -1,0 +1,309 @@
+"""What provisioning says on `portal.access-events.v1`: orders, confirmed facts, and what is amiss.
+
+The key is organization/worker and the subject is the worker id in use; `worker` in the data is the
+id whose account it is, which differs after a merge. `gap.accepted` is about the organization and
+has its key. An order is no fact about a portal: only `operation.confirmed` and what follows from it
+(`account.*`, `entitlement.*`) say that a portal has changed. Instants are UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.contracts.directory import Function, OperationKind
+from shared.contracts.state import AuthorizedBy, Grade, OperationStatus
+
+Right = tuple[str, Function]
+"""(TIN, function) on the portal that the event names."""
+
+
+class Evidence(BaseModel):
+    """What shows that work was done: a confirmation number, a roster line, or a note in words."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an operation was ordered: the named rule, and ids of the events that brought it about."""
+
+    rule: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationData:
+    """An operation as it is after what the event says.
+
+    `tin` and `function` name one entitlement; both absent means the whole account. `rights` are
+    what an open, resume or grant will give, with who answers for it. `generation` counts the
+    operations on the same target.
+    """
+
+    operation_id: str
+    worker: str
+    portal: str
+    kind: OperationKind
+    tin: str | None
+    function: Function | None
+    generation: int
+    status: OperationStatus
+    rights: tuple[Right, ...]
+    authorized_by: AuthorizedBy | None
+    reason: Reason
+    requested_at: datetime
+    deadline: datetime
+    claimed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRequested(OperationData):
+    """A change of a portal was ordered."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationOverdue(OperationData):
+    """The deadline passed and the operation has not ended; said once."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationCancelled(OperationData):
+    """It is not wanted any more and was withdrawn: unclaimed, or superseded until its deadline."""
+
+    previous_status: OperationStatus
+    transition: Literal["cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSuperseded(OperationData):
+    """It is not wanted any more, but somebody had claimed it: it still has to end."""
+
+    previous_status: OperationStatus
+    transition: Literal["supersede"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationClaimed(OperationData):
+    """Somebody took it on (`claim`), or it is wanted again before it ended (`reinstate`).
+
+    `by`, a person's id or a connector's name, and `grade` are absent for `reinstate`: nobody said
+    anything; `claimed_by` has whoever had claimed it.
+    """
+
+    previous_status: OperationStatus
+    transition: Literal["claim", "reinstate"]
+    by: str | None = None
+    grade: Grade | None = None
+    evidence: Evidence | None = None
+    reason_given: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSaid(OperationData):
+    """What somebody said about an operation.
+
+    `by` is a person's id or a connector's name, `grade` how good their word is; `reason_given` are
+    their words, where they gave any.
+    """
+
+    previous_status: OperationStatus
+    transition: str
+    by: str
+    grade: Grade
+    evidence: Evidence | None
+    reason_given: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationReleased(OperationSaid):
+    """Whoever had claimed it gave it back."""
+
+    transition: Literal["release"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationConfirmed(OperationSaid):
+    """It was done at the portal; also said of one that was cancelled, failed or declined before."""
+
+    transition: Literal["done"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFailed(OperationSaid):
+    """It could not be done. A removal is ordered again at once, anything else later."""
+
+    transition: Literal["fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationDeclined(OperationSaid):
+    """Somebody will not do it. A removal is ordered again at once, anything else later."""
+
+    transition: Literal["decline"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationStepDone:
+    """One step was ticked. `step` counts from 0; `actor` is whose step it was, `by` who did it."""
+
+    operation_id: str
+    portal: str
+    step: int
+    actor: Literal["worker", "administrator", "portal"]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFact:
+    """A confirmed fact about an account. `login_id` is absent while nobody has told it."""
+
+    worker: str
+    portal: str
+    operation_id: str
+    grade: Grade
+    confirmed_by: str
+    confirmed_at: datetime
+    login_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOpened(AccountFact):
+    """The account exists and works."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSuspended(AccountFact):
+    """The account does not work any more, and could be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountResumed(AccountFact):
+    """The account works again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntitlementFact:
+    """A confirmed fact about one function on one account, and who answers for having it."""
+
+    worker: str
+    portal: str
+    operation_id: str
+    grade: Grade
+    confirmed_by: str
+    confirmed_at: datetime
+    tin: str
+    function: Function
+    authorized_by: AuthorizedBy | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntitlementGranted(EntitlementFact):
+    """The function can be used now."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntitlementRevoked(EntitlementFact):
+    """The function cannot be used any more, by itself or because the whole account is suspended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureStarted:
+    """Access that must be gone is still effective. `operation_id` is its removal order."""
+
+    worker: str
+    portal: str
+    since: datetime
+    rights: tuple[Right, ...]
+    operation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureEnded:
+    """The access is confirmed gone, or may be there again."""
+
+    worker: str
+    portal: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRefused:
+    """A named rule changed how an operation may be carried out; `effect` says how, in words."""
+
+    rule: str
+    operation_id: str
+    portal: str
+    worker: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingData:
+    """Something a person should look at, told by its rule and, in words, its detail."""
+
+    subject: str
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRaised(FindingData):
+    """It is so now and was not before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingResolved(FindingData):
+    """It is so no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GapAccepted:
+    """An operator let a refused partition go on; offsets `first` to `last` may never be read.
+
+    `last` is less than `first` when nothing is missing by the offsets, but the log is another one.
+    Said by the service whose consumer `group` it is.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    first: int
+    last: int
+    reason: str
+    accepted_by: str
+
+
+ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "operation.requested": OperationRequested,
+        "operation.claimed": OperationClaimed,
+        "operation.released": OperationReleased,
+        "operation.step_done": OperationStepDone,
+        "operation.confirmed": OperationConfirmed,
+        "operation.failed": OperationFailed,
+        "operation.declined": OperationDeclined,
+        "operation.cancelled": OperationCancelled,
+        "operation.superseded": OperationSuperseded,
+        "operation.overdue": OperationOverdue,
+        "account.opened": AccountOpened,
+        "account.suspended": AccountSuspended,
+        "account.resumed": AccountResumed,
+        "entitlement.granted": EntitlementGranted,
+        "entitlement.revoked": EntitlementRevoked,
+        "exposure.started": ExposureStarted,
+        "exposure.ended": ExposureEnded,
+        "guard.refused": GuardRefused,
+        "finding.raised": FindingRaised,
+        "finding.resolved": FindingResolved,
+        "gap.accepted": GapAccepted,
+    }
+)
+"""The model of each event's data on `portal.access-events.v1`."""
