@@ -74,7 +74,7 @@ async def dead_letters(services: Services) -> Counter[str]:
         "audit", "/audit/v1/entries", "entries", topic=DEAD_LETTERS.name
     ):
         whole = await services.get("audit", f"/audit/v1/entries/{entry['index']}")
-        reasons[whole["payload"]["headers"].get("reason") or "unknown"] += 1
+        reasons[whole["payload"]["headers"].get("dl_reason") or "unknown"] += 1
     return reasons
 
 
