@@ -153,6 +153,21 @@ async def test_a_holder_under_a_merged_id_is_still_the_holder(world: World, clin
     assert answer.json()["code"] == "self_review"
 
 
+async def test_who_got_a_new_id_may_not_take_back_the_removal_under_the_old_one(
+    world: World, clinic: Clinic
+) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "remove"))
+    await world.hear(state("ana", 2, merged_into="anna"), state("anna", aliases=("ana",)))
+
+    answer = await clinic.ask(
+        "POST", path, deciding(review, "keep"), worker="anna", scopes="review:admin"
+    )
+
+    assert answer.json()["code"] == "self_review"
+
+
 async def test_a_review_admin_stands_in_for_a_reviewer(clinic: Clinic) -> None:
     review = await clinic.only_review()
 

@@ -98,6 +98,38 @@ async def test_an_organization_that_moves_to_another_zone_moves_its_quarters(wor
     assert [row["due_at"] for row in timers] == [datetime(2026, 12, 31, 15, tzinfo=UTC)]
 
 
+async def test_a_quarter_that_begins_a_second_time_by_a_zone_further_west_opens_once(
+    world: World,
+) -> None:
+    await world.begin()
+    world.clock.instant = NEW_YEAR
+    await open_due_quarters(world.pool, world.clock)
+    await world.hear(
+        directory_record("organization", ORGANIZATION, organization("Pacific/Honolulu"), 2)
+    )
+    world.clock.instant = NEW_YEAR.replace(hour=10)
+
+    await open_due_quarters(world.pool, world.clock)
+
+    assert await titles(world) == ["2027-Q1"]
+    assert len(await world.said("campaign.opened")) == 1
+    assert await world.rows("SELECT due_at FROM timer") == [
+        {"due_at": datetime(2027, 4, 1, 10, tzinfo=UTC)}
+    ]
+
+
+async def test_the_campaign_closes_once_when_its_last_reviews_close_at_the_same_time(
+    world: World,
+) -> None:
+    names = [f"w{n}" for n in range(6)]
+    await world.begin(*(state(name, access=[holds("noridian")]) for name in names))
+    await world.open_campaign()
+
+    await asyncio.gather(*(world.hear(state(name, 2)) for name in names))
+
+    assert [each["reviews"] for each in await world.said("campaign.closed")] == [6]
+
+
 async def test_a_command_opens_a_campaign_called_after_the_present_quarter(world: World) -> None:
     await world.begin(state("ana", access=[holds("noridian")]))
 
