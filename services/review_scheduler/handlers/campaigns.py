@@ -51,8 +51,9 @@ from shared.timers import Timer, due_keys, set_timers, take
 
 logger = structlog.get_logger(__name__)
 
-OPENING_CHUNK_WORKERS = 200
-"""Workers whose reviews one transaction opens: a worker's new state never waits long for it."""
+OPENING_CHUNK_WORKERS = 50
+"""Workers whose reviews one transaction opens; a worker's newer state waits at most for that, a
+fraction of a second with a few dozen entitlements each."""
 
 OPENED_BY_CALENDAR = "calendar"
 

@@ -102,20 +102,28 @@ async def list_campaigns(
             campaign.due_at, campaign.closed_at, policy_version,
             counted.*
         FROM campaign CROSS JOIN LATERAL (
-            SELECT count(DISTINCT review.review_id) AS reviews,
-                count(DISTINCT review.review_id) FILTER (WHERE review.status = 'closed')
-                    AS reviews_closed,
-                count(DISTINCT coalesce(review.reviewer, '')) FILTER (
-                    WHERE review.review_id IS NOT NULL) AS reviewers,
-                count(line.line_id) AS lines,
-                count(*) FILTER (WHERE line.status = 'undecided') AS undecided,
-                count(*) FILTER (WHERE line.status = 'kept') AS kept,
-                count(*) FILTER (WHERE line.status = 'removal_decided') AS removal_decided,
-                count(*) FILTER (WHERE line.status = 'removal_ordered') AS removal_ordered,
-                count(*) FILTER (WHERE line.status = 'removal_confirmed') AS removal_confirmed,
-                count(*) FILTER (WHERE line.status = 'moot') AS moot
-            FROM review JOIN line USING (review_id)
-            WHERE review.campaign_id = campaign.campaign_id
+            SELECT count(*) AS reviews,
+                count(*) FILTER (WHERE each.status = 'closed') AS reviews_closed,
+                count(DISTINCT coalesce(each.reviewer, '')) AS reviewers,
+                coalesce(sum(lines), 0)::bigint AS lines,
+                coalesce(sum(undecided), 0)::bigint AS undecided,
+                coalesce(sum(kept), 0)::bigint AS kept,
+                coalesce(sum(removal_decided), 0)::bigint AS removal_decided,
+                coalesce(sum(removal_ordered), 0)::bigint AS removal_ordered,
+                coalesce(sum(removal_confirmed), 0)::bigint AS removal_confirmed,
+                coalesce(sum(moot), 0)::bigint AS moot
+            FROM (
+                SELECT review.status, review.reviewer, count(*) AS lines,
+                    count(*) FILTER (WHERE line.status = 'undecided') AS undecided,
+                    count(*) FILTER (WHERE line.status = 'kept') AS kept,
+                    count(*) FILTER (WHERE line.status = 'removal_decided') AS removal_decided,
+                    count(*) FILTER (WHERE line.status = 'removal_ordered') AS removal_ordered,
+                    count(*) FILTER (WHERE line.status = 'removal_confirmed') AS removal_confirmed,
+                    count(*) FILTER (WHERE line.status = 'moot') AS moot
+                FROM review JOIN line USING (review_id)
+                WHERE review.campaign_id = campaign.campaign_id
+                GROUP BY review.review_id
+            ) AS each
         ) AS counted
         WHERE organization = $1
             AND ($2::uuid IS NULL OR campaign.campaign_id = $2)
