@@ -29,10 +29,10 @@ check: $(VENV)/.dev ## Format, lint, types, import rules, drift of generated fil
 	@$(VENV)/bin/ruff check .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports
-	@$(RUN) -m shared.contracts.generate --check
+	@$(RUN) -m deploy.generate --check
 
 generate: $(VENV)/.dev ## Write generated files (schemas, AsyncAPI, diagrams) anew
-	@$(RUN) -m shared.contracts.generate
+	@$(RUN) -m deploy.generate
 
 bench: $(VENV)/.dev ## Measure, and compare with a peer and a limit
 	@$(RUN) -m tests.benchmarks

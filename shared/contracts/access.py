@@ -42,9 +42,9 @@ class Reason:
 class OperationData:
     """An operation as it is after what the event says.
 
-    `tin` and `function` name one entitlement; both absent means the whole account. `rights` are
-    what an open, resume or grant will give, with who answers for it. `generation` counts the
-    operations on the same target.
+    `tin` and `function` name one entitlement; without a `tin` it is about the whole account.
+    `rights` are what an open, resume or grant will give, and `authorized_by` answers for them.
+    `generation` counts the operations on the same target.
     """
 
     operation_id: str

@@ -1,0 +1,183 @@
+"""Writes everything that is generated, or says what differs: `python -m deploy.generate [--check]`.
+
+The contracts' schemas and AsyncAPI (`shared.contracts.generate`), the OpenAPI of each service, and
+the diagrams of the state machines in ARCHITECTURE.md. It needs no server.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from joserfc.jwk import OKPKey
+
+from services.audit_log.api import Reading, audit_router, tile_router
+from services.gateway.api import ingress_router, session_router
+from services.provisioning.api import access_router
+from services.provisioning.handlers.commands import DirectoryCommands, OperationCommands
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.operations import OPERATION_LIFE
+from services.review_scheduler.api import review_router
+from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus
+from shared.auth import Authenticator
+from shared.clock import DatabaseClock
+from shared.contracts import generate as contracts
+from shared.contracts.state import OperationStatus
+from shared.errors import PROBLEM_JSON
+from shared.ops import ops_router
+
+ROOT = Path(__file__).resolve().parent.parent
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+OPENAPI = contracts.HERE / "openapi"
+
+NOTHING: Any = None
+"""In the place of what the routes use only when they are asked."""
+
+PROBLEM: contracts.Json = {
+    "title": "Problem",
+    "description": "An RFC 9457 problem document. `detail` says what to do next.",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "A stable name that programs may rely on."},
+        "detail": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "code", "detail"],
+}
+
+
+# -- OpenAPI
+
+
+def openapi() -> dict[str, contracts.Json]:
+    """The OpenAPI 3.1 document of each service, by its name."""
+    with TemporaryDirectory() as folder:
+        keys = Path(folder) / "jwks.json"
+        public = OKPKey.generate_key("Ed25519", {"kid": "none"}).as_dict(private=False)
+        keys.write_text(json.dumps({"keys": [public]}))
+        authenticator = Authenticator(keys)
+    recompute = Recompute(DatabaseClock())
+    reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log")
+    own: dict[str, list[APIRouter]] = {
+        "gateway": [
+            ingress_router(NOTHING, NOTHING, NOTHING),
+            session_router(NOTHING, NOTHING, NOTHING),
+        ],
+        "provisioning": [
+            access_router(
+                NOTHING,
+                authenticator,
+                recompute,
+                OperationCommands(NOTHING, recompute),
+                DirectoryCommands(recompute),
+            )
+        ],
+        "audit_log": [audit_router(reading, authenticator), tile_router(reading)],
+        "review_scheduler": [review_router(NOTHING, DatabaseClock(), authenticator)],
+    }
+    made = {}
+    for service, routers in own.items():
+        app = FastAPI(
+            title=f"Portalkeeper {service.replace('_', ' ')}", version=contracts.CONTRACT_VERSION
+        )
+        operations = ops_router(
+            service=service, pool=NOTHING, authenticator=authenticator, consumers={}
+        )
+        for router in (*routers, operations):
+            app.include_router(router)
+        made[service] = _with_problems(app.openapi())
+    return made
+
+
+def _with_problems(document: contracts.Json) -> contracts.Json:
+    """Every error is answered as a problem document, wrong arguments too."""
+    answer = {
+        "description": "A named refusal or fault.",
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = answer
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = PROBLEM
+    return document
+
+
+# -- diagrams
+
+
+def operation_life() -> str:
+    """The life of an operation, as Mermaid."""
+    return _diagram(
+        OperationStatus.REQUESTED,
+        ((before, move, after) for (before, move), after in OPERATION_LIFE.items()),
+    )
+
+
+def review_line_life() -> str:
+    """The life of a line of a review, as Mermaid."""
+    return _diagram(
+        LineStatus.UNDECIDED,
+        (
+            (before, move, after)
+            for before, moves in LINE_MOVES.items()
+            for move, after in moves.items()
+        ),
+    )
+
+
+def _diagram(first: str, moves: Iterable[tuple[str, str, str]]) -> str:
+    labels: dict[tuple[str, str], list[str]] = {}
+    for before, move, after in moves:
+        labels.setdefault((before, after), []).append(move)
+    lines = [f"    [*] --> {first}"]
+    lines += [
+        f"    {before} --> {after}: {', '.join(own)}" for (before, after), own in labels.items()
+    ]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+
+
+def architecture() -> str:
+    """ARCHITECTURE.md with its diagrams as the tables have them.
+
+    Raises:
+        ValueError: a pair of markers is missing.
+    """
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    for name, diagram in (
+        ("operation life", operation_life()),
+        ("review line life", review_line_life()),
+    ):
+        begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"{ARCHITECTURE.name} lacks the markers {begin} and {end}")
+        text = f"{before}{begin}\n{diagram}\n{end}{after}"
+    return text
+
+
+def files() -> dict[Path, str]:
+    """Every generated file with its text."""
+    documents = {
+        OPENAPI / f"{service}.json": contracts.to_text(document)
+        for service, document in openapi().items()
+    }
+    return {**contracts.files(), **documents, ARCHITECTURE: architecture()}
+
+
+def main(check: bool) -> int:
+    """Write, or only check; the exit status is 1 when something differs."""
+    return contracts.settle(files(), (contracts.SCHEMAS, OPENAPI), check=check)
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
