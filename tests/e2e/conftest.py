@@ -1,0 +1,218 @@
+"""The whole system as real processes on real servers, and ways to use it from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import httpx
+import orjson
+import pytest
+import pytest_asyncio
+import yaml
+from standardwebhooks import Webhook
+
+from deploy.embedded.processes import pick_free_port
+from deploy.keys import EXAMPLE_ORGANIZATION, EXAMPLE_SOURCE, Secrets, make_secrets
+from deploy.processes import PROCESSES, Process, StopTurn
+from services.gateway.links import make_links, make_session
+from services.gateway.settings import Settings
+from tests.servers import ROOT, database_copy
+
+READY_SECONDS = 180
+STOP_SECONDS = 15
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class System:
+    """A running installation. `urls` are by process name, e.g. `gateway` and `audit-log`.
+
+    `organization` and `source` are those that the gateway's secret speaks for.
+    """
+
+    folder: Path
+    urls: Mapping[str, str]
+    settings: Settings
+    secret: str
+    organization: str = EXAMPLE_ORGANIZATION
+    source: str = EXAMPLE_SOURCE
+    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
+
+    async def sign_in(self, role: str) -> str:
+        """A fresh one-time link for `ROLE` or `ROLE=WORKER`."""
+        return (await make_links(self.settings, self.organization, [role]))[role]
+
+    async def session_file(self, *roles: str) -> Path:
+        """A session file for the command line, with all `roles` in one session."""
+        path = self.folder / f"session-{uuid4().hex}.json"
+        path.write_bytes(orjson.dumps(await make_session(self.settings, self.organization, roles)))
+        return path
+
+    async def token(self, *roles: str) -> str:
+        """A bearer token, good for five minutes, that holds all `roles`."""
+        session = await make_session(self.settings, self.organization, roles)
+        answer = await self.http.post(
+            f"{self.urls['gateway']}/session/token",
+            headers={"Authorization": f"Bearer {session['session']}"},
+        )
+        answer.raise_for_status()
+        return str(answer.json()["token"])
+
+    async def send_hr(self, events: Sequence[Mapping[str, Any]]) -> httpx.Response:
+        """Send CloudEvents as one signed batch."""
+        body = orjson.dumps(list(events))
+        now = datetime.now(UTC).replace(tzinfo=None)
+        id_ = f"msg_{uuid4().hex}"
+        return await self.http.post(
+            f"{self.urls['gateway']}/hr/v1/events",
+            content=body,
+            headers={
+                "content-type": "application/cloudevents-batch+json",
+                "webhook-id": id_,
+                "webhook-timestamp": str(int(now.replace(tzinfo=UTC).timestamp())),
+                "webhook-signature": Webhook(self.secret).sign(id_, now, body.decode()),
+            },
+        )
+
+    def hr_event(
+        self, type_: str, worker: str, data: Mapping[str, Any], **attributes: str
+    ) -> dict[str, Any]:
+        """A CloudEvent of this installation's HR source."""
+        return {
+            "specversion": "1.0",
+            "id": f"e2e-{uuid4().hex}",
+            "type": type_,
+            "source": self.source,
+            "subject": worker,
+            "time": datetime.now(UTC).isoformat(),
+            "organization": self.organization,
+            "datacontenttype": "application/json",
+            "data": dict(data),
+            **attributes,
+        }
+
+    async def apply_directory(self, directory: Mapping[str, Any]) -> None:
+        """Apply a directory as the administrator."""
+        answer = await self.http.post(
+            f"{self.urls['provisioning']}/access/v1/directory",
+            json=directory,
+            headers={"Authorization": f"Bearer {await self.token('administrator')}"},
+        )
+        assert answer.status_code == 200, answer.text
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system(
+    prepared_kafka: str,
+    postgres: str,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[System]:
+    """Every process of Portalkeeper on the session's Kafka and a database of its own."""
+    folder = tmp_path_factory.mktemp("system")
+    secrets = make_secrets(folder / "secrets")
+    ports = {process.name: pick_free_port() for process in PROCESSES if process.port is not None}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    async with database_copy(postgres, template) as dsns:
+        environments = {
+            process: _environment(process, folder, secrets, prepared_kafka, dsns, urls)
+            for process in PROCESSES
+        }
+        with _running(environments, folder):
+            for name, url in urls.items():
+                await _wait_until_ready(name, url, folder)
+            settings = Settings(
+                database_url=dsns["gateway"],
+                gateway_url=urls["gateway"],
+                sources_file=secrets.sources,
+            )
+            sources = yaml.safe_load(secrets.sources.read_text())["sources"]
+            running = System(folder, urls, settings, sources[EXAMPLE_SOURCE]["secrets"][0])
+            yield running
+            await running.http.aclose()
+
+
+def _environment(
+    process: Process,
+    folder: Path,
+    secrets: Secrets,
+    kafka: str,
+    dsns: Mapping[str, str],
+    urls: Mapping[str, str],
+) -> dict[str, str]:
+    told: dict[str, object] = {
+        "AUDIT_KEYSTORE_DIR": folder / "keystore",
+        "AUDIT_MASTER_KEY_FILE": secrets.audit_master_key,
+        "AUDIT_URL": urls["audit-log"],
+        "BODY_KEY_FILE": secrets.body_key,
+        "DATABASE_URL": dsns[process.role],
+        "GATEWAY_URL": urls["gateway"],
+        "JWKS_FILE": secrets.jwks,
+        "JWT_KEY_FILE": secrets.jwt_key,
+        "KAFKA": kafka,
+        "PROVISIONING_URL": urls["provisioning"],
+        "REVIEW_URL": urls["review-scheduler"],
+        "SIGNER_KEY_FILE": secrets.signer_key,
+        "SIGNER_STATE_DIR": folder / "signer",
+        "SOURCES_FILE": secrets.sources,
+    }
+    if process.name in urls:
+        told["PORT"] = urls[process.name].rpartition(":")[2]
+    own = {name: value for name, value in os.environ.items() if "PORTALKEEPER_" not in name}
+    return own | {f"PORTALKEEPER_{name}": str(value) for name, value in told.items()}
+
+
+@contextmanager
+def _running(environments: Mapping[Process, Mapping[str, str]], folder: Path) -> Iterator[None]:
+    for name in ("keystore", "signer"):
+        (folder / name).mkdir(mode=0o700)
+    started: list[tuple[Process, subprocess.Popen[bytes]]] = []
+    try:
+        for process, environment in environments.items():
+            with (folder / f"{process.name}.log").open("wb") as log:
+                command = [sys.executable, "-m", process.module]
+                started.append(
+                    (
+                        process,
+                        subprocess.Popen(
+                            command, env=dict(environment), stdout=log, stderr=log, cwd=ROOT
+                        ),
+                    )
+                )
+        yield
+    finally:
+        for turn in StopTurn:
+            stopping = [popen for process, popen in started if process.turn == turn]
+            for popen in stopping:
+                popen.send_signal(signal.SIGTERM)
+            for popen in stopping:
+                try:
+                    popen.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    popen.kill()
+                    popen.wait()
+
+
+async def _wait_until_ready(name: str, url: str, folder: Path) -> None:
+    last = "no answer"
+    async with httpx.AsyncClient() as http:
+        for _ in range(int(READY_SECONDS / POLL_SECONDS)):
+            try:
+                answer = await http.get(f"{url}/readyz")
+                if answer.status_code == 200:
+                    return
+                last = answer.text
+            except httpx.HTTPError as error:
+                last = repr(error)
+            await anyio.sleep(POLL_SECONDS)
+    log = (folder / f"{name}.log").read_text()[-3000:]
+    pytest.fail(f"{name} did not get ready: {last}\n{log}")

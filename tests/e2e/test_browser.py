@@ -1,0 +1,226 @@
+"""A person in a real browser, against the whole system."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Error, Page, async_playwright, expect
+
+from tests.e2e.conftest import System
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE_SECONDS = 30
+
+WORKER = "W-BROWSER-1"
+NAME = "Maria Delgado"
+TIN = "91-1234567"
+
+
+def directory(organization: str, source: str) -> dict[str, Any]:
+    """The smallest organization that needs a portal."""
+    return {
+        "organization": {
+            "id": organization,
+            "name": "Harbor Clinic",
+            "zone": "America/Los_Angeles",
+            "tins": [TIN],
+        },
+        "policy": {"version": "1", "signatory": "Dr. Ellen Marsh", "signed_on": "2026-01-05"},
+        "sources": [{"id": source, "name": "HR"}],
+        "sites": [{"id": "main", "name": "Main", "state": "WA", "tins": [TIN]}],
+        "carriers": [{"id": "regence", "name": "Regence", "kind": "commercial"}],
+        "contracts": [
+            {"id": "regence-1", "carrier": "regence", "tins": [TIN], "since": "2020-01-01"}
+        ],
+        "portals": [
+            {
+                "id": "hub",
+                "name": "Example Hub",
+                "kind": "hub",
+                "url": "https://hub.example/",
+                "reaches": [{"carrier": "regence", "functions": ["eligibility", "claim_status"]}],
+                "steps": {
+                    "open": [{"actor": "administrator", "text": "Add the user under My Team."}]
+                },
+            }
+        ],
+        "enrolments": [{"id": "hub-1", "portal": "hub", "tin": TIN, "registered_on": "2020-01-01"}],
+        "titles": [{"id": "Biller", "duties": ["billing"]}],
+        "job_duties": [
+            {"id": "billing", "name": "Billing", "functions": ["eligibility", "claim_status"]}
+        ],
+    }
+
+
+def chromium() -> str | None:
+    named = os.environ.get("PORTALKEEPER_CHROMIUM")
+    found = (path for name in CHROMIUM_NAMES if (path := shutil.which(name)))
+    return named or next(found, None)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A real Chromium; without one these tests are reported as not run."""
+    async with async_playwright() as playwright:
+        try:
+            launched = await playwright.chromium.launch(
+                executable_path=chromium(), args=CHROMIUM_FLAGS
+            )
+        except Error:
+            pytest.skip("no Chromium: install one or name it in PORTALKEEPER_CHROMIUM")
+        yield launched
+        await launched.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def clinic(system: System) -> System:
+    """The system after a directory was applied and a biller was hired."""
+    await system.apply_directory(directory(system.organization, system.source))
+    hired = {
+        "effective_on": (datetime.now(UTC) - timedelta(days=30)).date().isoformat(),
+        "employment_id": "E-1",
+        "title": "Biller",
+        "sites": ["main"],
+        "name": NAME,
+    }
+    answer = await system.send_hr([system.hr_event("worker.hired", WORKER, hired)])
+    assert answer.status_code == 202, answer.text
+    headers = {"Authorization": f"Bearer {await system.token('administrator')}"}
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            work = await system.http.get(
+                f"{system.urls['provisioning']}/access/v1/work",
+                params={"worker": WORKER},
+                headers=headers,
+            )
+            if work.json()["items"]:
+                return system
+            await anyio.sleep(0.2)
+
+
+async def sign_in(browser: Browser, system: System, role: str) -> Page:
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(await system.sign_in(role))
+    await page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+async def test_an_administrator_finds_a_worker_and_completes_work_with_evidence_that_is_proved(
+    browser: Browser, clinic: System
+) -> None:
+    page = await sign_in(browser, clinic, "administrator")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Harbor Clinic")
+
+    await page.get_by_role("link", name="People").click()
+    await page.get_by_label("Name, worker id or title").fill("Delgado")
+    await page.get_by_role("button", name="Search").click()
+    await page.get_by_role("link", name=NAME).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(NAME)
+    await expect(page.get_by_text("Hired")).to_be_visible()
+
+    await page.goto(f"{clinic.urls['gateway']}/work?worker={WORKER}")
+    await page.get_by_role("button", name="Claim").first.click()
+    await expect(page.get_by_role("status")).to_contain_text("You claimed this")
+    for button in await page.get_by_role("button", name="Tick off").all():
+        await button.click()
+        await expect(page.get_by_role("status")).to_contain_text("Step ticked off")
+    await page.get_by_label("Evidence").fill("HUB-99812")
+    if await page.get_by_label("Login id").count():
+        await page.get_by_label("Login id").fill("mdelgado7")
+    await page.get_by_role("button", name="Record as done").click()
+    await expect(page.get_by_role("status")).to_contain_text("Recorded as done")
+    await expect(page.get_by_text("HUB-99812")).to_be_visible()
+
+    audit = await sign_in(browser, clinic, "compliance")
+    await audit.goto(f"{clinic.urls['gateway']}/audit")
+    tail = audit.get_by_role("log")
+    await expect(tail).not_to_contain_text("Connecting")
+    await find_entry(audit, clinic, "operation.confirmed")
+    await expect(audit.locator(".verdict")).to_contain_text(
+        "Verified in this page", timeout=PATIENCE_SECONDS * 1000
+    )
+    await expect(audit.locator("[data-check].passed")).to_have_count(3)
+    await expect(audit.locator("pre").first).to_contain_text("HUB-99812")
+
+
+async def find_entry(page: Page, system: System, type_: str) -> None:
+    """Open the newest entry of a type, which arrives through outbox, Kafka and the log."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            await page.goto(f"{system.urls['gateway']}/audit?type={type_}")
+            link = page.locator("tbody th a").first
+            if await link.count():
+                await link.click()
+                return
+            await anyio.sleep(0.3)
+
+
+async def test_what_happens_appears_in_the_open_audit_page_by_itself(
+    browser: Browser, clinic: System
+) -> None:
+    page = await sign_in(browser, clinic, "compliance")
+    await page.goto(f"{clinic.urls['gateway']}/audit")
+    tail = page.get_by_role("log")
+    await expect(tail).to_contain_text("session.opened", timeout=PATIENCE_SECONDS * 1000)
+    changed = {"effective_on": "2026-02-01", "employment_id": "E-1", "department": "Revenue"}
+    await clinic.send_hr([clinic.hr_event("worker.changed", WORKER, changed)])
+    await expect(tail).to_contain_text("worker.changed", timeout=PATIENCE_SECONDS * 1000)
+
+
+async def test_an_altered_leaf_does_not_verify_in_the_page(
+    browser: Browser, clinic: System
+) -> None:
+    page = await sign_in(browser, clinic, "compliance")
+
+    async def alter(route: Any) -> None:
+        answer = await route.fetch()
+        body = (await answer.text()).replace("{&#34;", "{ &#34;", 1)
+        await route.fulfill(response=answer, body=body)
+
+    await page.route("**/audit/0", alter)
+    await page.goto(f"{clinic.urls['gateway']}/audit/0")
+    await expect(page.locator(".verdict")).to_contain_text(
+        "NOT verified", timeout=PATIENCE_SECONDS * 1000
+    )
+
+
+async def test_pages_need_no_script_besides_live_tail_and_proof(
+    browser: Browser, clinic: System
+) -> None:
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(await clinic.sign_in("administrator"))
+    await page.get_by_role("button", name="Sign in").click()
+    for path in ("/", "/people", f"/people/{WORKER}", "/matrix", "/work", "/findings", "/hr"):
+        answer = await page.goto(f"{clinic.urls['gateway']}{path}")
+        assert answer is not None
+        assert answer.status == 200, path
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: System) -> None:
+    context = await browser.new_context(viewport={"width": 390, "height": 800})
+    page = await context.new_page()
+    await page.goto(await clinic.sign_in("administrator"))
+    await page.get_by_role("button", name="Sign in").click()
+    for path in ("/", "/people", f"/people/{WORKER}", "/matrix", "/work", "/directory", "/hr"):
+        await page.goto(f"{clinic.urls['gateway']}{path}")
+        beyond = await page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert beyond <= 0, path
