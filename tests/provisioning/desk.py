@@ -118,7 +118,7 @@ class Desk:
     async def hear(self, *records: RawRecord, lane: str = "main") -> list[str]:
         """Apply records in one transaction; codes of those that were refused."""
         handler = self.lanes[lane]
-        items: list[Item[Any]] = [Item(record, handler.parse(record)) for record in records]  # type: ignore[arg-type]
+        items: list[Item[Any]] = [Item(record, handler.parse(record)) for record in records]
         rejected: list[str] = []
 
         async def work(conn: Connection) -> None:
@@ -162,7 +162,7 @@ class Desk:
             json.dumps(data).encode(),
             tuple((name, value.encode()) for name, value in headers.items()),
         )
-        item: Item[Any] = Item(record, self.reviews.parse(record))  # type: ignore[arg-type]
+        item: Item[Any] = Item(record, self.reviews.parse(record))
         await in_transaction(self.pool, lambda conn: self.reviews.apply(conn, Batch([item], [])))
 
     async def pass_time(self, **parts: float) -> None:
@@ -173,8 +173,9 @@ class Desk:
 
     async def state(self, worker: str = "w1") -> dict[str, Any]:
         async with self.pool.acquire() as conn:
-            state: dict[str, Any] = await views.worker_state(conn, ORGANIZATION, worker)
-            return state
+            state: dict[str, Any] | None = await views.worker_state(conn, ORGANIZATION, worker)
+        assert state is not None, f"nothing is known of {worker}"
+        return state
 
     async def work(self, worker: str | None = None, *, ended: bool = False) -> list[Any]:
         async with self.pool.acquire() as conn:

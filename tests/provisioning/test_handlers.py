@@ -388,7 +388,7 @@ async def test_a_crash_before_commit_leaves_nothing(desk: Desk) -> None:
 
     async def crash(conn: Any) -> None:
         record = hire()
-        await handler.apply(conn, Batch([Item(record, handler.parse(record))], []))  # type: ignore[arg-type]
+        await handler.apply(conn, Batch([Item(record, handler.parse(record))], []))
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError):

@@ -1,0 +1,114 @@
+"""HR event to committed state and outbox, against the peer and against plain COPY."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+
+from services.provisioning.handlers.commands import DirectoryCommands
+from services.provisioning.handlers.events import HrEventHandler
+from services.provisioning.handlers.recompute import Recompute
+from shared.auth import Principal
+from shared.clock import DatabaseClock
+from shared.kafka import BatchConsumer
+from shared.postgres import create_pool, in_transaction
+from tests.benchmarks.workload import ORGANIZATION, directory
+
+TABLES = ("worker", "worker_event", "account", "operation", "outbox")
+ADMINISTRATOR = Principal(ORGANIZATION, "bench", None, frozenset({"access:admin"}), "Bench")
+LIMIT_BATCH = 1_000
+WAIT_SECONDS = 300
+
+
+async def apply_directory(pool: asyncpg.Pool[Any], version: str = "v1") -> None:
+    """Put the benchmark's directory in force."""
+    commands = DirectoryCommands(Recompute(DatabaseClock()))
+    await in_transaction(pool, lambda conn: commands.apply(conn, directory(version), ADMINISTRATOR))
+
+
+async def until(done: Callable[[], Awaitable[bool]], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Wait for something, asking a hundred times a second.
+
+    Raises:
+        TimeoutError: it did not come about.
+    """
+    deadline = time.monotonic() + seconds
+    while not await done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        await asyncio.sleep(0.01)
+
+
+async def run_provisioning(
+    kafka: str, dsns: Mapping[str, str], topic: str, count: int
+) -> tuple[float, int]:
+    """Events a second through the real consumer and handler, and how many rows that left."""
+    pool = await create_pool(dsns["provisioning"], max_size=8)
+    try:
+        await apply_directory(pool)
+        consumer = BatchConsumer(
+            bootstrap=kafka,
+            group=f"bench-{topic}",
+            topics=[topic],
+            pool=pool,
+            handler=HrEventHandler(Recompute(DatabaseClock()), "main"),
+            service="provisioning",
+        )
+
+        async def applied() -> bool:
+            total = await pool.fetchval("SELECT coalesce(sum(next_offset), 0) FROM source_offset")
+            return int(total) >= count
+
+        began = time.perf_counter()
+        await consumer.start()
+        try:
+            await until(applied, "provisioning did not apply every event")
+            seconds = time.perf_counter() - began
+        finally:
+            await consumer.stop()
+        rows = 0
+        for table in TABLES:
+            rows += await pool.fetchval(f"SELECT count(*) FROM {table}")
+        return count / seconds, rows
+    finally:
+        await pool.close()
+
+
+async def run_limit(kafka: str, dsns: Mapping[str, str], topic: str, count: int, rows: int) -> float:
+    """Events a second when as many rows are merely copied from the raw records."""
+    conn = await asyncpg.connect(dsns["provisioning"])
+    await conn.execute("CREATE TABLE IF NOT EXISTS raw (id bigint, key bytea, value bytea)")
+    await conn.execute("TRUNCATE raw")
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=kafka,
+        group_id=None,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=1024 * 1024,
+    )
+    per_event = rows / count
+    began = time.perf_counter()
+    await consumer.start()
+    try:
+        seen, written = 0, 0
+        while seen < count:
+            fetched = await consumer.getmany(timeout_ms=500, max_records=LIMIT_BATCH)
+            records = [record for part in fetched.values() for record in part]
+            seen += len(records)
+            batch = []
+            while written + len(batch) < round(seen * per_event):
+                record = records[len(batch) % len(records)]
+                batch.append((record.offset, record.key, record.value))
+            if batch:
+                await conn.copy_records_to_table("raw", records=batch)
+                written += len(batch)
+        return count / (time.perf_counter() - began)
+    finally:
+        await consumer.stop()
+        await conn.close()
