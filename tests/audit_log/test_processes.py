@@ -83,6 +83,15 @@ class Processes:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def wait_until_up(self) -> None:
+        async with httpx.AsyncClient(base_url=self.url) as http, asyncio.timeout(WAIT_SECONDS):
+            while True:
+                try:
+                    await http.get("/healthz")
+                    return
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+
     async def wait_for(self, count: int, **query: Any) -> list[dict[str, Any]]:
         """Entries matching a search, once there are so many and all are signed."""
         entries: list[dict[str, Any]] = []
@@ -154,7 +163,8 @@ async def test_records_become_signed_entries_and_reading_them_does_too(
     worker = f"W-{uuid4().hex[:8]}"
     await produce(processes.kafka, worker, range(20))
     await processes.start("main")
-    await asyncio.sleep(2)
+    await processes.wait_until_up()
+    await asyncio.sleep(1)
     assert (await processes.get("/audit/v1/log"))["size"] == 0, "it waits for the signer"
     await processes.start("signer", role="audit_signer")
     await processes.start("relay")
