@@ -6,7 +6,7 @@ would use them. No number in the summary is written here: each is a service's an
 
 from deploy.story.checking import check_invariants
 from deploy.story.playing import play
-from deploy.story.services import ROLES, Installed, StoryFailed
+from deploy.story.services import ROLES, Installed, Services, StoryFailed
 from deploy.story.telling import summary
 
-__all__ = ["ROLES", "Installed", "StoryFailed", "check_invariants", "play", "summary"]
+__all__ = ["ROLES", "Installed", "Services", "StoryFailed", "check_invariants", "play", "summary"]

@@ -1,16 +1,13 @@
 """Playing the example: the directory, the feed stage by stage, the work by hand, a review."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
-from standardwebhooks import Webhook
 
 from deploy.story.clinic import (
     CEDAR_SOUND,
@@ -23,15 +20,15 @@ from deploy.story.clinic import (
 )
 from deploy.story.quiet import wait_until_quiet
 from deploy.story.services import Installed, Services, StoryFailed
+from services.cli.client import Failure
+from services.cli.hr import read_secret, send
 
 Say = Callable[[str], None]
 
-EVENTS_PER_REQUEST = 100
 HANDS = 4
 """How many work items are carried out at a time."""
 
 REMOVALS = frozenset({"revoke", "suspend"})
-CONFLICT = httpx.codes.CONFLICT
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +119,14 @@ async def _is_sent(services: Services, stage: Stage) -> bool:
     return last["id"] in await _known_events(services, last["subject"])
 
 
-async def _send(installed: Installed, events: Iterable[Event]) -> None:
-    """Post events as an HR system would, signed as Standard Webhooks."""
-    events = list(events)
-    source = yaml.safe_load(installed.sources_file.read_text())["sources"][events[0]["source"]]
-    webhook = Webhook(source["secrets"][0])
-    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
-        for start in range(0, len(events), EVENTS_PER_REQUEST):
-            body = json.dumps(events[start : start + EVENTS_PER_REQUEST])
-            id_, now = f"example-{events[start]['id']}", datetime.now(UTC)
-            response = await http.post(
-                f"{installed.gateway}/hr/v1/events",
-                content=body,
-                headers={
-                    "content-type": "application/cloudevents-batch+json",
-                    "webhook-id": id_,
-                    "webhook-timestamp": str(int(now.timestamp())),
-                    "webhook-signature": webhook.sign(id_, now, body),
-                },
-            )
-            response.raise_for_status()
+async def _send(installed: Installed, events: Sequence[Event]) -> None:
+    """Post events as `portalkeeper hr send` does; some are meant to be refused."""
+    url = f"{installed.gateway.rstrip('/')}/hr/v1/events"
+    try:
+        secret = read_secret(installed.sources_file, events[0]["source"])
+        await asyncio.to_thread(send, events, url, secret, lambda done: None)
+    except Failure as failure:
+        raise StoryFailed(failure.sentence) from failure
 
 
 async def _work_off(services: Services, stage: Stage) -> None:
@@ -170,28 +155,26 @@ async def _by_hand(services: Services, stage: Stage) -> AsyncIterator[dict[str, 
 
 
 async def _carry_out(services: Services, item: dict[str, Any]) -> None:
-    """Claim a work item and tick it off with evidence; somebody may have been faster."""
+    """Tick a work item off with evidence; somebody may have been faster."""
     path = f"/access/v1/work/{item['operation_id']}"
-    kind = "confirmation_number" if item["kind"] in REMOVALS else "note"
-    text = (
-        f"EX-{item['operation_id'][:8].upper()}"
-        if item["kind"] in REMOVALS
-        else "Example: seen in the portal's list of users."
-    )
+    evidence = {"kind": "note", "text": "Example: seen in the portal's list of users."}
     login = f"{item['worker']}.{item['portal']}" if item["kind"] == "open" else None
     try:
-        await services.post("provisioning", f"{path}/claim", {})
-        for step in item["steps"]:
-            if step["done_at"] is None:
-                await services.post("provisioning", f"{path}/steps/{step['index']}", {})
+        if item["kind"] in REMOVALS:
+            await services.post("provisioning", f"{path}/claim", {})
+            for step in item["steps"]:
+                if step["done_at"] is None:
+                    await services.post("provisioning", f"{path}/steps/{step['index']}", {})
+            number = f"EX-{item['operation_id'][:8].upper()}"
+            evidence = {"kind": "confirmation_number", "text": number}
         await services.post(
             "provisioning",
             f"{path}/done",
-            {"evidence": {"kind": kind, "text": text}, "login_id": login},
+            {"evidence": evidence, "login_id": login},
             key=f"example-{item['operation_id']}",
         )
     except httpx.HTTPStatusError as error:
-        if error.response.status_code != CONFLICT:
+        if error.response.status_code != httpx.codes.CONFLICT:
             raise
 
 

@@ -37,21 +37,30 @@ async def wait_until_quiet(services: Services, *, seconds: float = QUIET_SECONDS
 
 
 async def what_is_left(services: Services) -> list[str]:
-    """What the services still have to do, in words; empty when nothing is."""
-    left: list[str] = []
+    """What the first service that is not done still has to do, in words; empty when all are."""
     for name in STATUS_OF:
-        left += _left_by_status(name, await services.get(name, "/ops/v1/status"))
-    behind = (await services.get("provisioning", "/access/v1/sweep"))["behind"]
-    if behind:
-        left.append(f"{behind} workers to evaluate anew")
-    if left:
-        return left
+        if left := _left_by_status(name, await services.get(name, "/ops/v1/status")):
+            return left
+    if behind := (await services.get("provisioning", "/access/v1/sweep"))["behind"]:
+        return [f"{behind} workers to evaluate anew"]
     campaigns = (await services.get("review", "/review/v1/campaigns"))["campaigns"]
-    left += [f"campaign {each['title']} opens" for each in campaigns if each["status"] == "opening"]
+    if opening := [each["title"] for each in campaigns if each["status"] == "opening"]:
+        return [f"campaign {title} opens" for title in opening]
+    if simulated := await _waiting_for_simulator(services):
+        return [f"simulated portals answer {simulated}"]
     log = await services.get("audit", "/audit/v1/log")
     if signed_size(log["checkpoint"]) < log["size"]:
-        left.append("entries without a checkpoint")
-    return left
+        return ["entries without a checkpoint"]
+    return []
+
+
+async def _waiting_for_simulator(services: Services) -> int:
+    """Open operations that nobody but a simulated portal has to see to."""
+    waiting = 0
+    async for item in services.pages("provisioning", "/access/v1/work", "items", status="open"):
+        if item["connector"] == "simulator" and item["kind"] != "appoint_successor":
+            waiting += item["status"] == "requested"
+    return waiting
 
 
 def _left_by_status(name: str, status: dict[str, Any]) -> list[str]:
@@ -70,8 +79,6 @@ def _left_by_status(name: str, status: dict[str, Any]) -> list[str]:
             left.append(f"{consumer['group']} starts reading")
         elif sum(lags):
             left.append(f"{consumer['group']} reads {sum(lags)}")
-    if status.get("simulated_open"):
-        left.append(f"simulated portals answer {status['simulated_open']}")
     return left
 
 

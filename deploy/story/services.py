@@ -1,5 +1,6 @@
 """The running services, asked over HTTP by somebody who is signed in at the gateway."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ TOKEN_SPARE_SECONDS = 60
 """A token is renewed this long before it ends."""
 
 PAGE_SIZE = 200
+
+IN_PROGRESS_RETRIES = 20
+IN_PROGRESS_SECONDS = 0.5
 
 
 class StoryFailed(Exception):
@@ -109,7 +113,14 @@ class Services:
     ) -> Any:
         """The JSON answer to a command; with a `key` it takes effect once however often sent."""
         headers = {} if key is None else {"Idempotency-Key": key}
-        return (await self._ask("POST", service, path, json=body, headers=headers)).json()
+        for _ in range(IN_PROGRESS_RETRIES):
+            try:
+                return (await self._ask("POST", service, path, json=body, headers=headers)).json()
+            except httpx.HTTPStatusError as error:
+                if not _is_in_progress(error.response):
+                    raise
+            await asyncio.sleep(IN_PROGRESS_SECONDS)
+        raise StoryFailed(f"{service} is still busy with {path}.")
 
     async def _ask(
         self,
@@ -144,3 +155,11 @@ class Services:
         self._token = issued["token"]
         self._urls = {name: url.rstrip("/") for name, url in issued["services"].items()}
         self._renew_at = time.monotonic() + issued["expires_in"] - TOKEN_SPARE_SECONDS
+
+
+def _is_in_progress(response: httpx.Response) -> bool:
+    """Whether the same command is at work already, so that asking again tells what became of it."""
+    return (
+        response.status_code == httpx.codes.CONFLICT
+        and response.json().get("code") == "command_in_progress"
+    )

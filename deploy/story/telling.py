@@ -1,13 +1,16 @@
 """What came of the example, told in the organization's zone; every number is a service's answer."""
 
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
 
-from deploy.story.checking import dead_letters, verify_audit_log
+from deploy.story.checking import REMOVAL_KINDS, dead_letters, verify_audit_log
 from deploy.story.playing import explain
 from deploy.story.services import Installed, Services, StoryFailed
 
@@ -96,38 +99,43 @@ class _Teller:
         for exposure in overview["exposures"]:
             by_worker.setdefault(exposure["worker"], []).append(exposure)
         lines = []
-        for worker, exposed in sorted(
-            by_worker.items(), key=lambda pair: min(each["since"] for each in pair[1])
-        ):
-            found = await self._services.get("provisioning", f"/access/v1/workers/{worker}")
-            since = min(self._local(each["since"]) for each in exposed)
+        for worker, exposed in by_worker.items():
+            found = await self._worker(worker)
             word = "OVERDUE" if overdue & {e["operation_id"] for e in exposed} else "EXPOSED"
-            removed = {
-                item["portal"]
-                for item in found["operations"]
-                if item["kind"] in ("revoke", "suspend")
-                and item["status"] == "done"
-                and self._local(item["requested_at"]) >= since
-            } - {each["portal"] for each in exposed}
+            since = min(self._local(each["since"]) for each in exposed)
             owners = sorted({each["owner_name"] or each["owner"] or "nobody" for each in exposed})
-            names = " and ".join(sorted({each["portal_name"] for each in exposed}))
             lines.append(
-                f"{word}  {found['state']['name'] or worker}, {self._why(found['state'])}: "
-                f"{len(removed)} of {len(removed) + len(exposed)} portals removed. "
-                f"{names} STILL OPEN {self._for(since)}, with {' and '.join(owners)}"
+                f"{word}  {found['state']['name'] or worker}"
+                f"{self._what_is_exposed(found, exposed, since)} "
+                f"STILL OPEN {self._for(since)}, with {' and '.join(owners)}"
             )
         return _shortened(lines, "more people with open access")
 
-    def _why(self, state: Mapping[str, Any]) -> str:
+    def _what_is_exposed(
+        self, found: Mapping[str, Any], exposed: list[Mapping[str, Any]], since: datetime
+    ) -> str:
+        portals = " and ".join(sorted({each["portal_name"] for each in exposed}))
         ended = [
             self._local(each["ends_at"])
-            for each in state["employments"]
+            for each in found["state"]["employments"]
             if each["ends_at"] and self._local(each["ends_at"]) <= self._now
         ]
-        if state["status"] == "terminated" and ended:
-            # A last day is over at midnight: the minute before is still that day.
-            return f"left {max(ended) - timedelta(seconds=1):%a %-d %b}"
-        return str(state["status"]).replace("_", " ")
+        if found["state"]["status"] != "terminated" or not ended:
+            functions = sorted({function for each in exposed for function in each["functions"]})
+            return f" no longer needs {_words(functions)} at {portals}:"
+        removed = {
+            item["portal"]
+            for item in found["operations"]
+            if item["kind"] in REMOVAL_KINDS
+            and item["status"] == "done"
+            and self._local(item["requested_at"]) >= since
+        } - {each["portal"] for each in exposed}
+        # A last day is over at midnight: the moment before is still that day.
+        left = max(ended) - timedelta(seconds=1)
+        return (
+            f" left {left:%a %-d %b}: {len(removed)} of {len(removed) + len(exposed)} portals "
+            f"removed. {portals}"
+        )
 
     async def _leaving_administrators(self) -> list[str]:
         lines = []
@@ -147,21 +155,36 @@ class _Teller:
 
     async def _new_and_moved(self) -> list[str]:
         lines = []
-        for kind in ("worker.hired", "worker.changed"):
+        for kind, verb in (("worker.hired", "starts"), ("worker.changed", "moves")):
             for worker in await self._subjects(kind):
-                found = await self._services.get("provisioning", f"/access/v1/workers/{worker}")
+                found = await self._worker(worker)
                 state = found["state"]
                 event = self._latest(found["events"], kind)
                 if event is None or not state["duties"]:
                     continue
-                verb = "starts" if kind == "worker.hired" else "moves"
-                what = state["employments"][-1]["title"] or "no title"
-                when = self._local(event["effective_at"])
-                lines.append(
-                    f"{state['name'] or worker}, {what}, {verb} {_day(when, self._now)}: "
-                    f"{self._progress(found)}"
-                )
+                title = next(each["title"] for each in state["employments"] if each["open"])
+                when = _day(self._local(event["effective_at"]), self._now)
+                progress = self._progress(found)
+                if kind == "worker.changed":
+                    progress = _progress_of_functions(state) + await self._review_of(worker)
+                lines.append(f"{state['name'] or worker}, {title}, {verb} {when}: {progress}")
         return ["NEW AND MOVED", *_indent(_shortened(lines, "more") or ["nobody this week"])]
+
+    async def _worker(self, worker: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._services.get(
+            "provisioning", f"/access/v1/workers/{worker}"
+        )
+        return found
+
+    async def _review_of(self, worker: str) -> str:
+        """Who has been asked to review what a mover kept, if somebody still is."""
+        async for review in self._services.pages(
+            "review", "/review/v1/reviews", "reviews", worker=worker, status="open"
+        ):
+            if review["kind"] == "micro" and review["reviewer"]:
+                reviewer = (await self._worker(review["reviewer"]))["state"]["name"]
+                return f"; review with {reviewer or review['reviewer']}"
+        return ""
 
     async def _subjects(self, kind: str) -> list[str]:
         """Workers with an event of this type in the audit log's latest page, newest first."""
@@ -246,8 +269,8 @@ class _Teller:
         )
         if removals["ordered_seconds_median"] is not None:
             line += (
-                f": ordered in {removals['ordered_seconds_median']:.1f} s "
-                f"(99% in {removals['ordered_seconds_p99']:.1f} s)"
+                f": half ordered within {_span(removals['ordered_seconds_median'])}, "
+                f"99% within {_span(removals['ordered_seconds_p99'])} of hearing of it"
             )
         if removals["confirmed_minutes_median"] is not None:
             line += (
@@ -263,18 +286,18 @@ class _Teller:
         else:
             wrong = report.first_wrong
             told = f"The audit log does NOT verify: {wrong.what if wrong else 'see the report'}"
-        return [f"AUDIT {told}        portalkeeper audit verify"]
+        return [f"AUDIT {told}"]
 
     def _ways_on(self, overview: Mapping[str, Any]) -> list[str]:
         lines = []
         if self._installed.links:
-            ways = "   ".join(f"{role} {link}" for role, link in self._installed.links.items())
-            lines.append(f"OPEN  {ways}   (each works once)")
+            lines.append("OPEN  (each works once)")
+            lines += _indent(
+                f"{role.replace('_', ' '):14}{link}" for role, link in self._installed.links.items()
+            )
         worker = next((each["worker"] for each in overview["exposures"]), None)
-        lines.append(
-            "TRY   portalkeeper work list    "
-            + (f"portalkeeper explain {worker}" if worker else "portalkeeper status")
-        )
+        listing = f"work list --worker {worker}" if worker else "work list"
+        lines.append(f"TRY   {_command(listing)}    {_command('audit verify')}")
         return lines
 
     # -- words
@@ -286,8 +309,40 @@ class _Teller:
         return _span((self._now - since).total_seconds())
 
 
+def _progress_of_functions(state: Mapping[str, Any]) -> str:
+    """What works, what is on its way and what waits for training, by function."""
+
+    def functions(which: str) -> set[str]:
+        return {each["function"] for access in state["portals"] for each in access[which]}
+
+    works, wanted, held = functions("effective"), functions("desired"), functions("held")
+    parts = [
+        f"{_words(sorted(part - {'sign_on'}))} {text}"
+        for part, text in (
+            (works & wanted, "open"),
+            (wanted - works, "on the way"),
+            (held - wanted, "after training"),
+        )
+        if part - {"sign_on"}
+    ]
+    return "; ".join(parts) or "needs no portal"
+
+
+def _words(functions: Iterable[str]) -> str:
+    return ", ".join(function.replace("_", " ") for function in functions)
+
+
 def _next_actor(steps: Iterable[Mapping[str, Any]]) -> str | None:
     return next((step["actor"] for step in steps if step["done_at"] is None), None)
+
+
+def _command(arguments: str) -> str:
+    """A command line that works in this shell, whether or not the environment is activated."""
+    if shutil.which("portalkeeper"):
+        return f"portalkeeper {arguments}"
+    command = Path(sys.executable).with_name("portalkeeper")
+    here = Path.cwd()
+    return f"{command.relative_to(here) if command.is_relative_to(here) else command} {arguments}"
 
 
 def _day(when: datetime, now: datetime) -> str:
@@ -299,6 +354,8 @@ def _day(when: datetime, now: datetime) -> str:
 
 def _span(seconds: float) -> str:
     """A length of time in its largest fitting unit."""
+    if seconds < 1:
+        return "1 s"
     if seconds < 2 * MINUTE:
         return f"{seconds:.0f} s"
     if seconds < 2 * HOUR:
