@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import orjson
 
@@ -63,6 +64,7 @@ class Envelope:
         return event_key(self.organization, self.subject)
 
 
+@lru_cache(maxsize=50_000)
 def event_key(organization: str, *parts: str) -> str:
     """A Kafka key: the organization and percent-encoded ids, joined by slashes."""
     return "/".join((organization, *(quote(part, safe="") for part in parts)))
@@ -70,9 +72,23 @@ def event_key(organization: str, *parts: str) -> str:
 
 def event_id(*cause: str) -> str:
     """The deterministic id of an event that leaves through an outbox: equal cause, equal id."""
-    return str(uuid5(EVENT_NAMESPACE, "\x1f".join(cause)))
+    return name_uuid(EVENT_NAMESPACE, "\x1f".join(cause))
 
 
+def name_uuid(namespace: UUID, name: str) -> str:
+    """`str(uuid.uuid5(namespace, name))` (RFC 9562, version 5), an order of magnitude sooner.
+
+    Every event and operation gets such an id, so the standard library's objects would show.
+    """
+    digest = hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()
+    number = int.from_bytes(digest[:16], "big")
+    number = number & ~(0xF000 << 64) | 5 << 76
+    number = number & ~(0xC000 << 48) | 0x8000 << 48
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@lru_cache(maxsize=10_000)
 def rfc3339(instant: datetime) -> str:
     """The instant in UTC with a Z, at microsecond precision when it has any."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -169,9 +169,12 @@ class DecisionApplied:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerState:
-    """One worker, whole. `merged_into` points from a previous worker id to the one in use."""
+    """One worker, whole. `merged_into` points from a previous worker id to the one in use.
+
+    Not frozen: whoever publishes it sets `as_of`, `epoch` and `version` last.
+    """
 
     organization: str
     worker: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.provisioning.rules.decide import UNSET, Facts, Outcome, ReviewRemoval, decide
@@ -162,9 +162,7 @@ class Recompute:
             organization = one.rows[0].organization
             for type_, cause, data in outcome.events:
                 messages.append(
-                    access_fact(
-                        type_, organization, one.person.worker, cause, outcome.state.as_of, data
-                    )
+                    access_fact(type_, organization, one.person.worker, cause, outcome.as_of, data)
                 )
             accounts.extend((organization, account) for account in outcome.accounts)
             operations.extend((organization, operation) for operation in outcome.operations)
@@ -201,30 +199,30 @@ def _publish(
             worker=row.worker,
             epoch=0,
             version=0,
-            as_of=state.as_of,
+            as_of=UNSET,
             status=state.status,
             merged_into=one.person.worker,
-            directory_version=state.directory_version,
         )
-    content = to_json(replace(state, as_of=UNSET, next_change_at=None, directory_version=0))
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    findings = state.findings
+    digest = hashlib.blake2b(to_json(state), digest_size=16).digest()
     update = WorkerUpdate(
         key=row.key,
-        as_of=state.as_of,
-        next_change_at=state.next_change_at,
-        directory_version=state.directory_version,
+        as_of=outcome.as_of,
+        next_change_at=outcome.next_change_at,
+        directory_version=one.compiled.version,
         version=row.version,
         status=state.status.value,
         name=state.name,
-        findings=findings,
+        findings=state.findings,
         digest=digest,
         state=None,
     )
     if digest == row.digest:
         return update, None
     update.version = row.version + 1
-    update.state = to_json(replace(state, epoch=row.epoch, version=update.version))
+    state.epoch, state.version, state.as_of = row.epoch, update.version, outcome.as_of
+    state.directory_version = update.directory_version
+    state.next_change_at = update.next_change_at
+    update.state = to_json(state)
     version = str(update.version)
     return update, fact(
         WORKER_STATE,
@@ -234,7 +232,7 @@ def _publish(
         key=event_key(row.organization, row.worker),
         subject=row.worker,
         cause=(row.worker, str(row.epoch), version),
-        time=state.as_of,
+        time=outcome.as_of,
         data=update.state,
         extensions={"version": version, "epoch": str(row.epoch)},
     )

@@ -87,9 +87,14 @@ class Facts:
 
 @dataclass(slots=True)
 class Outcome:
-    """What changed for one person. `events` are (type, cause, data) about the person."""
+    """What changed for one person. `events` are (type, cause, data) about the person.
+
+    `state` says what is so, without the marks of when it was decided: two decisions that come to
+    the same give equal states.
+    """
 
     state: WorkerState
+    as_of: datetime
     folded: Folded | None
     accounts: list[Account] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
@@ -110,7 +115,10 @@ class _Decision:
         self._as_of = as_of
         self._next: list[datetime] = []
         self._events: list[tuple[str, tuple[str, ...], object]] = []
-        self._operations: dict[str, Operation] = {op.operation_id: op for op in facts.operations}
+        self._operations: dict[str, Operation] = {}
+        self._by_account: dict[tuple[str, str], dict[str, Operation]] = {}
+        for operation in facts.operations:
+            self._know(operation)
         self._changed_operations: dict[str, Operation] = {}
         self._changed_accounts: dict[tuple[str, str], Account] = {}
         self._findings: dict[Finding, None] = {}
@@ -139,12 +147,13 @@ class _Decision:
         state = self._state(folded, desired, portals, reviews)
         return Outcome(
             state=state,
+            as_of=self._as_of,
             folded=folded,
             accounts=list(self._changed_accounts.values()),
             operations=list(self._changed_operations.values()),
             reviews=[review for review in reviews if review not in facts.reviews],
             events=self._events,
-            next_change_at=state.next_change_at,
+            next_change_at=min(self._next, default=None),
         )
 
     # -- desire
@@ -276,11 +285,8 @@ class _Decision:
         )
 
     def _open_operations(self, account: Account) -> list[Operation]:
-        return [
-            op
-            for op in self._operations.values()
-            if op.open and op.portal == account.portal and op.worker == account.worker
-        ]
+        own = self._by_account.get((account.worker, account.portal))
+        return [op for op in own.values() if op.open] if own else []
 
     def _why_cut(self, folded: Folded | None) -> str:
         if folded is None or folded.status is WorkerStatus.TERMINATED:
@@ -442,8 +448,13 @@ class _Decision:
             ),
         )
 
-    def _put(self, operation: Operation) -> None:
+    def _know(self, operation: Operation) -> None:
         self._operations[operation.operation_id] = operation
+        own = self._by_account.setdefault((operation.worker, operation.portal), {})
+        own[operation.operation_id] = operation
+
+    def _put(self, operation: Operation) -> None:
+        self._know(operation)
         self._changed_operations[operation.operation_id] = operation
 
     def _mark_overdue(self) -> None:
@@ -535,7 +546,7 @@ class _Decision:
             worker=person.worker,
             epoch=0,
             version=0,
-            as_of=self._as_of,
+            as_of=UNSET,
             status=folded.status if folded else WorkerStatus.UNKNOWN,
             blocked=desired is None,
             aliases=folded.aliases if folded else (),
@@ -556,8 +567,6 @@ class _Decision:
             ),
             findings=() if erased else tuple(self._findings),
             decisions=tuple(_applied(review, portals) for review in reviews),
-            directory_version=self._compiled.version,
-            next_change_at=min(self._next, default=None),
         )
 
 

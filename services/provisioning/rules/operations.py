@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from services.provisioning.rules.desired import Right
 from shared.contracts.directory import Function, OperationKind, Portal, Step
+from shared.contracts.envelope import name_uuid
 from shared.contracts.state import (
     AccountStatus,
     AuthorizedBy,
@@ -201,7 +202,7 @@ def operation_id(
 ) -> str:
     """The id that follows from target, kind and generation."""
     name = "\x1f".join((organization, portal, worker, target, kind.value, str(generation)))
-    return str(uuid5(OPERATION_NAMESPACE, name))
+    return name_uuid(OPERATION_NAMESPACE, name)
 
 
 def needed(

@@ -478,26 +478,30 @@ async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]
         """
         INSERT INTO account (organization, worker, portal, status, grade, login_id, rights,
             targets, exposed_since)
-        SELECT organization, worker, portal, status, grade, login_id, rights::jsonb,
-               targets::jsonb, exposed_since
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                    $7::text[], $8::text[], $9::timestamptz[])
-            AS new (organization, worker, portal, status, grade, login_id, rights, targets,
-                    exposed_since)
+        SELECT * FROM json_to_recordset($1::text::json)
+            AS new (organization text, worker text, portal text, status text, grade text,
+                    login_id text, rights jsonb, targets jsonb, exposed_since timestamptz)
         ON CONFLICT (organization, worker, portal) DO UPDATE SET
             status = excluded.status, grade = excluded.grade, login_id = excluded.login_id,
             rights = excluded.rights, targets = excluded.targets,
             exposed_since = excluded.exposed_since
         """,
-        [organization for organization, _ in changed],
-        [account.worker for _, account in changed],
-        [account.portal for _, account in changed],
-        [account.status.value for _, account in changed],
-        [account.grade.value if account.grade else None for _, account in changed],
-        [account.login_id for _, account in changed],
-        [_json(list(account.rights.values())) for _, account in changed],
-        [_json(account.targets) for _, account in changed],
-        [account.exposed_since for _, account in changed],
+        _json(
+            [
+                {
+                    "organization": organization,
+                    "worker": account.worker,
+                    "portal": account.portal,
+                    "status": account.status,
+                    "grade": account.grade,
+                    "login_id": account.login_id,
+                    "rights": list(account.rights.values()),
+                    "targets": account.targets,
+                    "exposed_since": account.exposed_since,
+                }
+                for organization, account in changed
+            ]
+        ),
     )
 
 
@@ -557,44 +561,46 @@ async def save_operations(
             generation, status, rights, authorized_by, rule, events, steps, requested_at,
             deadline, rank, claimed_by, overdue, ended_at)
         SELECT operation_id, organization, worker, portal, kind, tin, function, generation,
-               status, rights::jsonb, authorized_by::jsonb, rule,
-               ARRAY(SELECT jsonb_array_elements_text(events::jsonb)), steps::jsonb, requested_at,
-               deadline, rank, claimed_by, overdue,
+               status, rights, authorized_by, rule, events, steps, requested_at, deadline, rank,
+               claimed_by, overdue,
                CASE WHEN status IN ('requested', 'claimed', 'superseded') THEN NULL
-                    ELSE $20::timestamptz END
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                    $7::text[], $8::int[], $9::text[], $10::text[], $11::text[], $12::text[],
-                    $13::text[], $14::text[], $15::timestamptz[], $16::timestamptz[], $17::int[],
-                    $18::text[], $19::boolean[])
-            AS new (operation_id, organization, worker, portal, kind, tin, function, generation,
-                    status, rights, authorized_by, rule, events, steps, requested_at, deadline,
-                    rank, claimed_by, overdue)
+                    ELSE $2::timestamptz END
+        FROM json_to_recordset($1::text::json)
+            AS new (operation_id uuid, organization text, worker text, portal text, kind text,
+                    tin text, function text, generation int, status text, rights jsonb,
+                    authorized_by jsonb, rule text, events text[], steps jsonb,
+                    requested_at timestamptz, deadline timestamptz, rank int, claimed_by text,
+                    overdue boolean)
         ON CONFLICT (operation_id) DO UPDATE SET
             status = excluded.status, claimed_by = excluded.claimed_by,
             overdue = excluded.overdue, ended_at = excluded.ended_at
         """,
-        [operation.operation_id for _, operation in changed],
-        [organization for organization, _ in changed],
-        [operation.worker for _, operation in changed],
-        [operation.portal for _, operation in changed],
-        [operation.kind.value for _, operation in changed],
-        [operation.tin for _, operation in changed],
-        [operation.function.value if operation.function else None for _, operation in changed],
-        [operation.generation for _, operation in changed],
-        [operation.status.value for _, operation in changed],
-        [_json(operation.rights) for _, operation in changed],
-        [
-            _json(operation.authorized_by) if operation.authorized_by else None
-            for _, operation in changed
-        ],
-        [operation.rule for _, operation in changed],
-        [_json(operation.events) for _, operation in changed],
-        [_json([step.__dict__ for step in operation.steps]) for _, operation in changed],
-        [operation.requested_at for _, operation in changed],
-        [operation.deadline for _, operation in changed],
-        [operation.rank for _, operation in changed],
-        [operation.claimed_by for _, operation in changed],
-        [operation.overdue for _, operation in changed],
+        _json(
+            [
+                {
+                    "operation_id": operation.operation_id,
+                    "organization": organization,
+                    "worker": operation.worker,
+                    "portal": operation.portal,
+                    "kind": operation.kind,
+                    "tin": operation.tin,
+                    "function": operation.function,
+                    "generation": operation.generation,
+                    "status": operation.status,
+                    "rights": operation.rights,
+                    "authorized_by": operation.authorized_by,
+                    "rule": operation.rule,
+                    "events": operation.events,
+                    "steps": [step.__dict__ for step in operation.steps],
+                    "requested_at": operation.requested_at,
+                    "deadline": operation.deadline,
+                    "rank": operation.rank,
+                    "claimed_by": operation.claimed_by,
+                    "overdue": operation.overdue,
+                }
+                for organization, operation in changed
+            ]
+        ),
         now,
     )
 
