@@ -1,17 +1,18 @@
 """The example clinic, played into an installation that has just come up."""
 
 import json
+import os
+import subprocess
+import sys
 
 from deploy.errors import CannotStart
-from deploy.installation import Installation
+from deploy.installation import CHECKOUT, Installation
 from deploy.keys import EXAMPLE_ORGANIZATION, make_secrets
 from deploy.processes import PROCESSES
 from deploy.story.checking import check_invariants
 from deploy.story.playing import play
 from deploy.story.services import ROLES, Installed, StoryFailed
 from deploy.story.telling import summary
-from services.gateway.links import make_links, make_session
-from services.gateway.settings import Settings
 
 LINK_ROLES = ("administrator", "compliance", "hr")
 
@@ -22,7 +23,17 @@ async def play_clinic(installation: Installation) -> list[str]:
     Raises:
         CannotStart: the example cannot be played; the sentence says why.
     """
-    installed = await _sign_in(installation)
+    secrets = make_secrets(installation.secrets)
+    session = _links(installation, "--session", *ROLES)
+    file = installation.session_file
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(session))
+    installed = Installed(
+        gateway=installation.console,
+        session=session["session"],
+        sources_file=secrets.sources,
+        links=_links(installation, *LINK_ROLES),
+    )
     try:
         await play(installed, say=_say)
         broken = await check_invariants(installed)
@@ -32,25 +43,32 @@ async def play_clinic(installation: Installation) -> list[str]:
     return broken
 
 
-async def _sign_in(installation: Installation) -> Installed:
-    """One-time links for people, and a session for the command line and for the example."""
-    secrets = make_secrets(installation.secrets)
+def _links(installation: Installation, *arguments: str) -> dict[str, str]:
+    """What the gateway's own program makes: one-time links, or a session for the command line.
+
+    Raises:
+        CannotStart: it refuses; the sentence is its own.
+    """
     gateway = next(process for process in PROCESSES if process.name == "gateway")
-    told = installation.environment(gateway, secrets)
-    settings = Settings(
-        database_url=told["PORTALKEEPER_DATABASE_URL"],
-        gateway_url=installation.console,
-        sources_file=secrets.sources,
+    made = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "services.gateway.links",
+            "--organization",
+            EXAMPLE_ORGANIZATION,
+            *arguments,
+        ],
+        env={**os.environ, **installation.environment(gateway, make_secrets(installation.secrets))},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    session = await make_session(settings, EXAMPLE_ORGANIZATION, ROLES)
-    installation.session_file.touch(mode=0o600)
-    installation.session_file.write_text(json.dumps(session))
-    return Installed(
-        gateway=installation.console,
-        session=session["session"],
-        sources_file=secrets.sources,
-        links=await make_links(settings, EXAMPLE_ORGANIZATION, LINK_ROLES),
-    )
+    if made.returncode != 0:
+        raise CannotStart(f"Nobody can be signed in: {made.stderr.strip()}")
+    answer: dict[str, str] = json.loads(made.stdout)
+    return answer
 
 
 def _say(line: str) -> None:

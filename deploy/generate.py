@@ -26,8 +26,8 @@ from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts import generate as contracts
 from shared.contracts.state import OperationStatus
-from shared.errors import PROBLEM_JSON
 from shared.ops import ops_router
+from shared.problems import PROBLEM_JSON
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = ROOT / "ARCHITECTURE.md"

@@ -18,7 +18,7 @@ from services.audit_log.api import Reading, audit_router, tile_router
 from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.settings import Settings
-from shared import errors
+from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import AUDITED_TOPICS
@@ -77,7 +77,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
             await consumer.stop()
 
     app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
-    errors.install(app)
+    problems.install(app)
     authenticator = Authenticator(settings.jwks_file)
     reading = Reading(pool, keys, clock, settings.log_origin)
     app.include_router(audit_router(reading, authenticator))

@@ -22,8 +22,9 @@ from services.gateway.sources import Sources
 from services.gateway.tokens import mint, public_keys
 from shared.auth import MAX_TOKEN_LIFETIME_SECONDS
 from shared.contracts.envelope import rfc3339
-from shared.errors import Problem, problem_response
+from shared.errors import Problem
 from shared.postgres import is_transient
+from shared.problems import problem_response
 
 logger = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from services.gateway.sealing import load_body_seal
 from services.gateway.settings import Settings
 from services.gateway.sources import load_sources
 from services.gateway.tokens import load_key
-from shared import errors
+from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.hr import describe
@@ -60,7 +60,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             "purge", partial(purge_once, pool, clock, doorkeeper), idle_seconds=PURGE_IDLE_SECONDS
         )
         app = FastAPI(title="Portalkeeper gateway", docs_url=None, redoc_url=None)
-        errors.install(app)
+        problems.install(app)
         app.include_router(ingress_router(ingress, sources, doorkeeper))
         app.include_router(session_router(doorkeeper, key, settings))
         app.include_router(

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from services.provisioning.handlers.events import HrEventHandler, may_take_access
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
-from shared import errors
+from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import HR_EVENTS
@@ -50,7 +50,7 @@ async def build_app(settings: Settings) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="Portalkeeper provisioning, express lane", lifespan=lifespan)
-    errors.install(app)
+    problems.install(app)
     app.include_router(
         ops_router(
             service="provisioning-express",

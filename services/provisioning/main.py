@@ -20,7 +20,7 @@ from services.provisioning.handlers.events import (
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
 from services.provisioning.store import lifecycle
-from shared import errors
+from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
@@ -96,7 +96,7 @@ async def build_app(settings: Settings) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)
-    errors.install(app)
+    problems.install(app)
     app.include_router(
         access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute))
     )

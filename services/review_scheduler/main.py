@@ -17,7 +17,7 @@ from services.review_scheduler.handlers.picture import PictureHandler
 from services.review_scheduler.settings import Settings
 from services.review_scheduler.store import views
 from services.review_scheduler.store.commands import forget_commands
-from shared import errors
+from shared import problems
 from shared.auth import Authenticator
 from shared.clock import Clock, DatabaseClock
 from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
@@ -90,7 +90,7 @@ async def build_app(settings: Settings) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="Portalkeeper review scheduler", lifespan=lifespan)
-    errors.install(app)
+    problems.install(app)
     app.include_router(review_router(pool, clock, authenticator))
     app.include_router(
         ops_router(

@@ -26,7 +26,7 @@ from services.audit_log.crypto import KeyStore
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.signer import Signer, SignerState
 from services.cli.audit_verify import Report, verify
-from shared import errors
+from shared import problems
 from shared.auth import ISSUER, Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.envelope import binary_headers, event_key
@@ -213,7 +213,7 @@ async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator
     key = SignerKey(ORIGIN, Ed25519PrivateKey.generate())
     world = World(database, folder, pool, keys, handler, key, token_key)
     app = FastAPI()
-    errors.install(app)
+    problems.install(app)
     reading = Reading(pool, keys, DatabaseClock(), ORIGIN)
     app.include_router(audit_router(reading, Authenticator(jwks)))
     app.include_router(tile_router(reading))

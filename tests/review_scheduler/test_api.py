@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
 from services.review_scheduler.api import review_router
-from shared import errors
+from shared import problems
 from shared.auth import Authenticator
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.state import DecisionApplied
@@ -25,7 +25,7 @@ async def clinic(world: World, tmp_path: Path) -> AsyncIterator[Clinic]:
     jwks = tmp_path / "jwks.json"
     jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
     app = FastAPI()
-    errors.install(app)
+    problems.install(app)
     app.include_router(review_router(world.pool, world.clock, Authenticator(jwks)))
     await world.begin(
         state("sam", supervisor=None),

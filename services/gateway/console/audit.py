@@ -14,7 +14,8 @@ from services.gateway.console.pages import PAGE_ROWS, Text
 from services.gateway.console.services import ServiceDown
 from services.gateway.console.visitor import Console
 from shared.contracts.topics import AUDITED_TOPICS
-from shared.errors import Problem, problem_response
+from shared.errors import Problem
+from shared.problems import problem_response
 
 logger = structlog.get_logger(__name__)
 
