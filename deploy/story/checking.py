@@ -200,12 +200,9 @@ def _wrong_with(access: Mapping[str, Any], exposure: Mapping[str, Any] | None) -
 
 
 def _unconfirmed(operations: list[Mapping[str, Any]]) -> list[str]:
-    """Removals called done with neither evidence nor a connector's answer."""
+    """Removals called done with neither a person's evidence nor a portal's answer."""
     return [
         f"Removal {item['operation_id']} is called done without evidence."
         for item in operations
-        if item["kind"] in REMOVAL_KINDS
-        and item["status"] == "done"
-        and item["connector"] == "manual"
-        and not item["evidence"]
+        if item["kind"] in REMOVAL_KINDS and item["status"] == "done" and not item["evidence"]
     ]

@@ -267,10 +267,9 @@ class _Teller:
             f"REMOVALS  {_count(removals['leavers'], 'leaver')}, "
             f"{_count(removals['ordered'], 'login')} to remove"
         )
-        if removals["ordered_seconds_median"] is not None:
+        if removals["ordered_seconds_p99"] is not None:
             line += (
-                f": half ordered within {_span(removals['ordered_seconds_median'])}, "
-                f"99% within {_span(removals['ordered_seconds_p99'])} of hearing of it"
+                f": 99% ordered within {_span(removals['ordered_seconds_p99'])} of hearing of it"
             )
         if removals["confirmed_minutes_median"] is not None:
             line += (
