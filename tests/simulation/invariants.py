@@ -1,0 +1,613 @@
+"""What must hold whenever an organization has come to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from services.provisioning.handlers.commands import DirectoryCommands
+from services.provisioning.handlers.events import HrEventHandler
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.store import lifecycle as store
+from services.provisioning.store import views
+from shared.auth import Principal
+from shared.contracts.hr import HrEvent, read_hr_event
+from shared.contracts.topics import ACCESS_EVENTS, DEAD_LETTERS, DIRECTORY_EVENTS, WORKER_STATE
+from shared.kafka import Batch, Item
+from shared.postgres import Connection
+from tests.provisioning.desk import RawRecord
+from tests.simulation import oracle
+from tests.simulation.source import Log
+from tests.simulation.stories import Said, directory_of, letter
+
+if TYPE_CHECKING:
+    from tests.simulation.playing import Theatre
+
+OPEN = ("requested", "claimed", "superseded")
+REMOVES = ("suspend", "revoke")
+GIVES = ("open", "grant", "resume")
+CAN_BE_UNDONE = {*REMOVES, *GIVES, "appoint_successor"}
+NOT_IN_A_REPLAY = {"second_account"}
+"""Findings about what portals hold; a replay of HR's events knows no portals."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What people were told had been done: (operation, what, by)."""
+
+    organization: str
+    answered: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Told:
+    """One operation as the published events tell it."""
+
+    data: dict[str, Any]
+    overdue: bool = False
+    steps: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Published:
+    """The outbox of one organization, folded."""
+
+    operations: dict[str, _Told] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], str] = field(default_factory=dict)
+    rights: dict[tuple[str, str], dict[tuple[str, str], str]] = field(default_factory=dict)
+    exposed: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    said: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    states: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    dead: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Tables:
+    """What provisioning believes."""
+
+    events: list[Any]
+    workers: dict[str, Any]
+    accounts: list[Any]
+    operations: list[Any]
+    reviews: list[Any]
+
+
+async def check(theatre: Theatre, organization: str, hr: Log, ledger: Ledger) -> None:
+    """Every invariant.
+
+    Raises:
+        AssertionError: one does not hold.
+    """
+    now = theatre.clock.at
+    tables = await _read(theatre.plain, organization)
+    outbox = await _outbox(theatre.plain)
+    published = _fold(outbox)
+    _every_event_once(hr, tables, published)
+    _operations_agree(tables, published, ledger)
+    _access_agrees(tables, published)
+    _states_agree(tables, published)
+    _only_what_can_be_undone(tables)
+    _the_departed_have_nothing(hr, tables, now)
+    _differences_are_being_worked_on(tables, now)
+    await _exposures_are_shown(theatre.plain, organization, tables)
+    await _deciding_again_changes_nothing(theatre, organization, len(outbox))
+    await _a_clean_replay_agrees(theatre, organization, hr, tables)
+
+
+async def _read(conn: Connection, organization: str) -> _Tables:
+    async def rows(table: str) -> list[Any]:
+        found = await conn.fetch(f"SELECT * FROM {table} WHERE organization = $1", organization)
+        return sorted((dict(row) for row in found), key=str)
+
+    return _Tables(
+        await rows("worker_event"),
+        {row["worker"]: row for row in await rows("worker")},
+        await rows("account"),
+        await rows("operation"),
+        await rows("review_decision"),
+    )
+
+
+async def _outbox(conn: Connection) -> list[dict[str, Any]]:
+    rows = await conn.fetch("SELECT topic, key, headers, value FROM outbox ORDER BY id")
+    return [
+        {
+            "topic": row["topic"],
+            "key": row["key"],
+            "data": row["value"],
+            **orjson.loads(row["headers"]),
+        }
+        for row in rows
+    ]
+
+
+# -- 1: nothing lost, nothing doubled
+
+
+def identity(event: HrEvent) -> tuple[str, str, bytes]:
+    """What makes two records the same event, within one organization."""
+    return (event.source, event.id, event.fingerprint)
+
+
+def read_said(said: Said, organization: str) -> HrEvent:
+    """The event as provisioning reads it."""
+    sent = letter(said, organization)
+    record = RawRecord("", 0, 0, 0, sent.key, sent.value, sent.headers)
+    return read_hr_event(record)
+
+
+def _every_event_once(hr: Log, tables: _Tables, published: _Published) -> None:
+    sent = {identity(read_said(said, "x")) for said in hr.said}
+    kept = Counter((row["source"], row["id"], row["fingerprint"]) for row in tables.events)
+    assert kept.total() == len(kept), "an event is stored twice"
+    assert sent - kept.keys() == set(), "events were lost"
+    assert kept.keys() - sent == set(), "events nobody sent were stored"
+    assert published.dead == Counter(hr.unreadable), "a bad record was lost or kept twice"
+
+
+# -- 3: what is published tells the whole story
+
+
+def _fold(outbox: Sequence[dict[str, Any]]) -> _Published:
+    published = _Published()
+    ids: set[tuple[str, str]] = set()
+    directory_versions: dict[str, int] = {}
+    for event in outbox:
+        if event["topic"] == DEAD_LETTERS.name:
+            published.dead[int(event["dl_partition"]), int(event["dl_offset"])] += 1
+            continue
+        name = (event["topic"], event["ce_id"])
+        assert name not in ids, f"{event['ce_type']} was published twice under one id"
+        ids.add(name)
+        if event["topic"] == WORKER_STATE.name:
+            _take_state(published, event)
+        elif event["topic"] == DIRECTORY_EVENTS.name:
+            version = int(event["ce_version"])
+            assert version > directory_versions.get(event["key"], 0), "directory went backwards"
+            directory_versions[event["key"]] = version
+        elif event["topic"] == ACCESS_EVENTS.name:
+            _take_access(published, event["ce_type"], orjson.loads(event["data"]))
+    return published
+
+
+def _take_state(published: _Published, event: dict[str, Any]) -> None:
+    version = int(event["ce_version"])
+    before, _ = published.states.get(event["ce_subject"], (0, {}))
+    assert version > before, f"state of {event['ce_subject']} went from {before} to {version}"
+    state = orjson.loads(event["data"])
+    assert state["version"] == version
+    published.states[event["ce_subject"]] = (version, state)
+
+
+def _take_access(published: _Published, type_: str, data: dict[str, Any]) -> None:
+    kind, _, what = type_.partition(".")
+    match kind:
+        case "operation":
+            _take_operation(published, what, data)
+        case "account":
+            _must_be_confirmed(published, data)
+            status = "suspended" if what == "suspended" else "active"
+            published.accounts[data["worker"], data["portal"]] = status
+        case "entitlement":
+            _must_be_confirmed(published, data)
+            rights = published.rights.setdefault((data["worker"], data["portal"]), {})
+            if what == "granted":
+                assert rights.get((data["tin"], data["function"])) is None
+                rights[data["tin"], data["function"]] = data["operation_id"]
+            else:
+                del rights[data["tin"], data["function"]]
+        case "exposure":
+            key = (data["worker"], data["portal"])
+            since = datetime.fromisoformat(data["since"])
+            if what == "started":
+                assert key not in published.exposed, "exposure started twice"
+                published.exposed[key] = since
+            else:
+                assert published.exposed.pop(key) == since
+
+
+def _must_be_confirmed(published: _Published, data: dict[str, Any]) -> None:
+    operation = published.operations[data["operation_id"]].data
+    assert operation["status"] == "done", "a portal's change was told before it was confirmed"
+
+
+def _take_operation(published: _Published, what: str, data: dict[str, Any]) -> None:
+    id_ = data["operation_id"]
+    told = published.operations.get(id_)
+    if what == "requested":
+        assert told is None, "an operation was requested twice"
+        published.operations[id_] = _Told(data)
+        return
+    assert told is not None, f"operation.{what} of an operation nobody requested"
+    if what == "step_done":
+        told.steps.add(str(data["step"]))
+        published.said[id_, "step_done", data["by"]] += 1
+        return
+    if what == "overdue":
+        assert not told.overdue, "it was said twice that an operation is overdue"
+        assert told.data["status"] in OPEN
+        told.overdue = True
+        return
+    assert data["previous_status"] == told.data["status"], (
+        f"operation.{what} follows {told.data['status']}, not {data['previous_status']}"
+    )
+    if data["transition"] == "reinstate":
+        told.overdue = False
+    told.data = data
+    if data.get("by") is not None:
+        published.said[id_, data["transition"], data["by"]] += 1
+
+
+def _operations_agree(tables: _Tables, published: _Published, ledger: Ledger) -> None:
+    assert published.operations.keys() == {str(row["operation_id"]) for row in tables.operations}
+    for row in tables.operations:
+        told = published.operations[str(row["operation_id"])]
+        mine = {
+            name: row[name]
+            for name in (
+                "worker",
+                "portal",
+                "kind",
+                "tin",
+                "function",
+                "generation",
+                "status",
+                "claimed_by",
+                "authorized_by",
+            )
+        }
+        assert mine == {name: told.data[name] for name in mine}
+        assert row["overdue"] == told.overdue
+        assert row["rights"] == told.data["rights"]
+        assert row["deadline"] == datetime.fromisoformat(told.data["deadline"])
+        assert row["requested_at"] == datetime.fromisoformat(told.data["requested_at"])
+        assert set(row["steps_done"]) == told.steps
+        assert (row["ended_at"] is None) == (row["status"] in OPEN)
+    said = {key: times for key, times in published.said.items() if key[2] != "portal-simulator"}
+    steps = {key for key in said if key[1] == "step_done"}
+    assert said == dict(ledger.answered), "people's commands took effect not exactly once"
+    assert all(said[key] for key in steps)
+    targets = Counter(
+        (row["worker"], row["portal"], row["tin"], row["function"], row["kind"] in REMOVES)
+        for row in tables.operations
+        if row["status"] in ("requested", "claimed")
+    )
+    assert all(times == 1 for times in targets.values()), "two open operations on one target"
+
+
+def _access_agrees(tables: _Tables, published: _Published) -> None:
+    """Nothing counts as opened, suspended, granted or revoked but by a confirmation."""
+    for row in tables.accounts:
+        key = (row["worker"], row["portal"])
+        assert row["status"] == published.accounts.get(key, "none"), key
+        assert _effective(row) == published.rights.get(key, {}).keys(), key
+        assert row["exposed_since"] == published.exposed.get(key), key
+    known = {(row["worker"], row["portal"]) for row in tables.accounts}
+    assert not {*published.accounts, *published.exposed} - known
+
+
+def _effective(account: Any) -> set[tuple[str, str]]:
+    if account["status"] != "active":
+        return set()
+    return {(own["tin"], own["function"]) for own in account["rights"]}
+
+
+def _states_agree(tables: _Tables, published: _Published) -> None:
+    assert published.states.keys() == {w for w, row in tables.workers.items() if row["version"]}
+    for worker, (version, state) in published.states.items():
+        row = tables.workers[worker]
+        assert (row["version"], row["state"]) == (version, state), worker
+    for row in tables.accounts:
+        shown = _shown(tables, row)
+        assert {(own["tin"], own["function"]) for own in shown["effective"]} == _effective(row)
+        assert shown["status"] == row["status"]
+        since = shown["exposed_since"]
+        assert (None if since is None else datetime.fromisoformat(since)) == row["exposed_since"]
+        assert {operation["operation_id"] for operation in shown["operations"]} == {
+            str(operation["operation_id"]) for operation in _open_operations(tables, row)
+        }
+
+
+NOT_SHOWN: dict[str, Any] = {
+    "desired": [],
+    "effective": [],
+    "held": [],
+    "operations": [],
+    "status": "none",
+    "exposed_since": None,
+}
+
+
+def _state_of(tables: _Tables, worker: str) -> dict[str, Any]:
+    state: dict[str, Any] = tables.workers[worker]["state"]
+    if state["merged_into"] is not None:
+        state = tables.workers[state["merged_into"]]["state"]
+    return state
+
+
+def _shown(tables: _Tables, account: Any) -> dict[str, Any]:
+    """What the person's published state shows of an account; a second login has no operations."""
+    mine = [
+        access
+        for access in _state_of(tables, account["worker"])["portals"]
+        if access["portal"] == account["portal"]
+    ]
+    own = [
+        access
+        for access in mine
+        if (access["status"] != "none" or access["operations"] or access["desired"])
+        and _belongs(tables, access, account)
+    ]
+    assert len(own) <= 1, "an account is shown twice"
+    return own[0] if own else NOT_SHOWN
+
+
+def _belongs(tables: _Tables, access: dict[str, Any], account: Any) -> bool:
+    others = [
+        row
+        for row in tables.accounts
+        if row["portal"] == account["portal"]
+        and row["worker"] != account["worker"]
+        and _state_of(tables, row["worker"]) is _state_of(tables, account["worker"])
+    ]
+    if not others:
+        return True
+    ids = {operation["operation_id"] for operation in access["operations"]}
+    own = {str(operation["operation_id"]) for operation in _open_operations(tables, account)}
+    if ids or own:
+        return ids == own
+    effective = {own["operation_id"] for own in access["effective"]}
+    return (
+        effective
+        == {own["operation_id"] for own in account["rights"] if account["status"] == "active"}
+        and access["status"] == account["status"]
+    )
+
+
+def _open_operations(tables: _Tables, account: Any) -> list[Any]:
+    return [
+        row
+        for row in tables.operations
+        if (row["worker"], row["portal"]) == (account["worker"], account["portal"])
+        and row["status"] in OPEN
+    ]
+
+
+# -- 2 and 4: access ends
+
+
+def _only_what_can_be_undone(tables: _Tables) -> None:
+    assert {row["kind"] for row in tables.operations} <= CAN_BE_UNDONE
+
+
+def _the_departed_have_nothing(hr: Log, tables: _Tables, now: datetime) -> None:
+    events = [
+        oracle.Heard(
+            event.worker,
+            event.source,
+            event.id,
+            event.type,
+            event.data.model_dump(mode="json", exclude_none=True),
+            event.entered_by,
+        )
+        for event in distinct(hr.said)
+    ]
+    valid = oracle.standing(events)
+    for person in oracle.persons(valid, tables.workers):
+        # What the person's ids are called makes no difference to whether they may be erased.
+        own = [event for event in valid if event.worker in person]
+        own += [
+            event
+            for event in events
+            if event.worker in person and event.type == "worker.erased" and event not in own
+        ]
+        if oracle.employed(own, now):
+            continue
+        for worker in person:
+            state = _state_of(tables, worker)
+            assert state["status"] in ("terminated", "erased", "expected", "unknown"), worker
+            assert not any(access["desired"] for access in state["portals"]), worker
+        for account in tables.accounts:
+            if account["worker"] in person and _effective(account):
+                _is_being_removed(tables, account)
+
+
+def _is_being_removed(tables: _Tables, account: Any) -> None:
+    who = (account["worker"], account["portal"])
+    removals = [
+        row
+        for row in _open_operations(tables, account)
+        if row["kind"] in REMOVES and row["tin"] is None and row["status"] != "superseded"
+    ]
+    assert len(removals) == 1, f"{who} can still be used and nobody is asked to remove it"
+    assert removals[0]["deadline"] is not None
+    assert account["exposed_since"] is not None, f"{who} is not shown as exposed"
+
+
+def distinct(sayings: Iterable[Said]) -> list[HrEvent]:
+    """Every event once, in the total order."""
+    found = {identity(event): event for event in (read_said(said, "x") for said in sayings)}
+    return sorted(found.values(), key=lambda event: event.order)
+
+
+def _differences_are_being_worked_on(tables: _Tables, now: datetime) -> None:
+    """Desired less effective, less what named rows hold back, is open work; and the reverse."""
+    for account in tables.accounts:
+        state = _state_of(tables, account["worker"])
+        if state["blocked"]:
+            continue
+        access = _shown(tables, account)
+        desired = {(own["tin"], own["function"]) for own in access["desired"]}
+        held = _effective(account)
+        operations = _open_operations(tables, account)
+        asked = [row for row in operations if row["status"] != "superseded"]
+        who = (account["worker"], account["portal"], state["status"])
+        for right in held - desired:
+            assert any(
+                row["kind"] in REMOVES and (row["tin"] is None or _right(row) == right)
+                for row in asked
+            ), f"{who}: nobody is asked to remove {right}"
+        waits = any(row["status"] != "requested" for row in operations if row["kind"] in REMOVES)
+        for right in desired - held:
+            assert (
+                waits
+                or _retries_later(account, right, now)
+                or any(row["kind"] in GIVES and list(right) in row["rights"] for row in asked)
+            ), f"{who}: nobody is asked to give {right}"
+        assert (account["exposed_since"] is not None) == bool(held - desired), who
+
+
+def _right(operation: Any) -> tuple[str, str]:
+    return (operation["tin"], operation["function"])
+
+
+def _retries_later(account: Any, right: tuple[str, str], now: datetime) -> bool:
+    targets = [account["targets"].get(name) for name in ("", "/".join(right))]
+    return any(
+        target is not None
+        and target["retry_at"] is not None
+        and datetime.fromisoformat(target["retry_at"]) > now
+        for target in targets
+    )
+
+
+async def _exposures_are_shown(conn: Connection, organization: str, tables: _Tables) -> None:
+    shown = {
+        (row["worker"], row["portal"]): row for row in await views.exposures(conn, organization)
+    }
+    assert shown.keys() == {
+        (row["worker"], row["portal"])
+        for row in tables.accounts
+        if row["exposed_since"] is not None
+    }
+    for key, row in shown.items():
+        assert row["operation_id"] is not None, f"{key} is exposed and has no removal order"
+
+
+# -- deciding again, and deciding from the beginning
+
+
+async def _deciding_again_changes_nothing(
+    theatre: Theatre, organization: str, published: int
+) -> None:
+    before = await _read(theatre.plain, organization)
+    await store.request_recompute(
+        theatre.plain, [(organization, worker) for worker in before.workers]
+    )
+    while await theatre.time.sweep():
+        pass
+    after = await _read(theatre.plain, organization)
+    for row in (*before.workers.values(), *after.workers.values()):
+        del row["as_of"]
+    outbox = (await _outbox(theatre.plain))[published:]
+    told = [(event.get("ce_type"), event["key"], event["data"]) for event in outbox]
+    assert not told, f"deciding again published {told}"
+    for name in before.__slots__:
+        assert getattr(after, name) == getattr(before, name), f"deciding again changed {name}"
+
+
+async def _a_clean_replay_agrees(
+    theatre: Theatre, organization: str, hr: Log, tables: _Tables
+) -> None:
+    """The same set of events, sorted, into a fresh organization with the directory in force."""
+    again = f"{organization}-again"
+    document = await theatre.plain.fetchval(
+        "SELECT document FROM directory_version WHERE organization = $1"
+        " ORDER BY version DESC LIMIT 1",
+        organization,
+    )
+    directory = directory_of(
+        {**document, "organization": {**document["organization"], "id": again}}
+    )
+    who = Principal(again, "admin-1", None, frozenset({"access:admin"}), "Administrator")
+    conn = theatre.plain
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        # Compiled directories are remembered by version, and this is another first version.
+        recompute = Recompute(theatre.clock)
+        await DirectoryCommands(recompute).apply(conn, directory, who)
+        sorted_events = sorted(
+            {identity(read_said(said, again)): said for said in hr.said}.values(),
+            key=lambda said: read_said(said, again).order,
+        )
+        await conn.execute(
+            "INSERT INTO review_decision SELECT (jsonb_populate_record(decision,"
+            " jsonb_build_object('organization', $2::text))).*"
+            " FROM review_decision AS decision WHERE organization = $1",
+            organization,
+            again,
+        )
+        handler = HrEventHandler(recompute, "main")
+        items: list[Item[HrEvent]] = []
+        for said in sorted_events:
+            sent = letter(said, again)
+            record: Any = RawRecord("", 0, 0, 0, sent.key, sent.value, sent.headers)
+            items.append(Item(record, handler.parse(record)))
+        if items:
+            await handler.apply(conn, Batch(items, []))
+        await _settle(recompute, conn, again, tables)
+        replayed = await _read(conn, again)
+        for worker, row in tables.workers.items():
+            mine, other = _essence(row["state"]), _essence(replayed.workers[worker]["state"])
+            assert mine == other, (
+                f"{worker}: kept {_only(mine, other)}, replayed {_only(other, mine)}"
+            )
+    finally:
+        await transaction.rollback()
+
+
+async def _settle(recompute: Recompute, conn: Connection, again: str, tables: _Tables) -> None:
+    """Decide about everybody until nobody asks for more."""
+    keys = {(again, worker) for worker in tables.workers}
+    for _ in range(len(keys) + 2):
+        await recompute.run(conn, await store.lock_workers(conn, keys))
+        keys = {key for key in await store.workers_behind(conn, 1000) if key[0] == again}
+        if not keys:
+            return
+        await store.forget_recompute_requests(conn, sorted(keys))
+    raise AssertionError("the replay never comes to rest")
+
+
+def _only(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What one has and the other has not."""
+    return {
+        name: value - other[name] if isinstance(value, set) else value
+        for name, value in one.items()
+        if value != other[name]
+    }
+
+
+def _essence(state: dict[str, Any]) -> dict[str, Any]:
+    """What follows from HR's events, the directory, reviews and the instant alone."""
+    names = (
+        "status",
+        "blocked",
+        "merged_into",
+        "aliases",
+        "name",
+        "email",
+        "npi",
+        "employments",
+        "duties",
+        "training",
+    )
+    wanted: dict[str, Any] = {}
+    for access in state["portals"]:
+        both = wanted.setdefault(access["portal"], set())
+        both.update((own["tin"], own["function"], str(own)) for own in access["desired"])
+        both.update((own["tin"], own["function"], str(own)) for own in access["held"])
+    return {
+        **{name: state[name] for name in names},
+        "findings": {
+            (finding["rule"], finding["detail"])
+            for finding in state["findings"]
+            if finding["rule"] not in NOT_IN_A_REPLAY
+        },
+        "portals": {(portal, *one) for portal, both in wanted.items() for one in both},
+    }

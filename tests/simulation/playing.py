@@ -1,0 +1,440 @@
+"""One seed: an organization, its story, everybody who works on it at once, and quiet points."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from services.provisioning.connectors.simulator import PortalSimulator
+from services.provisioning.express import GROUP as EXPRESS_GROUP
+from services.provisioning.handlers.commands import (
+    DirectoryCommands,
+    Evidence,
+    OperationCommands,
+)
+from services.provisioning.handlers.commands import Said as Word
+from services.provisioning.handlers.events import (
+    HrEventHandler,
+    ReviewDecisionHandler,
+    TimeHandler,
+    may_take_access,
+)
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.main import MAIN_GROUP, REVIEW_GROUP
+from services.provisioning.rules.operations import Transition
+from services.provisioning.store import views
+from shared.auth import Principal
+from shared.contracts.envelope import binary_headers, event_key
+from shared.contracts.state import Grade
+from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
+from shared.errors import Problem
+from shared.postgres import Connection, create_pool, in_transaction
+from tests.provisioning.worlds import NOW
+from tests.simulation.invariants import Ledger, check
+from tests.simulation.source import Log, Member
+from tests.simulation.stage import CrashNow, Odds, SimulatedClock, Stage
+from tests.simulation.stories import Author, Letter, directory_of, found, reform, scatter
+
+CAST_MAX = 7
+ROUNDS = 3
+REST_ROUNDS = 60
+"""How often time and sweep may find something before the organization must have come to rest."""
+
+REFUSALS = ("not_possible_now", "claimed_by_another", "operation_ended")
+"""What people may be told when the work they saw has changed in between."""
+
+PEOPLE = ("admin-1", "w1", "w2")
+TABLES = (
+    "worker_event",
+    "worker",
+    "account",
+    "operation",
+    "review_decision",
+    "recompute_request",
+    "administrator_standing",
+    "portal_lock",
+    "directory_head",
+    "directory_version",
+    "simulated_login",
+    "idempotency",
+)
+
+CALM = Odds()
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What one seed came to."""
+
+    seed: int
+    steps: int
+    crashes: int
+    waits: int
+    events: int
+    digest: int
+
+
+class Theatre:
+    """The handlers, wired once over gated connections; seeds are played in it one after another."""
+
+    def __init__(self, conns: list[Connection], watcher: Connection, plain: Connection) -> None:
+        self.plain = plain
+        self.clock = SimulatedClock()
+        self.stage = Stage(conns, watcher, self.clock)
+        pool = self.stage.pool
+        # As in production: the express lane is another process with a memory of its own.
+        self.recompute, self.express_recompute = Recompute(self.clock), Recompute(self.clock)
+        self.main_lane = HrEventHandler(self.recompute, "main")
+        express_lane = HrEventHandler(self.express_recompute, "express")
+        self.review_handler = ReviewDecisionHandler(self.recompute)
+        hr, reviews = HR_EVENTS.name, REVIEW_EVENTS.name
+        self.mains = [Member(MAIN_GROUP, hr, pool, self.main_lane) for _ in range(2)]
+        self.expresses = [
+            Member(EXPRESS_GROUP, hr, pool, express_lane, may_take_access) for _ in range(2)
+        ]
+        self.reviewers = [Member(REVIEW_GROUP, reviews, pool, self.review_handler)]
+        self.directories = DirectoryCommands(self.recompute)
+        self.operations = OperationCommands(pool, self.recompute)
+        self.time = TimeHandler(pool, self.recompute)
+        self.simulator = PortalSimulator(pool, self.recompute, self.operations)
+
+    async def play(self, seed: int) -> Played:
+        """Play one seed to its end.
+
+        Raises:
+            AssertionError: an invariant does not hold.
+        """
+        await self._clear()
+        play = _Play(self, seed)
+        await play.run()
+        stage = self.stage
+        return Played(
+            seed, stage.steps, stage.crashes, stage.waits, len(play.hr.said), stage.digest
+        )
+
+    async def _clear(self) -> None:
+        for table in (*TABLES, "outbox", "outbox_key", "source_offset", "refused_partition"):
+            await self.plain.execute(f"DELETE FROM {table}")
+        for recompute in (self.recompute, self.express_recompute):
+            recompute.directories = type(recompute.directories)()
+        self.clock.at, self.clock.frozen = NOW, False
+
+
+@asynccontextmanager
+async def theatre(dsn: str) -> AsyncIterator[Theatre]:
+    """A theatre on an empty database, as provisioning's role."""
+    pool = await create_pool(dsn, min_size=CAST_MAX + 3, max_size=CAST_MAX + 3)
+    try:
+        conns: list[Connection] = [await pool.acquire() for _ in range(CAST_MAX + 3)]
+        yield Theatre(conns[2:], conns[0], conns[1])
+    finally:
+        pool.terminate()
+
+
+@dataclass(slots=True)
+class _Command:
+    """Something a person wants done, asked again with the same key until it is answered."""
+
+    key: str
+    body: bytes
+    words: list[Word]
+    step: tuple[str, int] | None = None
+
+
+class _Play:
+    def __init__(self, theatre: Theatre, seed: int) -> None:
+        self._theatre = theatre
+        self._seed = seed
+        self.organization = f"sim-{seed}"
+        self.random = Random(f"{seed}/play")
+        self.hr, self.reviews = Log(HR_EVENTS.name), Log(REVIEW_EVENTS.name)
+        self.ledger = Ledger(self.organization)
+        self._document = found(Random(f"{seed}/directory"), self.organization)
+        self._commands = 0
+        self._unanswered: list[_Command] = []
+        self._decisions = 0
+
+    async def run(self) -> None:
+        theatre, random = self._theatre, self.random
+        theatre.stage.begin(Random(f"{self._seed}/stage"))
+        await self._apply_directory(self._document)
+        story = Author(Random(f"{self._seed}/story")).write()
+        letters = scatter(random, story, self.organization)
+        self._join_all()
+        for number in range(ROUNDS):
+            share = len(letters) if number == ROUNDS - 1 else random.randint(0, len(letters))
+            for sent in letters[:share]:
+                self.hr.append(random, sent)
+            letters = letters[share:]
+            await self._work_at_once(number)
+            await self._come_to_rest()
+            await self._check()
+
+    def _join_all(self) -> None:
+        theatre = self._theatre
+        for member in (*theatre.mains, *theatre.expresses):
+            member.join(self.hr)
+        for member in theatre.reviewers:
+            member.join(self.reviews)
+
+    # -- everybody at once
+
+    async def _work_at_once(self, number: int) -> None:
+        theatre, random = self._theatre, self.random
+        mains, expresses = theatre.mains, theatre.expresses
+        possible: dict[str, tuple[float, Callable[[Random], Awaitable[None]]]] = {
+            "main-a": (1.0, lambda own: self._consume(mains[0], self.hr, own)),
+            "main-b": (0.5, lambda own: self._consume(mains[1], self.hr, own)),
+            "express-a": (0.7, lambda own: self._consume(expresses[0], self.hr, own)),
+            "express-b": (0.15, lambda own: self._consume(expresses[1], self.hr, own)),
+            "people": (0.8, self._do_work),
+            "reviews": (0.5, self._review),
+            "time": (0.8, self._tick),
+            "simulator": (0.6, self._simulate),
+            "directory": (0.35, self._reform),
+        }
+        chosen = [name for name, (chance, _) in possible.items() if random.random() < chance]
+        while len(chosen) > CAST_MAX:
+            chosen.remove(random.choice(chosen[1:]))
+        troubled = random.random() < 0.7
+        odds = Odds(
+            crash=random.choice([0.0, 0.005, 0.03]) if troubled else 0.0,
+            again=random.choice([0.0, 0.01]) if troubled else 0.0,
+            crash_after_commit=random.choice([0.0, 0.1, 0.4]) if troubled else 0.0,
+            stay=random.choice([0.0, 0.5, 0.9]),
+            clock_jump=random.choice([0.0, 0.002, 0.02]),
+        )
+
+        def part(name: str) -> Callable[[], Awaitable[None]]:
+            own = Random(f"{self._seed}/{number}/{name}")
+            return lambda: possible[name][1](own)
+
+        await theatre.stage.play({name: part(name) for name in chosen}, odds)
+
+    async def _consume(self, member: Member[Any], log: Log, random: Random) -> None:
+        most = random.choice([1, 3, 20])
+        if random.random() < 0.3:
+            member.join(log)
+        for _ in range(random.randint(1, 5)):
+            try:
+                if not await member.consume(random, most=most, mishaps=True):
+                    return
+            except CrashNow:
+                member.join(log)
+
+    async def _tick(self, random: Random) -> None:
+        for _ in range(random.randint(1, 4)):
+            try:
+                await random.choice([self._theatre.time.due, self._theatre.time.sweep])()
+            except CrashNow:
+                continue
+
+    async def _simulate(self, random: Random) -> None:
+        for _ in range(random.randint(1, 3)):
+            try:
+                await self._theatre.simulator.work()
+            except CrashNow:
+                continue
+
+    async def _reform(self, random: Random) -> None:
+        for _ in range(random.randint(1, 2)):
+            document = deepcopy(self._document)
+            reform(random, document)
+            try:
+                await self._apply_directory(document)
+            except CrashNow:
+                continue
+
+    async def _apply_directory(self, document: dict[str, Any]) -> None:
+        directory = directory_of(document)
+        try:
+            await in_transaction(
+                self._theatre.stage.pool,
+                lambda conn: self._theatre.directories.apply(
+                    conn, directory, self._person("admin-1")
+                ),
+            )
+        except Problem as problem:
+            if problem.code != "portal_in_use":
+                raise
+        else:
+            self._document = document
+
+    # -- people
+
+    def _person(self, name: str) -> Principal:
+        return Principal(
+            self.organization, name, None, frozenset({"access:admin", "work:do"}), name
+        )
+
+    async def _do_work(self, random: Random) -> None:
+        for _ in range(random.randint(2, 7)):
+            command = await self._think_of(random)
+            if command is None:
+                continue
+            try:
+                await self._give(command)
+            except CrashNow:
+                self._unanswered.append(command)
+                if random.random() < 0.7:
+                    await self._ask_again()
+
+    async def _ask_again(self) -> None:
+        waiting, self._unanswered = self._unanswered, []
+        for command in waiting:
+            try:
+                await self._give(command)
+            except CrashNow:
+                self._unanswered.append(command)
+
+    async def _think_of(self, random: Random) -> _Command | None:
+        """Something to say about a piece of work that this person sees in a list."""
+        async with self._theatre.stage.pool.acquire() as conn:
+            items = await views.work(
+                conn,
+                self.organization,
+                ended=random.random() < 0.1,
+                portal=None,
+                worker=None,
+                overdue=None,
+                after=None,
+                limit=50,
+            )
+        if not items:
+            return None
+        self._commands += 1
+        by = random.choice(PEOPLE)
+        seen = random.sample(items, min(len(items), random.choice([1, 1, 1, 2, 4])))
+        if random.random() < 0.05:
+            item = seen[0]
+            step = (item["operation_id"], random.randrange(len(item["steps"])))
+            return _Command(f"k{self._commands}", b"step", [Word(*self._about(item, by))], step)
+        transition = random.choices(
+            [
+                Transition.DONE,
+                Transition.CLAIM,
+                Transition.FAIL,
+                Transition.DECLINE,
+                Transition.RELEASE,
+            ],
+            [10, 4, 2, 1, 1],
+        )[0]
+        words = [Word(*self._about(item, by, transition)) for item in seen]
+        return _Command(f"k{self._commands}", repr(words).encode(), words)
+
+    def _about(self, item: Any, by: str, transition: Transition = Transition.DONE) -> Any:
+        evidence = Evidence(kind="note", text="seen") if transition is Transition.DONE else None
+        return (item["operation_id"], transition, by, Grade.PERSON, evidence)
+
+    async def _give(self, command: _Command) -> None:
+        async def work(conn: Connection) -> dict[str, Any]:
+            operations = self._theatre.operations
+            if command.step is not None:
+                await operations.take_step(
+                    conn, self.organization, *command.step, command.words[0].by
+                )
+            else:
+                await operations.say(conn, self.organization, command.words)
+            return {"said": len(command.words)}
+
+        try:
+            await self._theatre.operations.command(
+                self._person(command.words[0].by), "say", command.key, command.body, work
+            )
+        except Problem as problem:
+            if problem.code not in REFUSALS:
+                raise
+            return
+        for word in command.words:
+            what = "step_done" if command.step is not None else word.transition.value
+            self.ledger.answered[word.operation_id, what, word.by] += 1
+
+    # -- reviews
+
+    async def _review(self, random: Random) -> None:
+        member = self._theatre.reviewers[0]
+        for _ in range(random.randint(1, 3)):
+            if random.random() < 0.7:
+                await self._decide(random)
+            try:
+                await member.consume(random, most=3, mishaps=True)
+            except CrashNow:
+                member.join(self.reviews)
+
+    async def _decide(self, random: Random) -> None:
+        """A reviewer decides on something that is, or lately was, effective."""
+        rows = await self._theatre.plain.fetch(
+            "SELECT worker, portal, rights FROM account WHERE organization = $1"
+            " AND rights <> '[]' ORDER BY worker, portal",
+            self.organization,
+        )
+        if not rows:
+            return
+        row = random.choice(rows)
+        own = random.choice(sorted(row["rights"], key=lambda own: (own["tin"], own["function"])))
+        self._decisions += 1
+        line = random.choice(["l1", f"l{self._decisions}"])
+        whole = random.random() < 0.1
+        data = {
+            "review_id": f"r-{row['worker']}-{row['portal']}",
+            "line_id": f"{line}-{own['tin']}-{own['function']}{'-whole' * whole}",
+            "campaign_id": None,
+            "worker": row["worker"],
+            "portal": row["portal"],
+            "tin": None if whole else own["tin"],
+            "function": None if whole else own["function"],
+            "decision": random.choice(["remove", "remove", "remove", "keep"]),
+            "operation_id": random.choice([own["operation_id"], None]),
+            "decided_by": "w9",
+            "decided_at": self._theatre.clock.at.isoformat(),
+            "reason": "not needed",
+        }
+        headers = binary_headers(
+            id=f"d{self._decisions}",
+            type=random.choice(["review.decided", "review.corrected"]),
+            source="/portalkeeper/review_scheduler",
+            subject=row["worker"],
+            time=self._theatre.clock.at,
+            organization=self.organization,
+        )
+        if headers["ce_type"] == "review.corrected":
+            data["previous_decision"] = "remove"
+        sent = Letter(
+            event_key(self.organization, row["worker"]).encode(),
+            json.dumps(data).encode(),
+            tuple((name, value.encode()) for name, value in headers.items()),
+            None,
+        )
+        for _ in range(random.choice([1, 1, 2])):
+            self.reviews.append(random, sent)
+        self.reviews.unreadable.clear()
+
+    # -- quiet points
+
+    async def _come_to_rest(self) -> None:
+        """Deliver everything there is and do all that is due, with nothing going wrong."""
+        theatre, random = self._theatre, Random(f"{self._seed}/rest")
+        theatre.stage.odds = CALM
+        await self._ask_again()
+        for member, log in (
+            (theatre.expresses[0], self.hr),
+            (theatre.mains[0], self.hr),
+            (theatre.reviewers[0], self.reviews),
+        ):
+            member.join(log)
+            while await member.consume(random, most=50, mishaps=False):
+                pass
+        for _ in range(REST_ROUNDS):
+            if not await theatre.time.due() + await theatre.time.sweep():
+                return
+        raise AssertionError("time and sweep never come to rest")
+
+    async def _check(self) -> None:
+        self._theatre.clock.frozen = True
+        await check(self._theatre, self.organization, self.hr, self.ledger)
+        self._theatre.clock.frozen = False
