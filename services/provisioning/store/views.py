@@ -163,7 +163,7 @@ async def counts(conn: Connection, organization: str) -> Any:
                AND status IN ('active', 'on_leave', 'expected')
                AND state ->> 'merged_into' IS NULL) AS workers,
             (SELECT count(DISTINCT worker) FROM account WHERE organization = $1
-               AND status = 'active') AS portal_users,
+               AND status = 'active' AND rights <> '[]') AS portal_users,
             (SELECT count(*) FROM worker_event WHERE organization = $1) AS events
         """,
         organization,
