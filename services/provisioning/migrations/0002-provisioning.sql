@@ -52,16 +52,18 @@ CREATE TABLE worker (
     digest bytea,
     state jsonb,
     PRIMARY KEY (organization, worker)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 80, toast_tuple_target = 8160);
+-- Compressing states of two kilobytes would cost more than everything else that is written.
 CREATE INDEX worker_cluster ON worker (organization, cluster);
 CREATE INDEX worker_due ON worker (next_change_at) WHERE next_change_at IS NOT NULL;
 CREATE INDEX worker_behind ON worker (organization, directory_version);
 
--- Workers to decide about anew because another worker's change touches them.
+-- Workers to decide about anew because another worker's change touches them. A request may repeat
+-- another: it must neither wait for, nor be lost with, one that is just being taken.
 CREATE TABLE recompute_request (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organization text NOT NULL,
-    worker text NOT NULL,
-    PRIMARY KEY (organization, worker)
+    worker text NOT NULL
 );
 
 CREATE TABLE worker_event (
