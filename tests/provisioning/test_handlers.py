@@ -4,11 +4,12 @@ from typing import Any
 import pytest
 
 from services.provisioning.rules.operations import Transition
+from services.provisioning.store import lifecycle
 from shared.errors import Problem
 from shared.kafka import Batch, Item
 from shared.postgres import in_transaction
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now, sequence_of
-from tests.provisioning.worlds import day, directory
+from tests.provisioning.worlds import ORGANIZATION, day, directory
 
 FRONT_DESK = {
     ("hub", "eligibility"),
@@ -396,3 +397,37 @@ async def test_a_crash_before_commit_leaves_nothing(desk: Desk) -> None:
     assert await desk.published("operation.requested") == []
     await desk.hear(hire())
     assert len(await desk.work()) == 3
+
+
+async def test_deciding_again_about_an_erased_worker_says_nothing(desk: Desk) -> None:
+    await desk.hear(leave_now(), hr_record("worker.erased", id_="x"))
+    before = await desk.published()
+    await desk.hear(
+        hr_record("worker.training_completed", id_="t", module="m", completed_on=day(0))
+    )
+    assert await desk.published() == before
+
+
+async def test_an_erased_administrators_appointment_still_begins(desk: Desk) -> None:
+    appointed = {"id": "a1", "portal": "mac", "worker": "w1", "since": day(3)}
+    await desk.apply_directory(directory(administrators=[appointed]))
+    await desk.hear(hire(), leave_now(), hr_record("worker.erased", id_="x"))
+    assert await desk.work() == []
+    await desk.pass_time(days=4)
+    assert [item["kind"] for item in await desk.work()] == ["appoint_successor"]
+
+
+async def test_a_second_look_asked_for_during_the_first_is_not_lost(desk: Desk) -> None:
+    await desk.hear(hire())
+    async with desk.pool.acquire() as conn:
+        await lifecycle.request_recompute(conn, [(ORGANIZATION, "w1")])
+
+    async def look(conn: Any) -> None:
+        locked = await lifecycle.lock_workers(conn, [(ORGANIZATION, "w1")])
+        await lifecycle.forget_recompute_requests(conn, [row.key for row in locked])
+        async with desk.pool.acquire() as other, asyncio.timeout(5):
+            await lifecycle.request_recompute(other, [(ORGANIZATION, "w1")])
+
+    await in_transaction(desk.pool, look)
+    async with desk.pool.acquire() as conn:
+        assert await lifecycle.workers_behind(conn, 10) == [(ORGANIZATION, "w1")]

@@ -195,10 +195,7 @@ class TimeHandler:
 
         async def work(conn: Connection) -> int:
             keys = await store.workers_behind(conn, SWEEP_WORKERS)
-            done = await self._recompute_keys(conn, keys)
-            if keys:
-                await store.forget_recompute_requests(conn, keys)
-            return done
+            return await self._recompute_keys(conn, keys)
 
         return await in_transaction(self._pool, work)
 
@@ -206,5 +203,7 @@ class TimeHandler:
         if not keys:
             return 0
         locked = await store.lock_workers(conn, keys)
+        # Before anything is read: what somebody asks for from here on needs another look.
+        await store.forget_recompute_requests(conn, [row.key for row in locked])
         await self._recompute.run(conn, locked)
         return len(keys)

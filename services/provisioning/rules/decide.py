@@ -143,6 +143,8 @@ class _Decision:
         else:
             portals = self._as_it_stands()
         self._mark_overdue()
+        if folded is not None and folded.status is WorkerStatus.ERASED:
+            self._findings.clear()
         self._say_findings()
         state = self._state(folded, desired, portals, reviews)
         return Outcome(
@@ -160,7 +162,8 @@ class _Decision:
 
     def _desire(self, folded: Folded, reviews: Sequence[ReviewRemoval]) -> Desired:
         if folded.status is WorkerStatus.ERASED:
-            return NOTHING
+            # Whom they leave a portal without an administrator for still depends on dates.
+            return replace(NOTHING, next_change_at=self._compiled.next_boundary(self._as_of))
         standing = [review.removal for review in reviews if review.status == "standing"]
         return desire(folded, self._compiled, standing, self._as_of)
 

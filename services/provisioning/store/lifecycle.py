@@ -216,7 +216,7 @@ async def count_behind(conn: Connection) -> int:
     """How many workers the sweep has yet to look at."""
     count: int = await conn.fetchval(
         """
-        SELECT (SELECT count(*) FROM recompute_request)
+        SELECT (SELECT count(DISTINCT (organization, worker)) FROM recompute_request)
              + (SELECT count(*) FROM directory_head JOIN worker
                   ON worker.organization = directory_head.organization
                  AND worker.directory_version < directory_head.version)
@@ -232,7 +232,7 @@ async def request_recompute(conn: Connection, keys: Iterable[WorkerKey]) -> None
     await conn.execute(
         """
         INSERT INTO recompute_request (organization, worker)
-        SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING
+        SELECT * FROM unnest($1::text[], $2::text[])
         """,
         [key[0] for key in wanted],
         [key[1] for key in wanted],
@@ -240,7 +240,7 @@ async def request_recompute(conn: Connection, keys: Iterable[WorkerKey]) -> None
 
 
 async def forget_recompute_requests(conn: Connection, keys: Sequence[WorkerKey]) -> None:
-    """These workers are being decided about now."""
+    """These locked workers are decided about now, with everything that has committed by now."""
     await conn.execute(
         """
         DELETE FROM recompute_request
