@@ -57,6 +57,14 @@ async def play_all(dsn: str, arguments: argparse.Namespace) -> list[int]:
 
 def tell_failure(house: Theatre, seed: int) -> None:
     """What a person needs to see it again."""
+    for record in itertools.chain(*house.hr.records.values()):
+        headers = {name: value.decode() for name, value in record.headers if name != "ce_subject"}
+        print(
+            f"{record.partition}/{record.offset} {(record.key or b'').decode()}"
+            f" {headers.get('ce_type')} {headers.get('ce_id')} {headers.get('ce_time')}"
+            f" {headers.get('ce_source')} {headers.get('ce_enteredby', '')}"
+            f" {(record.value or b'').decode()}"
+        )
     print("\n".join(list(house.stage.trace)[-TRACE_LINES:]))
     traceback.print_exc()
     print(f"seed {seed} failed; again with: python -m tests.simulation --seed {seed}", flush=True)

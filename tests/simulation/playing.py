@@ -84,6 +84,7 @@ class Theatre:
 
     def __init__(self, conns: list[Connection], watcher: Connection, plain: Connection) -> None:
         self.plain = plain
+        self.hr = Log(HR_EVENTS.name)
         self.clock = SimulatedClock()
         self.stage = Stage(conns, watcher, self.clock)
         pool = self.stage.pool
@@ -111,6 +112,7 @@ class Theatre:
         """
         await self._clear()
         play = _Play(self, seed)
+        self.hr = play.hr
         await play.run()
         stage = self.stage
         return Played(
