@@ -19,6 +19,7 @@ import asyncpg
 import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
 
 from shared.postgres import Connection, is_transient
 
@@ -28,12 +29,26 @@ SHARDS = 4
 """Fixed for the life of an installation: rows already stored carry their shard."""
 
 RELAY_BATCH_ROWS = 2_000
+RELAY_BATCH_BYTES = 8 * 1024 * 1024
+"""2,000 of the largest messages would be 4 GB."""
+
 IDLE_POLL_SECONDS = 0.01
+STANDBY_POLL_SECONDS = 0.5
 ERROR_PAUSE_SECONDS = 0.5
 SEND_TIMEOUT_SECONDS = 30.0
+ABANDON_SECONDS = 5.0
+COMMAND_TIMEOUT_SECONDS = 60.0
+"""A server that vanished without a word must not hold the relay as long as TCP would."""
+
 PRODUCER_BATCH_BYTES = 256 * 1024
-MAX_MESSAGE_BYTES = 2 * 1024 * 1024 - 16 * 1024
-"""What a topic takes, less headers and framing: too large must fail the insert, not the relay."""
+TOPIC_MAX_BYTES = 2 * 1024 * 1024
+MAX_MESSAGE_BYTES = TOPIC_MAX_BYTES - 16 * 1024
+"""Value, key and headers of one message, which leaves room for Kafka's framing: too large must fail
+the insert, not the relay, behind which everything of a shard would wait."""
+
+MAX_HEADERS_BYTES = 32 * 1024
+MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - MAX_HEADERS_BYTES - 4 * 1024
+"""A value that fits whatever its headers and key are."""
 
 
 class MessageTooLarge(ValueError):
@@ -72,18 +87,18 @@ async def enqueue(
     rows = list(messages)
     if not rows:
         return
+    records = []
     for row in rows:
-        if row.value is not None and len(row.value) > MAX_MESSAGE_BYTES:
-            raise MessageTooLarge(f"{row.headers.get('ce_type')} has {len(row.value)} bytes")
+        headers = orjson.dumps(row.headers)
+        # As JSON the headers are at least as long as Kafka frames them.
+        size = len(headers) + len(row.key.encode()) + len(row.value or b"")
+        if size > MAX_MESSAGE_BYTES:
+            raise MessageTooLarge(f"{row.headers.get('ce_type')} has {size} bytes")
+        records.append((shard_of(row.topic, row.key), row.topic, row.key, headers, row.value))
     if not held:
         await _lock_keys(conn, rows)
     await conn.copy_records_to_table(
-        "outbox",
-        columns=("shard", "topic", "key", "headers", "value"),
-        records=[
-            (shard_of(row.topic, row.key), row.topic, row.key, orjson.dumps(row.headers), row.value)
-            for row in rows
-        ],
+        "outbox", columns=("shard", "topic", "key", "headers", "value"), records=records
     )
 
 
@@ -118,49 +133,89 @@ async def depth(conn: Connection) -> int:
 
 
 class Relay:
-    """Publishes one shard. The connection that holds its advisory lock also reads and deletes."""
+    """Publishes one shard. The connection that holds its advisory lock also reads and deletes.
+
+    A message is published at least once, and a key's messages in the order of their ids. What was
+    published but not deleted (a crash in between, a failed send before it) is published again;
+    ids of events do not change, so whoever consumes them ignores what it has seen.
+
+    Taking over re-publishes nothing that was deleted. The lock is only lost with its connection,
+    and that kills the producer on the spot, before its successor can have the lock; a relay that
+    gives the lock up has killed its producer before. So nothing older can land behind what the
+    successor publishes, but for a request that was on the wire at that moment, from a process
+    that froze in between. Consumers of state topics apply higher versions only and do not care;
+    compaction would keep the older record only after the topic's `min.compaction.lag.ms` of 30
+    days without another change of the key. Re-publishing recently changed keys would have to
+    remember them; we do not pay for that on every message.
+    """
 
     def __init__(self, dsn: str, kafka: str, shard: int) -> None:
         self._dsn = dsn
         self._kafka = kafka
         self._shard = shard
         self._producer: AIOKafkaProducer | None = None
+        self._killing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Relay until cancelled; faults of Kafka or PostgreSQL pause it, never end it."""
         while True:
             try:
                 await self._hold_and_relay()
-            except asyncio.CancelledError:
-                await self._drop_producer()
-                raise
             except Exception as error:
                 # A relay that ended on an unforeseen error would stop a service silently.
                 log = logger.warning if is_transient(error) else logger.error
                 log("relay.paused", shard=self._shard, error=repr(error))
-                await self._drop_producer()
                 await asyncio.sleep(ERROR_PAUSE_SECONDS)
 
     async def _hold_and_relay(self) -> None:
-        conn: asyncpg.Connection[Any] = await asyncpg.connect(self._dsn)
+        conn: asyncpg.Connection[Any] = await asyncpg.connect(
+            self._dsn, timeout=COMMAND_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
+        )
+        conn.add_termination_listener(self._lose_lock)
         try:
-            await conn.execute(
-                "SELECT pg_advisory_lock(hashtext(current_schema() || '.outbox'), $1)", self._shard
-            )
+            held = False
             while True:
-                if not await self.relay_once(conn):
+                held = held or await self._take_lock(conn)
+                if not held:
+                    await asyncio.sleep(STANDBY_POLL_SECONDS)
+                elif not await self.relay_once(conn):
                     await asyncio.sleep(IDLE_POLL_SECONDS)
         finally:
+            # First the producer, then the lock: the next holder must be the only one who sends.
+            await self._kill_producer()
             with suppress(Exception):
                 await conn.close(timeout=2)
 
+    async def _take_lock(self, conn: asyncpg.Connection[Any]) -> bool:
+        taken: bool = await conn.fetchval(
+            "SELECT pg_try_advisory_lock(hashtext(current_schema() || '.outbox'), $1)", self._shard
+        )
+        return taken
+
+    def _lose_lock(self, _conn: Any) -> None:
+        task = asyncio.get_running_loop().create_task(self._kill_producer())
+        self._killing.add(task)
+        task.add_done_callback(self._killing.discard)
+
     async def relay_once(self, conn: asyncpg.Connection[Any]) -> int:
-        """Publish the next rows and delete what Kafka acknowledged; how many that were."""
+        """Publish the next rows and delete what Kafka acknowledged; how many that were.
+
+        Raises:
+            KafkaError, TimeoutError: not everything was acknowledged; what may be deleted is.
+        """
         rows = await conn.fetch(
-            "SELECT id, topic, key, headers, value FROM outbox WHERE shard = $1"
-            " ORDER BY id LIMIT $2",
+            """
+            SELECT id, topic, key, headers, value FROM (
+                SELECT *, sum(octet_length(headers) + coalesce(octet_length(value), 0))
+                              OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes
+                FROM (SELECT * FROM outbox WHERE shard = $1 ORDER BY id LIMIT $2) AS next
+            ) AS measured
+            WHERE bytes <= $3 OR id = (SELECT min(id) FROM outbox WHERE shard = $1)
+            ORDER BY id
+            """,
             self._shard,
             RELAY_BATCH_ROWS,
+            RELAY_BATCH_BYTES,
         )
         if not rows:
             return 0
@@ -174,32 +229,32 @@ class Relay:
     async def _publish(self, rows: Sequence[Any]) -> tuple[list[int], BaseException | None]:
         """Send rows in order; per key, only what precedes the first failure counts as sent."""
         producer = await self._open_producer()
-        futures: list[Any] = []
+        futures: list[asyncio.Future[object]] = []
         failure: BaseException | None = None
-        for row in rows:
-            try:
-                futures.append(
-                    await asyncio.wait_for(
-                        producer.send(
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                for row in rows:
+                    futures.append(
+                        await producer.send(
                             row["topic"],
                             value=row["value"],
                             key=row["key"].encode(),
                             headers=_kafka_headers(row["headers"]),
-                        ),
-                        SEND_TIMEOUT_SECONDS,
+                        )
                     )
-                )
-            except Exception as error:
-                failure = error
-                break
-        results = await asyncio.gather(*futures, return_exceptions=True)
+        except Exception as error:
+            failure = error
+        if futures:
+            # An idempotent producer retries for ever while Kafka is away.
+            await asyncio.wait(futures, timeout=SEND_TIMEOUT_SECONDS)
         acknowledged: list[int] = []
         broken: set[tuple[str, str]] = set()
-        for row, result in zip(rows, results, strict=False):
+        for row, future in zip(rows, futures, strict=False):
             key = (row["topic"], row["key"])
-            if isinstance(result, BaseException):
+            why = _why_not_sent(future)
+            if why is not None:
                 broken.add(key)
-                failure = failure or result
+                failure = failure or why
             elif key not in broken:
                 acknowledged.append(row["id"])
         return acknowledged, failure
@@ -211,19 +266,41 @@ class Relay:
                 acks="all",
                 enable_idempotence=True,
                 max_batch_size=PRODUCER_BATCH_BYTES,
-                max_request_size=MAX_MESSAGE_BYTES + 16 * 1024,
+                max_request_size=TOPIC_MAX_BYTES,
                 linger_ms=2,
             )
-            await producer.start()
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
             self._producer = producer
         return self._producer
 
-    async def _drop_producer(self) -> None:
-        """A producer that failed may still hold messages: closing it keeps order per key."""
+    async def _kill_producer(self) -> None:
+        """End the producer without sending what it still holds.
+
+        Its own `stop` would send that first, behind what failed and, if it takes longer than we
+        wait, behind what the next producer sends.
+        """
         producer, self._producer = self._producer, None
-        if producer is not None:
-            with suppress(Exception):
-                await asyncio.wait_for(producer.stop(), 5)
+        if producer is None:
+            return
+        with suppress(Exception):
+            async with asyncio.timeout(ABANDON_SECONDS):
+                await producer._sender.close()
+        with suppress(Exception):
+            producer._message_accumulator.fail_all(ProducerClosed())
+            async with asyncio.timeout(ABANDON_SECONDS):
+                await producer.stop()
+
+
+def _why_not_sent(future: asyncio.Future[object]) -> BaseException | None:
+    if not future.done():
+        return TimeoutError("Kafka did not acknowledge in time")
+    if future.cancelled():
+        return TimeoutError("the producer gave the message up")
+    return future.exception()
 
 
 def _kafka_headers(stored: bytes) -> list[tuple[str, bytes]]:
