@@ -90,7 +90,6 @@ SENDS: Mapping[str, Mapping[str, frozenset[str] | None]] = {
         ADMIN_EVENTS.name: frozenset({"audit.read"}),
         CHECKPOINTS.name: None,
         ACCESS_EVENTS.name: GAP,
-        DEAD_LETTERS.name: None,
     },
     "review_scheduler": {
         REVIEW_EVENTS.name: None,
@@ -172,8 +171,9 @@ DEAD_LETTER_HEADERS: Json = {
     "title": "dead-letter-headers",
     "description": (
         "The Kafka headers of a dead letter. A service's letter carries the record's value as it"
-        " was, and where it was found. The gateway's carries a JSON document with the reason, the"
-        " SHA-256 and the reference of the body, which itself stays encrypted in the gateway."
+        " was (cut only where the topic could not take it), and where it was found. The gateway's"
+        " carries a JSON document with the reason, the SHA-256 and the reference of the body, which"
+        " itself stays encrypted in the gateway."
     ),
     "type": "object",
     "properties": {
@@ -187,7 +187,11 @@ DEAD_LETTER_HEADERS: Json = {
         "dl_partition": _text("The partition it was on.", pattern=r"^\d+$"),
         "dl_offset": _text("Its offset.", pattern=r"^\d+$"),
         "dl_timestamp": _text("Kafka's timestamp, milliseconds since 1970.", pattern=r"^-?\d+$"),
-        "dl_key": _text("Its key, in hexadecimal.", pattern="^([0-9a-f]{2})*$"),
+        "dl_key": _text(
+            "Its key, at most 1,000 bytes of it, in hexadecimal.", pattern="^([0-9a-f]{2})*$"
+        ),
+        "dl_cut": _text("How long key and value were, where they had to be cut."),
+        "dl_headers_cut": _text("How many headers it had, where some are left out."),
         "dl_value_is_null": _text("Whether it had no value.", enum=["true", "false"]),
         "ce_organization": _text("The organization, where the gateway could tell it."),
         "content-type": _text("The media type of the gateway's document."),
@@ -264,6 +268,7 @@ STATE_HEADERS: Json = {
             "properties": {
                 "ce_epoch": _text("Raised by a restore from a backup.", pattern=r"^\d+$"),
                 "ce_version": _text("Counts up within an epoch.", pattern=r"^\d+$"),
+                "ce_appliedby": _text("Who applied the directory, on its topic."),
             },
             "required": ["ce_epoch", "ce_version"],
         },

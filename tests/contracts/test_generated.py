@@ -19,7 +19,7 @@ from shared.contracts import topics
 from shared.contracts.generate import ASYNCAPI, HERE, RECEIVES, SCHEMAS, SENDS
 from shared.contracts.topics import TOPICS
 from shared.errors import Rejected
-from shared.kafka import BatchConsumer
+from shared.kafka.dead_letters import dead_letter
 from tests.contracts.reading import validator
 from tests.provisioning.desk import hire
 from tests.provisioning.worlds import directory
@@ -144,15 +144,8 @@ def test_a_services_topics_in_asyncapi_are_those_its_code_names(service: str) ->
 
 
 def test_dead_letters_have_the_headers_that_are_written_down() -> None:
-    consumer: BatchConsumer[Any] = BatchConsumer(
-        bootstrap="nowhere:9092",
-        group="provisioning",
-        topics=["hr.worker-events.v1"],
-        pool=None,  # type: ignore[arg-type]
-        handler=None,  # type: ignore[arg-type]
-        service="provisioning",
-    )
-    letter = consumer._dead_letter(hire(), Rejected("invalid_data", "title: Field required"))
+    why = Rejected("invalid_data", "title: Field required")
+    letter = dead_letter(hire(), why, service="provisioning", group="provisioning")
     validator("dead-letter-headers").validate(letter.headers)
     refused = Refused(0, "1", "invalid_data", "title: Field required", b"{}", None, "hr", "maple")
     validator("dead-letter-headers").validate(dict(_dead_letter(refused).headers))
