@@ -59,6 +59,9 @@ def directory(organization: str, source: str) -> dict[str, Any]:
             }
         ],
         "enrolments": [{"id": "hub-1", "portal": "hub", "tin": TIN, "registered_on": "2020-01-01"}],
+        "administrators": [
+            {"id": "hub-1", "portal": "hub", "worker": "W-BOSS", "since": "2020-01-01"}
+        ],
         "titles": [{"id": "Biller", "duties": ["billing"]}],
         "job_duties": [
             {"id": "billing", "name": "Billing", "functions": ["eligibility", "claim_status"]}
@@ -206,7 +209,17 @@ async def test_pages_need_no_script_besides_live_tail_and_proof(
     page = await context.new_page()
     await page.goto(await clinic.sign_in("administrator"))
     await page.get_by_role("button", name="Sign in").click()
-    for path in ("/", "/people", f"/people/{WORKER}", "/matrix", "/work", "/findings", "/hr"):
+    pages = (
+        "/",
+        "/people",
+        f"/people/{WORKER}",
+        "/matrix",
+        "/work",
+        "/findings",
+        "/directory",
+        "/hr",
+    )
+    for path in pages:
         answer = await page.goto(f"{clinic.urls['gateway']}{path}")
         assert answer is not None
         assert answer.status == 200, path
@@ -219,7 +232,9 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
     await page.goto(await clinic.sign_in("administrator"))
     await page.get_by_role("button", name="Sign in").click()
     for path in ("/", "/people", f"/people/{WORKER}", "/matrix", "/work", "/directory", "/hr"):
-        await page.goto(f"{clinic.urls['gateway']}{path}")
+        answer = await page.goto(f"{clinic.urls['gateway']}{path}")
+        assert answer is not None
+        assert answer.status == 200, path
         beyond = await page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from services.gateway import store
 from services.gateway.console.services import ServiceDown
-from services.gateway.console.timeline import lay_out
+from services.gateway.console.timeline import bundle, lay_out
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.sources import Sources
@@ -96,7 +96,7 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
             "worker.html",
             person=found["state"],
             ahead=ahead,
-            past=past,
+            past=bundle(past),
             portal_names=names,
         )
 

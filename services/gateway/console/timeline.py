@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, Literal
 
 RECORDED_LATER = timedelta(hours=24)
 """Beyond this, when a fact was recorded says something about it: back-dated or announced."""
+
+BUNDLE_MIN = 4
+"""So many ended operations in a row are shown as one line that opens."""
 
 EVENT_TITLES: Mapping[str, str] = {
     "worker.hired": "Hired",
@@ -88,6 +92,22 @@ def lay_out(
         (each for each in moments if each.at <= now), key=lambda each: each.at, reverse=True
     )
     return ahead, past
+
+
+def bundle(moments: Sequence[Moment]) -> list[list[Moment]]:
+    """Moments as they are shown: long runs of operations that are over become one bundle."""
+    bundles: list[list[Moment]] = []
+    for is_over, run in groupby(moments, key=_is_over):
+        members = list(run)
+        if is_over and len(members) >= BUNDLE_MIN:
+            bundles.append(members)
+        else:
+            bundles += [[each] for each in members]
+    return bundles
+
+
+def _is_over(moment: Moment) -> bool:
+    return moment.kind == "operation" and bool(moment.source.get("ended_at"))
 
 
 def _of_event(event: Mapping[str, Any]) -> Moment:

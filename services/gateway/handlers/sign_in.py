@@ -70,14 +70,18 @@ class NewLink:
 
     @property
     def subject(self) -> str:
-        """The actor's id in events: the worker where one is known, else the roles."""
-        return self.worker or "+".join(self.roles)
+        """The actor's id in events: the worker where one is known, else the role.
+
+        Only whoever runs the installation holds several roles without being a worker.
+        """
+        return self.worker or (self.roles[0] if len(self.roles) == 1 else INSTALLER)
 
     @property
     def name(self) -> str:
         """What screens call the actor."""
-        roles = " and ".join(role.replace("_", " ") for role in self.roles)
-        return f"{roles.capitalize()} {self.worker}" if self.worker else roles.capitalize()
+        role = self.roles[0] if len(self.roles) == 1 else INSTALLER
+        name = role.replace("_", " ").capitalize()
+        return f"{name} {self.worker}" if self.worker else name
 
 
 def principal_of(session: Session) -> Principal:

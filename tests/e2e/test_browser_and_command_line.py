@@ -1,0 +1,131 @@
+"""The command line against the same system that the browser uses."""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+import pytest_asyncio
+
+from tests.e2e.conftest import System
+from tests.e2e.test_browser import PATIENCE_SECONDS, directory
+from tests.servers import ROOT
+
+WORKER = "W-COMMAND-1"
+
+
+async def portalkeeper(session: Path, *arguments: str) -> tuple[int, Any, str]:
+    """Exit status, JSON output, and what went to standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.cli.main",
+        *arguments,
+        "--json",
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PORTALKEEPER_SESSION_FILE": str(session),
+            "XDG_CONFIG_HOME": str(session.parent),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, json.loads(out) if out else None, err.decode()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def session(system: System) -> Path:
+    return await system.session_file("administrator", "compliance", "operator", "review_manager")
+
+
+async def test_a_leaver_is_worked_off_from_the_command_line_and_the_log_verifies(
+    system: System, session: Path, tmp_path: Path
+) -> None:
+    directory_file = tmp_path / "directory.json"
+    directory_file.write_bytes(orjson.dumps(directory(system.organization, system.source)))
+    code, _, err = await portalkeeper(session, "directory", "apply", str(directory_file))
+    assert code == 0, err
+
+    begun = (datetime.now(UTC) - timedelta(days=9)).date().isoformat()
+    facts = {"effective_on": begun, "employment_id": "E-9", "title": "Biller", "sites": ["main"]}
+    event_file = tmp_path / "event.json"
+    event_file.write_bytes(orjson.dumps(system.hr_event("worker.hired", WORKER, facts)))
+    code, sent, err = await portalkeeper(
+        session,
+        "hr",
+        "send",
+        str(event_file),
+        "--secret-file",
+        str(system.settings.sources_file),
+    )
+    assert (code, sent["accepted"] if sent else None) == (0, 1), err
+
+    item = await first_work(session)
+    code, claimed, err = await portalkeeper(session, "work", "claim", item["operation_id"])
+    assert code == 0, err
+    for step in claimed["steps"]:
+        code, _, err = await portalkeeper(
+            session, "work", "step", item["operation_id"], str(step["index"])
+        )
+        assert code == 0, err
+    code, done, err = await portalkeeper(
+        session,
+        "work",
+        "done",
+        item["operation_id"],
+        "--evidence",
+        "HUB-1",
+        "--login-id",
+        "wcommand1",
+    )
+    assert (code, done and done["status"]) == (0, "done"), err
+
+    code, _, err = await portalkeeper(session, "work", "claim", item["operation_id"])
+    assert code == 5, err
+
+    code, report, err = await portalkeeper(session, "audit", "verify")
+    assert code == 0, err
+    assert report["good"] is True
+    assert report["entries"] > 0
+    code, again, err = await portalkeeper(session, "audit", "verify")
+    assert code == 0, err
+    assert again["entries"] >= report["entries"]
+
+
+async def first_work(session: Path) -> Any:
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            code, items, err = await portalkeeper(session, "work", "list", "--worker", WORKER)
+            assert code == 0, err
+            if items:
+                return items[0]
+            await anyio.sleep(0.3)
+
+
+async def test_status_is_ready_when_every_service_is(session: Path) -> None:
+    code, rows, err = await portalkeeper(session, "status")
+    assert code == 0, (rows, err)
+    assert {row["service"] for row in rows} == {"gateway", "provisioning", "audit", "review"}
+
+
+@pytest.mark.parametrize("command", [("review", "list"), ("work", "list", "--ended")], ids=" ".join)
+async def test_a_list_answers(session: Path, command: tuple[str, ...]) -> None:
+    code, rows, err = await portalkeeper(session, *command)
+    assert code == 0, err
+    assert isinstance(rows, list)
+
+
+async def test_accepting_a_gap_that_is_none_is_refused(session: Path) -> None:
+    code, _, err = await portalkeeper(
+        session, "accept-gap", "provisioning", "hr.worker-events.v1", "0", "--yes"
+    )
+    assert code == 5, err
