@@ -431,3 +431,14 @@ async def test_a_second_look_asked_for_during_the_first_is_not_lost(desk: Desk) 
     await in_transaction(desk.pool, look)
     async with desk.pool.acquire() as conn:
         assert await lifecycle.workers_behind(conn, 10) == [(ORGANIZATION, "w1")]
+
+
+async def test_of_two_appointments_that_begin_together_the_lasting_one_counts(desk: Desk) -> None:
+    twice = [
+        {"id": "a1", "portal": "mac", "worker": "w1", "since": day(-9)},
+        {"id": "a2", "portal": "mac", "worker": "w1", "since": day(-9), "until": day(5)},
+    ]
+    await desk.apply_directory(directory(administrators=twice))
+    async with desk.pool.acquire() as conn:
+        (standing,) = await lifecycle.standings(conn, ORGANIZATION)
+    assert (standing.worker, standing.until) == ("w1", None)

@@ -349,15 +349,7 @@ class DirectoryCommands:
             document = directory.model_dump(mode="json", exclude_none=True)
             await store.save_directory(conn, organization, version, document, who.subject, now)
             compiled = CompiledDirectory(directory, version)
-            await store.save_standings(
-                conn,
-                organization,
-                [
-                    AdministratorStanding(portal, worker, since, until, None)
-                    for worker, spans in compiled.administrators.items()
-                    for portal, since, until in spans
-                ],
-            )
+            await store.save_standings(conn, organization, _standings(compiled))
             await enqueue(
                 conn,
                 [
@@ -389,6 +381,17 @@ class DirectoryCommands:
                 f"People still have logins on {', '.join(in_use)}; end the contracts that need"
                 " it, see the access removed, and then take the portal out.",
             )
+
+
+def _standings(compiled: CompiledDirectory) -> list[AdministratorStanding]:
+    """The appointments; of several that begin together on one portal, the one that lasts."""
+    lasting: dict[tuple[str, str, datetime], datetime | None] = {}
+    for worker, spans in compiled.administrators.items():
+        for portal, since, until in spans:
+            key = (portal, worker, since)
+            other = lasting.get(key, until)
+            lasting[key] = None if until is None or other is None else max(until, other)
+    return [AdministratorStanding(*key, until, None) for key, until in lasting.items()]
 
 
 def _directory_fact(
