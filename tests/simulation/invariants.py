@@ -106,11 +106,18 @@ async def _read(conn: Connection, organization: str) -> _Tables:
 
     return _Tables(
         await rows("worker_event"),
-        {row["worker"]: row for row in await rows("worker")},
+        {row["worker"]: _whole(row) for row in await rows("worker")},
         await rows("account"),
         await rows("operation"),
         await rows("review_decision"),
     )
+
+
+def _whole(worker: dict[str, Any]) -> dict[str, Any]:
+    """The row with its published state in one piece."""
+    if worker["state"] is not None:
+        worker["state"]["portals"] = worker["portals"]
+    return worker
 
 
 async def _outbox(conn: Connection) -> list[dict[str, Any]]:
@@ -301,7 +308,10 @@ def _states_agree(tables: _Tables, published: _Published) -> None:
     assert published.states.keys() == {w for w, row in tables.workers.items() if row["version"]}
     for worker, (version, state) in published.states.items():
         row = tables.workers[worker]
-        assert (row["version"], row["state"]) == (version, state), worker
+        assert row["version"] == version, worker
+        assert row["state"] == state, (
+            f"{worker}: kept {_only(row['state'], state)}, published {_only(state, row['state'])}"
+        )
     for row in tables.accounts:
         shown = _shown(tables, row)
         assert {(own["tin"], own["function"]) for own in shown["effective"]} == _effective(row)
