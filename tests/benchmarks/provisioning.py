@@ -25,14 +25,19 @@ LIMIT_BATCH = 1_000
 WAIT_SECONDS = 300
 
 
-async def apply_directory(pool: asyncpg.Pool[Any], version: str = "v1") -> None:
+async def apply_directory(
+    pool: asyncpg.Pool[Any], version: str = "v1", connector: str = "manual"
+) -> None:
     """Put the benchmark's directory in force."""
     commands = DirectoryCommands(Recompute(DatabaseClock()))
-    await in_transaction(pool, lambda conn: commands.apply(conn, directory(version), ADMINISTRATOR))
+    applied = directory(version, connector)
+    await in_transaction(pool, lambda conn: commands.apply(conn, applied, ADMINISTRATOR))
 
 
-async def until(done: Callable[[], Awaitable[bool]], what: str, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for something, asking a hundred times a second.
+async def until(
+    done: Callable[[], Awaitable[bool]], what: str, seconds: float = WAIT_SECONDS
+) -> None:
+    """Wait for something, asking every couple of milliseconds.
 
     Raises:
         TimeoutError: it did not come about.
@@ -41,7 +46,7 @@ async def until(done: Callable[[], Awaitable[bool]], what: str, seconds: float =
     while not await done():
         if time.monotonic() > deadline:
             raise TimeoutError(what)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.002)
 
 
 async def run_provisioning(
@@ -79,7 +84,9 @@ async def run_provisioning(
         await pool.close()
 
 
-async def run_limit(kafka: str, dsns: Mapping[str, str], topic: str, count: int, rows: int) -> float:
+async def run_limit(
+    kafka: str, dsns: Mapping[str, str], topic: str, count: int, rows: int
+) -> float:
     """Events a second when as many rows are merely copied from the raw records."""
     conn = await asyncpg.connect(dsns["provisioning"])
     await conn.execute("CREATE TABLE IF NOT EXISTS raw (id bigint, key bytea, value bytea)")
@@ -101,7 +108,7 @@ async def run_limit(kafka: str, dsns: Mapping[str, str], topic: str, count: int,
             fetched = await consumer.getmany(timeout_ms=500, max_records=LIMIT_BATCH)
             records = [record for part in fetched.values() for record in part]
             seen += len(records)
-            batch = []
+            batch: list[tuple[int, bytes, bytes]] = []
             while written + len(batch) < round(seen * per_event):
                 record = records[len(batch) % len(records)]
                 batch.append((record.offset, record.key, record.value))

@@ -31,13 +31,14 @@ class Message:
     headers: list[tuple[str, bytes]]
 
 
-def directory(version: str = "v1") -> Directory:
+def directory(version: str = "v1", connector: str = "manual") -> Directory:
     """Three portals for everybody, as many as the peer writes accounts."""
     portals = [
         {
             "id": f"portal-{number}",
             "name": f"Portal {number}",
             "kind": "standalone",
+            "connector": connector,
             "url": f"https://portal-{number}.example",
             "reaches": [
                 {

@@ -1,0 +1,221 @@
+"""`make bench`: everything in one process tree against the embedded Kafka and PostgreSQL.
+
+    python -m tests.benchmarks [--quick] [provisioning|terminations|relay|audit ...]
+
+`--quick` uses a tenth of the events; the figures that count come from a whole run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from deploy.topics import create_topics, wait_for_kafka
+from shared.contracts.topics import TOPICS
+from shared.process import spare_the_collector
+from tests.benchmarks import provisioning, relay, terminations, workload
+from tests.benchmarks.audit_append import audit_append_vs_limit
+from tests.benchmarks.peer import VARIANTS, run_peer
+from tests.benchmarks.report import Figure, publish
+from tests.servers import (
+    TopicMaker,
+    database_copy,
+    kafka_server,
+    postgres_server,
+    template_database,
+)
+
+RUNS = 3
+EVENTS = 20_000
+PEER_EVENTS = 1_000
+RELAY_MESSAGES = 50_000
+SAMPLES = 200
+BACKLOG = 100_000
+WORKERS = 100_000
+PARTS = ("provisioning", "terminations", "relay", "audit")
+ERROR_LEVEL = 40
+
+
+def say(line: str) -> None:
+    """Progress, on standard error."""
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+class Bench:
+    """One run of the benchmarks against one pair of servers."""
+
+    def __init__(self, kafka: str, admin_dsn: str, template: str, scale: float) -> None:
+        self.kafka = kafka
+        self.admin_dsn = admin_dsn
+        self.template = template
+        self.scale = scale
+        self.topics = TopicMaker(kafka)
+        self.figures: list[Figure] = []
+
+    def _scaled(self, number: int) -> int:
+        return max(100, int(number * self.scale))
+
+    async def provisioning(self) -> None:
+        """Events a second over the best peer and over plain COPY."""
+        count = self._scaled(EVENTS)
+        topic = await self.topics(partitions=6)
+        await workload.produce(self.kafka, topic, workload.events(count))
+        ours: list[float] = []
+        limits: list[float] = []
+        peers: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+        for number in range(RUNS + 1):
+            say(f"provisioning, peer and limit: run {number} of {RUNS} (0 warms up)")
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                rate, rows = await provisioning.run_provisioning(self.kafka, dsns, topic, count)
+                limit = await provisioning.run_limit(self.kafka, dsns, topic, count, rows)
+                peer_rates = {
+                    variant: await run_peer(
+                        self.kafka, dsns, topic, self._scaled(PEER_EVENTS), variant
+                    )
+                    for variant in VARIANTS
+                }
+            if number:
+                ours.append(rate)
+                limits.append(limit)
+                for variant, peer_rate in peer_rates.items():
+                    peers[variant].append(peer_rate)
+        best = max(peers, key=lambda variant: statistics.median(peers[variant]))
+        rate, limit = statistics.median(ours), statistics.median(limits)
+        peer_rate = statistics.median(peers[best])
+        self.figures += [
+            Figure(
+                "provisioning.vs_peer",
+                rate,
+                "events/s",
+                f"peer, {best}: {peer_rate:,.0f}/s",
+                rate / peer_rate,
+                RUNS,
+            ),
+            Figure(
+                "provisioning.vs_limit",
+                rate,
+                "events/s",
+                f"COPY of as many rows: {limit:,.0f}/s",
+                rate / limit,
+                RUNS,
+            ),
+        ]
+
+    async def terminations(self) -> None:
+        """How soon removals are ordered, idle, behind a backlog and during a recompute."""
+        await create_topics(self.kafka, TOPICS, replication=1)
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                found = await terminations.measure(
+                    self.kafka,
+                    dsns,
+                    Path(folder),
+                    samples=self._scaled(SAMPLES),
+                    backlog=self._scaled(BACKLOG),
+                    workers=self._scaled(WORKERS),
+                    say=say,
+                )
+        idle_p99 = terminations.percentile(found.idle.ordered, 0.99)
+        samples = len(found.idle.ordered)
+        for name, values in (
+            ("termination.idle", found.idle.ordered),
+            ("termination.idle_confirmed", found.idle.confirmed),
+        ):
+            for label, share in (("p50", 0.5), ("p99", 0.99)):
+                value = terminations.percentile(values, share) * 1000
+                self.figures.append(Figure(f"{name}_{label}", value, "ms", runs=samples))
+        for name, values in (
+            ("termination.backlog_over_idle_p99", found.backlog.ordered),
+            ("termination.recompute_over_idle_p99", found.recompute.ordered),
+        ):
+            value = terminations.percentile(values, 0.99)
+            self.figures.append(
+                Figure(
+                    name,
+                    value * 1000,
+                    "ms",
+                    f"idle p99: {idle_p99 * 1000:.1f} ms",
+                    value / idle_p99,
+                    samples,
+                )
+            )
+
+    async def relay(self) -> None:
+        """Messages a second through the outbox relay, over plain sending."""
+        topic = await self.topics(partitions=6)
+        messages = workload.events(self._scaled(RELAY_MESSAGES))
+        ours, plain = [], []
+        for number in range(RUNS + 1):
+            say(f"outbox relay and plain sending: run {number} of {RUNS} (0 warms up)")
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                relayed = await relay.run_relay_once(self.kafka, dsns, topic, messages)
+                sent = await relay.run_plain(self.kafka, topic, messages)
+            if number:
+                ours.append(relayed)
+                plain.append(sent)
+        rate, limit = statistics.median(ours), statistics.median(plain)
+        self.figures.append(
+            Figure(
+                "outbox.relay",
+                rate,
+                "messages/s",
+                f"plain send and gather: {limit:,.0f}/s",
+                rate / limit,
+                RUNS,
+            )
+        )
+
+    async def audit(self) -> None:
+        """Entries a second of the log over COPY of the raw records."""
+        say("audit log and COPY")
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                found = await audit_append_vs_limit(dsns, Path(folder))
+        self.figures += [
+            Figure(
+                "audit.append_vs_limit",
+                found.entries_per_second,
+                "entries/s",
+                f"COPY of the raw records: {found.limit_per_second:,.0f}/s",
+                found.ratio,
+                found.runs,
+            ),
+            Figure(
+                "audit.bytes_per_entry",
+                found.bytes_per_entry,
+                "bytes",
+                f"an event of {found.event_bytes:.0f} bytes",
+                found.bytes_per_entry / found.event_bytes,
+                found.runs,
+            ),
+        ]
+
+
+async def main(kafka: str, admin_dsn: str, parts: list[str], scale: float) -> None:
+    """Run the parts in order and publish what they measured."""
+    await wait_for_kafka(kafka, 60)
+    async with template_database(admin_dsn) as template:
+        bench = Bench(kafka, admin_dsn, template, scale)
+        try:
+            for part in parts:
+                await getattr(bench, part)()
+        finally:
+            await bench.topics.delete_all()
+    publish(bench.figures)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("--quick", action="store_true", help="a tenth of the events")
+    given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERROR_LEVEL))
+    spare_the_collector()
+    with kafka_server() as servers, postgres_server() as dsn:
+        uvloop.run(main(servers, dsn, given.parts or list(PARTS), 0.1 if given.quick else 1.0))
