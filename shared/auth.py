@@ -1,19 +1,22 @@
 """Tokens and scopes, checked by every service itself: being inside the network grants nothing."""
 
 import json
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import Request
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from shared.errors import Problem
 
 ISSUER = "portalkeeper"
-ALGORITHM = "EdDSA"
+ALGORITHM = "Ed25519"
 MAX_TOKEN_LIFETIME_SECONDS = 300
 """Short, because a token cannot be called back; a session can."""
 
@@ -35,6 +38,29 @@ class Principal:
         return not self.scopes.isdisjoint(scopes)
 
 
+_CLAIMS = jwt.JWTClaimsRegistry(
+    leeway=CLOCK_LEEWAY_SECONDS,
+    iss={"essential": True, "value": ISSUER},
+    aud={"essential": True, "value": ISSUER},
+    sub={"essential": True},
+    org={"essential": True},
+    exp={"essential": True},
+)
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    if claims["exp"] > time.time() + MAX_TOKEN_LIFETIME_SECONDS + CLOCK_LEEWAY_SECONDS:
+        raise ValueError("it lives longer than any token of ours")
+    worker = claims.get("worker")
+    said = (claims["org"], claims["sub"], claims.get("scope", ""), claims.get("name", ""))
+    if not all(isinstance(each, str) for each in said) or not isinstance(worker, str | None):
+        raise ValueError("a claim is no text")
+    if not claims["org"] or not claims["sub"]:
+        raise ValueError("it speaks for nobody")
+    organization, subject, scope, name = said
+    return Principal(organization, subject, worker, frozenset(scope.split()), name or subject)
+
+
 class Authenticator:
     """Verifies the gateway's tokens against its public keys.
 
@@ -48,6 +74,7 @@ class Authenticator:
 
     def __init__(self, jwks_file: Path) -> None:
         self._file = jwks_file
+        self._read_at = jwks_file.stat().st_mtime_ns
         self._keys = self._read()
 
     def _read(self) -> KeySet:
@@ -59,33 +86,27 @@ class Authenticator:
         Raises:
             Problem: 401 when the token is not ours, altered, or expired.
         """
-        registry = jwt.JWTClaimsRegistry(
-            leeway=CLOCK_LEEWAY_SECONDS,
-            iss={"essential": True, "value": ISSUER},
-            aud={"essential": True, "value": ISSUER},
-            sub={"essential": True},
-            org={"essential": True},
-            exp={"essential": True},
-        )
         try:
             claims = self._decode(token).claims
-            registry.validate(claims)
-        except (JoseError, ValueError, KeyError) as error:
+            _CLAIMS.validate(claims)
+            return _principal(claims)
+        except Exception as error:
+            # Whatever a made-up token made the library raise, it is no token of ours.
             raise Problem(401, "unauthorized", "The token is not valid; sign in again.") from error
-        return Principal(
-            claims["org"],
-            claims["sub"],
-            claims.get("worker"),
-            frozenset(str(claims.get("scope", "")).split()),
-            str(claims.get("name", claims["sub"])),
-        )
 
     def _decode(self, token: str) -> jwt.Token:
-        try:
-            return jwt.decode(token, self._keys, algorithms=[ALGORITHM])
-        except (JoseError, ValueError):
-            self._keys = self._read()
-            return jwt.decode(token, self._keys, algorithms=[ALGORITHM])
+        kid = jws.extract_compact(token.encode()).headers().get("kid")
+        if all(key.kid != kid for key in self._keys.keys):
+            self._read_again()
+        return jwt.decode(token, self._keys, algorithms=[ALGORITHM])
+
+    def _read_again(self) -> None:
+        """Look for new keys, if the file has changed; what cannot be read changes nothing."""
+        with suppress(OSError, ValueError, JoseError):
+            changed = self._file.stat().st_mtime_ns
+            if changed != self._read_at:
+                self._keys = self._read()
+                self._read_at = changed
 
     def requires(self, *scopes: str) -> Callable[[Request], Awaitable[Principal]]:
         """A FastAPI dependency: the caller's principal, if it holds one of `scopes`.
