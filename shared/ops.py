@@ -1,10 +1,12 @@
 """What every service shows its operators: health, readiness, status, metrics, accepting a gap."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import asyncpg
+from aiokafka.errors import KafkaError
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -18,6 +20,9 @@ from shared.errors import Problem
 from shared.kafka import BatchConsumer, Gap
 from shared.outbox import depth, enqueue
 from shared.postgres import Connection
+
+READY_SECONDS = 5
+"""Whoever asks whether we are ready does not wait as long as Kafka's client would."""
 
 
 class AcceptGap(BaseModel):
@@ -52,9 +57,9 @@ def ops_router(
     async def readyz() -> JSONResponse:
         problems: list[str] = []
         try:
-            async with pool.acquire(timeout=5) as conn:
-                await conn.fetchval("SELECT 1")
-        except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+            async with pool.acquire(timeout=READY_SECONDS) as conn:
+                await conn.fetchval("SELECT 1", timeout=READY_SECONDS)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             problems.append(f"PostgreSQL does not answer: {type(error).__name__}")
         for group, consumer in consumers.items():
             try:
@@ -63,7 +68,8 @@ def ops_router(
                         f"{group} stopped on {row['topic']}/{row['partition']}:"
                         f" {row['reason']}: {row['detail']}"
                     )
-                await consumer.status()
+                async with asyncio.timeout(READY_SECONDS):
+                    await consumer.status()
             except Exception as error:
                 problems.append(f"{group} has no answer from Kafka: {type(error).__name__}")
         return JSONResponse(
@@ -112,7 +118,8 @@ def ops_router(
                         organization=who.organization,
                         key=event_key(who.organization),
                         subject=f"{gap.topic}/{gap.partition}",
-                        cause=(body.group, gap.topic, str(gap.partition), str(gap.first), reason),
+                        # Accepting the same gap after another accident is another fact.
+                        cause=(body.group, gap.topic, str(gap.partition), reason, str(now)),
                         time=now,
                         data={
                             "group": body.group,
@@ -130,7 +137,11 @@ def ops_router(
         try:
             gap = await consumer.accept_gap(body.topic, body.partition, record_fact)
         except LookupError as error:
-            raise Problem(404, "not_refused", str(error)) from error
+            raise Problem(404, "not_refused", str(error.args[0])) from error
+        except (KafkaError, TimeoutError) as error:
+            raise Problem(
+                503, "kafka_unavailable", "Kafka does not answer; ask again when it does."
+            ) from error
         return {"topic": gap.topic, "partition": gap.partition, "next_offset": gap.last + 1}
 
     return router

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+from contextlib import suppress
 
 import uvicorn
 import uvloop
@@ -32,6 +33,7 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        server_header=False,
     )
     spare_the_collector()
     await uvicorn.Server(config).serve()
@@ -46,6 +48,7 @@ def run_relay_process(service: str, database_url: str, kafka: str) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
-        await asyncio.gather(task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await task
 
     uvloop.run(relay())

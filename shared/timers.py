@@ -31,7 +31,12 @@ class Timer:
 
 
 async def set_timers(conn: Connection, timers: Sequence[Timer]) -> None:
-    """Set or move timers."""
+    """Set or move timers; of several for one kind and key the last counts."""
+    # In one order, so that two transactions that move the same timers cannot deadlock.
+    last = {(timer.kind, timer.key): timer for timer in timers}
+    timers = [last[each] for each in sorted(last)]
+    if not timers:
+        return
     await conn.execute(
         """
         INSERT INTO timer (kind, key, due_at, payload)

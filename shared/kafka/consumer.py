@@ -54,6 +54,9 @@ CONCURRENT_BATCHES = 2
 QUEUE_MAX_BATCHES = 4
 """Beyond this the consumer stops polling: back-pressure instead of memory."""
 
+METADATA_MAX_AGE_MS = 30_000
+"""How soon a topic that was made again is looked for; aiokafka would take five minutes."""
+
 PARSE_SLICE_RECORDS = 100
 TICK_SECONDS = 1.0
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -118,6 +121,7 @@ class BatchConsumer(Generic[T]):
             apply_types=False,
             graceful_timeout=10.0,
             client_id=group,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             # Neither a producer nor an administrator: FastStream would create a topic that is
             # gone, with one partition and without our settings.
             consumer_only=True,

@@ -1,0 +1,78 @@
+"""The same command sent again gets its first answer and changes nothing.
+
+A command runs once per (organization, principal, route, key); its answer is kept in the transaction
+that made it true. The lock comes first in every service's lock order.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from shared.auth import Principal
+from shared.errors import Problem
+from shared.postgres import Connection
+
+KEPT_DAYS = 7
+"""How long a command may be sent again without being carried out again."""
+
+
+async def once(
+    conn: Connection,
+    principal: Principal,
+    route: str,
+    key: str | None,
+    body: bytes,
+    work: Callable[[Connection], Awaitable[dict[str, Any]]],
+) -> dict[str, Any]:
+    """Run `work` in the caller's transaction, or answer what it answered before.
+
+    Args:
+        key: the client's Idempotency-Key; without one nothing is remembered.
+        work: its answer must be what JSON can say. A refusal it raises is not remembered.
+
+    Raises:
+        Problem: 409 while the same command runs elsewhere, 422 for a key that was used with another
+            body, and whatever `work` raises.
+    """
+    if key is None:
+        return await work(conn)
+    command = (principal.organization, principal.subject, route, key)
+    # As JSON: no two commands are written the same, whatever characters their parts hold.
+    name = orjson.dumps(command).decode()
+    if not await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 33))", name):
+        raise Problem(409, "command_in_progress", "The same command is running; ask again shortly.")
+    digest = sha256(body).digest()
+    known = await conn.fetchrow(
+        "SELECT body_sha256, response FROM idempotency"
+        " WHERE organization = $1 AND principal = $2 AND route = $3 AND key = $4",
+        *command,
+    )
+    if known is not None:
+        if known["body_sha256"] != digest:
+            raise Problem(
+                422,
+                "idempotency_key_reused",
+                "This Idempotency-Key was used for another body; take a new one.",
+            )
+        answer: dict[str, Any] = known["response"]
+        return answer
+    response = await work(conn)
+    await conn.execute(
+        "INSERT INTO idempotency (organization, principal, route, key, body_sha256, response)"
+        " VALUES ($1, $2, $3, $4, $5, $6)",
+        *command,
+        digest,
+        response,
+    )
+    return response
+
+
+async def forget(conn: Connection, now: datetime) -> int:
+    """Drop the answers that nobody will ask for again; how many those were."""
+    done: str = await conn.execute(
+        "DELETE FROM idempotency WHERE created_at < $1", now - timedelta(days=KEPT_DAYS)
+    )
+    return int(done.rpartition(" ")[2])
