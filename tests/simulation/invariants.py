@@ -36,6 +36,19 @@ NOT_IN_A_REPLAY = {"second_account"}
 """Findings about what portals hold; a replay of HR's events knows no portals."""
 
 
+WORKER_COLUMNS = (
+    "worker",
+    "cluster",
+    "version",
+    "status",
+    "name",
+    "findings",
+    "next_change_at",
+    "directory_version",
+)
+"""What a worker row says besides its published state and what only serves deciding quickly."""
+
+
 @dataclass(slots=True)
 class Ledger:
     """What people were told had been done: (operation, what, by)."""
@@ -104,20 +117,16 @@ async def _read(conn: Connection, organization: str) -> _Tables:
         found = await conn.fetch(f"SELECT * FROM {table} WHERE organization = $1", organization)
         return sorted((dict(row) for row in found), key=str)
 
+    workers = [{name: row[name] for name in WORKER_COLUMNS} for row in await rows("worker")]
+    for row in workers:
+        row["state"] = await views.worker_state(conn, organization, row["worker"])
     return _Tables(
         await rows("worker_event"),
-        {row["worker"]: _whole(row) for row in await rows("worker")},
+        {row["worker"]: row for row in workers},
         await rows("account"),
         await rows("operation"),
         await rows("review_decision"),
     )
-
-
-def _whole(worker: dict[str, Any]) -> dict[str, Any]:
-    """The row with its published state in one piece."""
-    if worker["state"] is not None:
-        worker["state"]["portals"] = worker["portals"]
-    return worker
 
 
 async def _outbox(conn: Connection) -> list[dict[str, Any]]:
@@ -519,8 +528,6 @@ async def _deciding_again_changes_nothing(
     while await theatre.time.sweep():
         pass
     after = await _read(theatre.plain, organization)
-    for row in (*before.workers.values(), *after.workers.values()):
-        del row["as_of"]
     outbox = (await _outbox(theatre.plain))[published:]
     told = [(event.get("ce_type"), event["key"], event["data"]) for event in outbox]
     assert not told, f"deciding again published {told}"
