@@ -5,6 +5,7 @@ only then is the timer taken with `DELETE … RETURNING`: replicas may race for 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,14 +84,22 @@ class Ticker:
 
     Args:
         work: does one bounded piece and returns how much it did; 0 means nothing was due.
+        rest: how long to pause after a piece, as a share of the time it took, so that work that
+            can wait leaves processor and locks to work that cannot.
     """
 
     def __init__(
-        self, name: str, work: Callable[[], Awaitable[int]], *, idle_seconds: float
+        self,
+        name: str,
+        work: Callable[[], Awaitable[int]],
+        *,
+        idle_seconds: float,
+        rest: float = 0.0,
     ) -> None:
         self._name = name
         self._work = work
         self._idle_seconds = idle_seconds
+        self._rest = rest
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -105,10 +114,12 @@ class Ticker:
 
     async def _run(self) -> None:
         while True:
+            began = time.monotonic()
             try:
                 done = await self._work()
             except Exception:
                 # The next tick tries again; a ticker that ended would stop time silently.
                 logger.exception("ticker.failed", ticker=self._name)
                 done = 0
-            await asyncio.sleep(0 if done else self._idle_seconds)
+            took = time.monotonic() - began
+            await asyncio.sleep(took * self._rest if done else self._idle_seconds)

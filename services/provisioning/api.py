@@ -169,7 +169,7 @@ def cell_state(access: Mapping[str, Any]) -> str:
         return "requested"
     if access["held"]:
         return "held"
-    return "suspended"
+    return "suspended" if access["status"] == "suspended" else "login_only"
 
 
 def _cell(access: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,9 @@ REVIEW_GROUP = "provisioning-reviews"
 
 DUE_IDLE_SECONDS = 0.5
 SWEEP_IDLE_SECONDS = 0.5
+SWEEP_REST = 1.0
+"""A new policy may reach the last worker a minute later; a termination may not wait for it."""
+
 SIMULATOR_IDLE_SECONDS = 0.2
 
 
@@ -71,7 +74,7 @@ async def build_app(settings: Settings) -> FastAPI:
     }
     tickers = [
         Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
-        Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS),
+        Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
         Ticker(
             "simulator",
             PortalSimulator(pool, recompute, operations).work,

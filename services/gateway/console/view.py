@@ -21,6 +21,7 @@ STATE_WORDS = {
     "held": ("‖", "held", "A named rule holds it back"),
     "suspended": ("○", "suspended", "Confirmed suspended"),
     "desired": ("＋", "desired", "Policy says so"),
+    "login_only": ("◦", "login only", "A login that can do nothing: no function is left"),
     "none": ("·", "nothing", "Nothing there and nothing asked for"),
 }
 
