@@ -24,7 +24,7 @@ EXPRESS_TYPES = frozenset(
 )
 """What can take access away, or change whose access it is: these overtake a backlog."""
 
-SWEEP_WORKERS = 100
+SWEEP_WORKERS = 50
 """At most 200 by the protocol; a termination may wait for one such transaction."""
 
 
@@ -79,7 +79,10 @@ class HrEventHandler:
             key = (event.organization, event.worker)
             cause[key] = (*cause.get(key, ()), event.id)
         await self._recompute.run(
-            conn, in_same_cluster(locked, touched | (conflicts & held)), cause=cause
+            conn,
+            in_same_cluster(locked, touched | (conflicts & held)),
+            cause=cause,
+            only_timelines_changed=True,
         )
 
     async def _accept(

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import TypeVar
 
-from services.provisioning.rules.decide import UNSET, Facts, Outcome, ReviewRemoval, decide
+from services.provisioning.rules.decide import (
+    UNSET,
+    Facts,
+    Outcome,
+    ReviewRemoval,
+    decide,
+    decide_beside_portals,
+)
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
@@ -17,13 +25,20 @@ from services.provisioning.store.lifecycle import LockedWorker, WorkerKey, Worke
 from shared.clock import Clock
 from shared.contracts.directory import Directory
 from shared.contracts.envelope import event_key
-from shared.contracts.facts import fact, to_json
+from shared.contracts.facts import fact, join_objects, to_json
 from shared.contracts.state import WorkerState
 from shared.contracts.topics import ACCESS_EVENTS, WORKER_STATE
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
 
 SOURCE = "/portalkeeper/provisioning"
+
+MARKS = frozenset({"epoch", "version", "as_of", "directory_version", "next_change_at"})
+"""When and by what a state was decided: news of these alone is none."""
+
+OUTLINE = tuple(f.name for f in fields(WorkerState) if f.name not in MARKS | {"portals"})
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -54,7 +69,7 @@ class _Pending:
     rows: list[LockedWorker]
     compiled: CompiledDirectory
     as_of: datetime
-    sole: frozenset[str] = frozenset()
+    facts: Facts
 
 
 class Recompute:
@@ -70,19 +85,43 @@ class Recompute:
         locked: Sequence[LockedWorker],
         *,
         cause: Mapping[WorkerKey, tuple[str, ...]] | None = None,
+        only_timelines_changed: bool = False,
     ) -> int:
         """Decide and write; how many workers' published state changed.
 
         Args:
             cause: ids of the events or decisions that brought this about, by worker.
+            only_timelines_changed: nothing but timelines changed since the last decision, so that
+                accounts and operations are only read where desire has changed.
         """
         if not locked:
             return 0
         compiled = await self.directories.current(conn, {row.organization for row in locked})
         now = await self.clock.now(conn)
+        pending = await self._gather(conn, locked, compiled, now, cause or {})
+        await self._note_administrators(conn, pending)
+        decided: list[tuple[_Pending, Outcome]] = []
+        unsettled: list[_Pending] = []
+        for one in pending:
+            outcome = _decide_beside_portals(one) if only_timelines_changed else None
+            if outcome is None:
+                unsettled.append(one)
+            else:
+                decided.append((one, outcome))
+        await self._add_portals(conn, unsettled)
+        decided.extend((one, decide(one.facts, one.compiled, one.as_of)) for one in unsettled)
+        return await self._write(conn, decided)
+
+    async def _gather(
+        self,
+        conn: Connection,
+        locked: Sequence[LockedWorker],
+        compiled: Mapping[str, CompiledDirectory],
+        now: datetime,
+        cause: Mapping[WorkerKey, tuple[str, ...]],
+    ) -> list[_Pending]:
+        """The persons behind the rows, with everything a decision needs but for their portals."""
         timelines = await store.timelines(conn, locked)
-        accounts = await store.accounts(conn, locked)
-        operations = await store.open_operations(conn, locked)
         reviews = await store.review_removals(conn, locked)
         pending = []
         for organization, rows in _clusters(locked):
@@ -93,23 +132,29 @@ class Recompute:
             by_id = {row.worker: row for row in rows}
             for person in people(by_id, events):
                 own = [by_id[alias] for alias in person.aliases]
-                pending.append(_Pending(person, own, compiled[organization], as_of))
-        await self._note_administrators(conn, pending)
-        decided: list[tuple[_Pending, Outcome]] = []
+                facts = Facts(
+                    organization=organization,
+                    person=person,
+                    reviews=_all(reviews, own),
+                    known_findings=frozenset(f for row in own for f in row.findings),
+                    cause=_all(cause, own),
+                )
+                pending.append(_Pending(person, own, compiled[organization], as_of, facts))
+        return pending
+
+    async def _add_portals(self, conn: Connection, pending: Sequence[_Pending]) -> None:
+        """Read what is known and under way on portals; of somebody new, nothing can be."""
+        rows = [row for one in pending for row in one.rows if row.as_of is not None]
+        if not rows:
+            return
+        accounts = await store.accounts(conn, rows)
+        operations = await store.open_operations(conn, rows)
         for one in pending:
-            keys = [row.key for row in one.rows]
-            facts = Facts(
-                organization=one.rows[0].organization,
-                person=one.person,
-                accounts=tuple(found for key in keys for found in accounts.get(key, ())),
-                operations=tuple(found for key in keys for found in operations.get(key, ())),
-                reviews=tuple(found for key in keys for found in reviews.get(key, ())),
-                known_findings=frozenset(f for row in one.rows for f in row.findings),
-                sole_administrator_of=one.sole,
-                cause=tuple(id_ for key in keys for id_ in (cause or {}).get(key, ())),
+            one.facts = replace(
+                one.facts,
+                accounts=_all(accounts, one.rows),
+                operations=_all(operations, one.rows),
             )
-            decided.append((one, decide(facts, one.compiled, one.as_of)))
-        return await self._write(conn, decided)
 
     async def _note_administrators(self, conn: Connection, pending: Sequence[_Pending]) -> None:
         """Under the portals' locks: who of these administers what, and who goes last."""
@@ -148,9 +193,10 @@ class Recompute:
                 conn, organization, [p for org, p in portals if org == organization]
             )
             last = last_administrators(standings, one.as_of)
-            one.sole = frozenset(
+            sole = frozenset(
                 portal for portal, worker in last.items() if worker in one.person.aliases
             )
+            one.facts = replace(one.facts, sole_administrator_of=sole)
 
     async def _write(self, conn: Connection, decided: Sequence[tuple[_Pending, Outcome]]) -> int:
         updates: list[WorkerUpdate] = []
@@ -181,6 +227,17 @@ class Recompute:
         return sum(update.state is not None for update in updates)
 
 
+def _decide_beside_portals(one: _Pending) -> Outcome | None:
+    standing = one.rows[0].standing
+    if standing is None:
+        return None
+    return decide_beside_portals(one.facts, standing, one.compiled, one.as_of)
+
+
+def _all(found: Mapping[WorkerKey, Iterable[T]], rows: Sequence[LockedWorker]) -> tuple[T, ...]:
+    return tuple(each for row in rows for each in found.get(row.key, ()))
+
+
 def _clusters(locked: Sequence[LockedWorker]) -> list[tuple[str, list[LockedWorker]]]:
     found: dict[WorkerKey, list[LockedWorker]] = {}
     for row in locked:
@@ -192,7 +249,8 @@ def _publish(
     one: _Pending, outcome: Outcome, row: LockedWorker
 ) -> tuple[WorkerUpdate, OutboxMessage | None]:
     """The row's update, and its state record if what it says has changed."""
-    state = outcome.state
+    state, standing = outcome.state, outcome.standing
+    portals = None if standing is not None and standing is row.standing else to_json(state.portals)
     if row.worker != one.person.worker:
         state = WorkerState(
             organization=row.organization,
@@ -203,26 +261,38 @@ def _publish(
             status=state.status,
             merged_into=one.person.worker,
         )
-    digest = hashlib.blake2b(to_json(state), digest_size=16).digest()
+        portals = b"[]"
+    what_is_so = to_json({name: getattr(state, name) for name in OUTLINE})
+    said = b'{"portals":' + (row.portals if portals is None else portals) + b"}"
+    digest = hashlib.blake2b(what_is_so + said, digest_size=16).digest()
     update = WorkerUpdate(
         key=row.key,
         as_of=outcome.as_of,
         next_change_at=outcome.next_change_at,
         directory_version=one.compiled.version,
+        standing=standing,
         version=row.version,
         status=state.status.value,
         name=state.name,
+        merged_into=state.merged_into,
         findings=state.findings,
         digest=digest,
         state=None,
+        portals=portals,
     )
     if digest == row.digest:
         return update, None
     update.version = row.version + 1
-    state.epoch, state.version, state.as_of = row.epoch, update.version, outcome.as_of
-    state.directory_version = update.directory_version
-    state.next_change_at = update.next_change_at
-    update.state = to_json(state)
+    marks = to_json(
+        {
+            "epoch": row.epoch,
+            "version": update.version,
+            "as_of": outcome.as_of,
+            "directory_version": update.directory_version,
+            "next_change_at": update.next_change_at,
+        }
+    )
+    update.state = join_objects(what_is_so, marks)
     version = str(update.version)
     return update, fact(
         WORKER_STATE,
@@ -233,7 +303,7 @@ def _publish(
         subject=row.worker,
         cause=(row.worker, str(row.epoch), version),
         time=outcome.as_of,
-        data=update.state,
+        data=join_objects(update.state, said),
         extensions={"version": version, "epoch": str(row.epoch)},
     )
 

@@ -48,9 +48,17 @@ CREATE TABLE worker (
     directory_version integer NOT NULL DEFAULT 0,
     status text NOT NULL DEFAULT 'unknown',
     name text,
+    merged_into text,
     findings jsonb NOT NULL DEFAULT '[]',
     digest bytea,
-    state jsonb,
+    -- The state as published, as its bytes were, apart from what it says of portals: most events
+    -- leave that as it is. Null until something is published.
+    state json,
+    portals json NOT NULL DEFAULT '[]',
+    -- What the portals were decided from besides accounts and operations, and until when that
+    -- holds; a null basis has them looked at the next time.
+    portals_basis bytea,
+    portals_change_at timestamptz,
     PRIMARY KEY (organization, worker)
 ) WITH (fillfactor = 80, toast_tuple_target = 8160);
 -- Compressing states of two kilobytes would cost more than everything else that is written.
@@ -76,7 +84,7 @@ CREATE TABLE worker_event (
     time timestamptz NOT NULL,
     effective_at timestamptz,
     zone text NOT NULL,
-    data jsonb NOT NULL,
+    data json NOT NULL,
     entered_by text,
     conflicting boolean NOT NULL DEFAULT false,
     lane text NOT NULL,

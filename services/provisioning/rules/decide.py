@@ -1,9 +1,12 @@
 """The whole decision about one person: fold, desire, compare with the portals, say what follows."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from services.provisioning.rules.desired import (
     NOTHING,
@@ -57,6 +60,9 @@ UNSET = datetime.fromtimestamp(0, UTC)
 MAX_CAUSES = 5
 """Ids of causing events that an operation carries; its timeline shows them all."""
 
+PORTALS_EDITION = 1
+"""Raise it with what is planned for portals or said of them: then nothing older stands."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReviewRemoval:
@@ -85,12 +91,25 @@ class Facts:
     cause: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a person's portals were last decided from, besides their accounts and operations.
+
+    `basis` is a digest of that, `change_at` the first instant (UTC) after it at which anything of
+    their operations comes due.
+    """
+
+    basis: bytes
+    change_at: datetime | None
+
+
 @dataclass(slots=True)
 class Outcome:
     """What changed for one person. `events` are (type, cause, data) about the person.
 
     `state` says what is so, without the marks of when it was decided: two decisions that come to
-    the same give equal states.
+    the same give equal states. Its portals are left out where they stand as they were; `standing`
+    is None where they must be looked at the next time.
     """
 
     state: WorkerState
@@ -101,11 +120,24 @@ class Outcome:
     reviews: list[ReviewRemoval] = field(default_factory=list)
     events: list[tuple[str, tuple[str, ...], object]] = field(default_factory=list)
     next_change_at: datetime | None = None
+    standing: Standing | None = None
 
 
 def decide(facts: Facts, compiled: CompiledDirectory, as_of: datetime) -> Outcome:
     """What follows for one person at `as_of` (UTC). Total: what cannot be computed is blocked."""
     return _Decision(facts, compiled, as_of).run()
+
+
+def decide_beside_portals(
+    facts: Facts, standing: Standing, compiled: CompiledDirectory, as_of: datetime
+) -> Outcome | None:
+    """What `decide` says where a person's portals stand as they are; None where they may not.
+
+    Comparing with the portals again changes nothing while desire comes to the same and nothing has
+    come due. `facts` lacks accounts and operations: the caller vouches that nobody has changed them
+    since `standing` was decided.
+    """
+    return _Decision(facts, compiled, as_of).beside(standing)
 
 
 class _Decision:
@@ -134,11 +166,9 @@ class _Decision:
             desired = self._desire(folded, reviews)
         except Exception as error:
             desired = self._when_it_fails(folded, error)
-        self._note(folded.next_change_at if folded else None)
         portals: list[PortalAccess] = []
         if desired is not None:
             self._findings.update(dict.fromkeys(desired.findings))
-            self._note(desired.next_change_at)
             portals = self._portals(folded, desired)
         else:
             portals = self._as_it_stands()
@@ -146,17 +176,69 @@ class _Decision:
         if folded is not None and folded.status is WorkerStatus.ERASED:
             self._findings.clear()
         self._say_findings()
-        state = self._state(folded, desired, portals, reviews)
+        change_at = min(self._next, default=None)
         return Outcome(
-            state=state,
+            state=self._state(folded, desired, portals, reviews),
             as_of=self._as_of,
             folded=folded,
             accounts=list(self._changed_accounts.values()),
             operations=list(self._changed_operations.values()),
             reviews=[review for review in reviews if review not in facts.reviews],
             events=self._events,
-            next_change_at=min(self._next, default=None),
+            next_change_at=_earliest(folded, desired, change_at),
+            standing=self._standing(folded, desired, change_at),
         )
+
+    def beside(self, standing: Standing) -> Outcome | None:
+        """The decision if the portals stand, which nobody but this person may have a part in."""
+        if standing.change_at is not None and standing.change_at <= self._as_of:
+            return None
+        try:
+            folded = fold(self._facts.person, self._as_of, self._compiled.zone)
+            desired = self._desire(folded, ())
+        except Exception:
+            return None
+        if self._basis(folded, desired) != standing.basis:
+            return None
+        self._findings.update(dict.fromkeys((*folded.findings, *desired.findings)))
+        self._say_findings()
+        return Outcome(
+            state=self._state(folded, desired, (), ()),
+            as_of=self._as_of,
+            folded=folded,
+            events=self._events,
+            next_change_at=_earliest(folded, desired, standing.change_at),
+            standing=standing,
+        )
+
+    def _standing(
+        self, folded: Folded | None, desired: Desired | None, change_at: datetime | None
+    ) -> Standing | None:
+        basis = self._basis(folded, desired)
+        return None if basis is None else Standing(basis, change_at)
+
+    def _basis(self, folded: Folded | None, desired: Desired | None) -> bytes | None:
+        """Digest of what decides about portals, where it is only directory and desire."""
+        person = self._facts.person
+        if (
+            folded is None
+            or desired is None
+            or desired is NOTHING
+            or folded.status is WorkerStatus.ERASED
+            or len(person.aliases) > 1
+            or person.worker in self._compiled.administrators
+            or self._facts.sole_administrator_of
+            or self._facts.reviews
+        ):
+            return None
+        content = (
+            PORTALS_EDITION,
+            self._compiled.version,
+            tuple(desired.rights.items()),
+            tuple(desired.held.items()),
+            self._why_cut(folded) if desired.cut else None,
+        )
+        return hashlib.blake2b(orjson.dumps(content), digest_size=16).digest()
 
     # -- desire
 
@@ -282,7 +364,7 @@ class _Decision:
                     op.deadline,
                     op.claimed_by,
                 )
-                for op in self._open_operations(account)
+                for op in sorted(self._open_operations(account), key=_since_when)
             ),
             exposed_since=account.exposed_since,
         )
@@ -571,6 +653,23 @@ class _Decision:
             findings=() if erased else tuple(self._findings),
             decisions=tuple(_applied(review, portals) for review in reviews),
         )
+
+
+def _since_when(operation: Operation) -> tuple[datetime, str]:
+    """An order of operations that does not depend on how they were read."""
+    return (operation.requested_at, operation.operation_id)
+
+
+def _earliest(
+    folded: Folded | None, desired: Desired | None, change_at: datetime | None
+) -> datetime | None:
+    """The first instant at which anything dated changes: of the fold, of desire, of portals."""
+    changes = (
+        folded.next_change_at if folded else None,
+        desired.next_change_at if desired else None,
+        change_at,
+    )
+    return min((at for at in changes if at is not None), default=None)
 
 
 def _applied(review: ReviewRemoval, portals: Sequence[PortalAccess]) -> DecisionApplied:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from services.provisioning.rules.decide import ReviewRemoval
+from services.provisioning.rules.decide import ReviewRemoval, Standing
 from services.provisioning.rules.desired import Removal
 from services.provisioning.rules.guards import AdministratorStanding
 from services.provisioning.rules.operations import Account, Operation, Target
@@ -46,6 +46,9 @@ class LockedWorker:
     directory_version: int
     findings: frozenset[Finding]
     digest: bytes | None
+    portals: bytes
+    """What the published state says of portals, as JSON."""
+    standing: Standing | None
 
     @property
     def key(self) -> WorkerKey:
@@ -110,7 +113,7 @@ async def _lock_clusters(conn: Connection, wanted: Sequence[WorkerKey]) -> list[
     rows = await conn.fetch(
         """
         SELECT organization, worker, cluster, epoch, version, as_of, directory_version, findings,
-               digest
+               digest, portals::text, portals_basis, portals_change_at
         FROM worker
         WHERE (organization, cluster) IN (
             SELECT organization, cluster
@@ -134,6 +137,10 @@ async def _lock_clusters(conn: Connection, wanted: Sequence[WorkerKey]) -> list[
             row["directory_version"],
             frozenset(Finding(rule, detail) for rule, detail in row["findings"]),
             row["digest"],
+            row["portals"].encode(),
+            Standing(row["portals_basis"], row["portals_change_at"])
+            if row["portals_basis"]
+            else None,
         )
         for row in rows
     ]
@@ -253,65 +260,89 @@ async def forget_recompute_requests(conn: Connection, keys: Sequence[WorkerKey])
 
 @dataclass(slots=True)
 class WorkerUpdate:
-    """What a decision leaves in a worker row. `state` is None when only the bookkeeping moved."""
+    """What a decision leaves in a worker row.
+
+    `state` is None when only the bookkeeping moved, `portals` when it says the same of them.
+    """
 
     key: WorkerKey
     as_of: datetime
     next_change_at: datetime | None
     directory_version: int
+    standing: Standing | None
     version: int
     status: str
     name: str | None
+    merged_into: str | None
     findings: Sequence[Finding]
     digest: bytes
     state: bytes | None
+    portals: bytes | None
 
 
 async def save_workers(conn: Connection, updates: Sequence[WorkerUpdate]) -> None:
     """Write decided workers; those whose published state did not change keep it."""
-    changed = [update for update in updates if update.state is not None]
-    unchanged = [update for update in updates if update.state is None]
-    if unchanged:
+    await _save_bookkeeping(conn, [update for update in updates if update.state is None])
+    await _save_states(conn, [update for update in updates if update.state is not None])
+
+
+async def _save_bookkeeping(conn: Connection, updates: Sequence[WorkerUpdate]) -> None:
+    if updates:
         await conn.execute(
             """
             UPDATE worker SET as_of = new.as_of, next_change_at = new.next_change_at,
-                directory_version = new.directory_version
-            FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::int[])
-                AS new (organization, worker, as_of, next_change_at, directory_version)
-            WHERE worker.organization = new.organization AND worker.worker = new.worker
-            """,
-            [update.key[0] for update in unchanged],
-            [update.key[1] for update in unchanged],
-            [update.as_of for update in unchanged],
-            [update.next_change_at for update in unchanged],
-            [update.directory_version for update in unchanged],
-        )
-    if changed:
-        await conn.execute(
-            """
-            UPDATE worker SET as_of = new.as_of, next_change_at = new.next_change_at,
-                directory_version = new.directory_version, version = new.version,
-                status = new.status, name = new.name, findings = new.findings::jsonb,
-                digest = new.digest, state = new.state::jsonb
+                directory_version = new.directory_version, portals_basis = new.portals_basis,
+                portals_change_at = new.portals_change_at
             FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::int[],
-                        $6::bigint[], $7::text[], $8::text[], $9::text[], $10::bytea[],
-                        $11::text[])
-                AS new (organization, worker, as_of, next_change_at, directory_version, version,
-                        status, name, findings, digest, state)
+                        $6::bytea[], $7::timestamptz[])
+                AS new (organization, worker, as_of, next_change_at, directory_version,
+                        portals_basis, portals_change_at)
             WHERE worker.organization = new.organization AND worker.worker = new.worker
             """,
-            [update.key[0] for update in changed],
-            [update.key[1] for update in changed],
-            [update.as_of for update in changed],
-            [update.next_change_at for update in changed],
-            [update.directory_version for update in changed],
-            [update.version for update in changed],
-            [update.status for update in changed],
-            [update.name for update in changed],
-            [_json([[f.rule, f.detail] for f in update.findings]) for update in changed],
-            [update.digest for update in changed],
-            [(update.state or b"").decode() for update in changed],
+            *_bookkeeping(updates),
         )
+
+
+async def _save_states(conn: Connection, updates: Sequence[WorkerUpdate]) -> None:
+    if updates:
+        await conn.execute(
+            """
+            UPDATE worker SET as_of = new.as_of, next_change_at = new.next_change_at,
+                directory_version = new.directory_version, portals_basis = new.portals_basis,
+                portals_change_at = new.portals_change_at, version = new.version,
+                status = new.status, name = new.name, merged_into = new.merged_into,
+                findings = new.findings::jsonb, digest = new.digest, state = new.state::json,
+                portals = coalesce(new.portals::json, worker.portals)
+            FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::int[],
+                        $6::bytea[], $7::timestamptz[], $8::bigint[], $9::text[], $10::text[],
+                        $11::text[], $12::text[], $13::bytea[], $14::text[], $15::text[])
+                AS new (organization, worker, as_of, next_change_at, directory_version,
+                        portals_basis, portals_change_at, version, status, name, merged_into,
+                        findings, digest, state, portals)
+            WHERE worker.organization = new.organization AND worker.worker = new.worker
+            """,
+            *_bookkeeping(updates),
+            [update.version for update in updates],
+            [update.status for update in updates],
+            [update.name for update in updates],
+            [update.merged_into for update in updates],
+            [_json([[f.rule, f.detail] for f in update.findings]) for update in updates],
+            [update.digest for update in updates],
+            [None if update.state is None else update.state.decode() for update in updates],
+            [None if update.portals is None else update.portals.decode() for update in updates],
+        )
+
+
+def _bookkeeping(updates: Sequence[WorkerUpdate]) -> list[list[Any]]:
+    return [
+        [update.key[0] for update in updates],
+        [update.key[1] for update in updates],
+        [update.as_of for update in updates],
+        [update.next_change_at for update in updates],
+        [update.directory_version for update in updates],
+        [update.standing.basis if update.standing else None for update in updates],
+        [update.standing.change_at if update.standing else None for update in updates],
+    ]
 
 
 # -- timelines
@@ -330,7 +361,7 @@ async def add_events(
         INSERT INTO worker_event (organization, source, id, fingerprint, worker, type, time,
             effective_at, zone, data, entered_by, lane, recorded_at)
         SELECT organization, source, id, fingerprint, worker, type, time, effective_at, zone,
-               data::jsonb, entered_by, $12, $13
+               data::json, entered_by, $12, $13
         FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[],
                     $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::text[])
             AS new (organization, source, id, fingerprint, worker, type, time, effective_at, zone,

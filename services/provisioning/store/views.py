@@ -8,6 +8,12 @@ from typing import Any
 
 from shared.postgres import Connection
 
+STATE = """
+    CASE WHEN state IS NOT NULL
+         THEN state::jsonb || jsonb_build_object('portals', portals::jsonb) END AS state
+"""
+"""The published state, whole."""
+
 OPERATION_COLUMNS = """
     operation.operation_id::text AS operation_id, operation.kind, operation.worker,
     worker.name AS worker_name, operation.portal, operation.tin, operation.function,
@@ -29,10 +35,9 @@ async def workers(
 ) -> list[Any]:
     """Published states of workers whose id or name contains `query`, by worker id."""
     rows: list[Any] = await conn.fetch(
-        """
-        SELECT worker, state FROM worker
-        WHERE organization = $1 AND worker > $2 AND state IS NOT NULL
-          AND state ->> 'merged_into' IS NULL
+        f"""
+        SELECT worker, {STATE} FROM worker
+        WHERE organization = $1 AND worker > $2 AND state IS NOT NULL AND merged_into IS NULL
           AND ($3::text IS NULL OR worker ILIKE '%' || $3 || '%' OR name ILIKE '%' || $3 || '%')
           AND ($4::text IS NULL OR status = $4)
         ORDER BY worker LIMIT $5
@@ -55,7 +60,7 @@ def _like(query: str | None) -> str | None:
 async def worker_state(conn: Connection, organization: str, worker: str) -> Any | None:
     """One worker's published state."""
     return await conn.fetchval(
-        "SELECT state FROM worker WHERE organization = $1 AND worker = $2", organization, worker
+        f"SELECT {STATE} FROM worker WHERE organization = $1 AND worker = $2", organization, worker
     )
 
 
@@ -161,7 +166,7 @@ async def counts(conn: Connection, organization: str) -> Any:
         SELECT
             (SELECT count(*) FROM worker WHERE organization = $1
                AND status IN ('active', 'on_leave', 'expected')
-               AND state ->> 'merged_into' IS NULL) AS workers,
+               AND merged_into IS NULL) AS workers,
             (SELECT count(DISTINCT worker) FROM account WHERE organization = $1
                AND status = 'active' AND rights <> '[]') AS portal_users,
             (SELECT count(*) FROM worker_event WHERE organization = $1) AS events
@@ -176,7 +181,7 @@ async def exposures(conn: Connection, organization: str) -> list[Any]:
         """
         SELECT account.worker, worker.name, account.portal, account.exposed_since, account.rights,
                removal.operation_id::text AS operation_id, removal.deadline, removal.claimed_by,
-               worker.state -> 'portals' AS portals
+               worker.portals
         FROM account
         JOIN worker USING (organization, worker)
         LEFT JOIN LATERAL (
@@ -198,10 +203,10 @@ async def exposures(conn: Connection, organization: str) -> list[Any]:
 async def findings(conn: Connection, organization: str) -> list[Any]:
     """What a person should look at, by worker."""
     rows: list[Any] = await conn.fetch(
-        """
-        SELECT worker, name, finding ->> 0 AS rule, finding ->> 1 AS detail, as_of AS since, state
+        f"""
+        SELECT worker, name, finding ->> 0 AS rule, finding ->> 1 AS detail, as_of AS since, {STATE}
         FROM worker, jsonb_array_elements(findings) AS finding
-        WHERE organization = $1 AND state ->> 'merged_into' IS NULL
+        WHERE organization = $1 AND merged_into IS NULL
         ORDER BY rule, worker, detail
         """,
         organization,
@@ -254,14 +259,13 @@ async def matrix(
 ) -> list[Any]:
     """States of workers that have anything to do with a portal, by worker id."""
     rows: list[Any] = await conn.fetch(
-        """
-        SELECT worker, name, state FROM worker
-        WHERE organization = $1 AND worker > $2
-          AND jsonb_array_length(coalesce(state -> 'portals', '[]')) > 0
+        f"""
+        SELECT worker, name, {STATE} FROM worker
+        WHERE organization = $1 AND worker > $2 AND portals::text <> '[]'
           AND ($3::text IS NULL OR EXISTS (
-              SELECT 1 FROM jsonb_array_elements(state -> 'employments') AS employment
+              SELECT 1 FROM jsonb_array_elements(state::jsonb -> 'employments') AS employment
               WHERE (employment ->> 'open')::boolean AND employment -> 'sites' ? $3))
-          AND ($4::text IS NULL OR state -> 'duties' ? $4)
+          AND ($4::text IS NULL OR state::jsonb -> 'duties' ? $4)
         ORDER BY worker LIMIT $5
         """,
         organization,
