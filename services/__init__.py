@@ -1,1 +1,1 @@
-"""The services: each owns its schema and meets the others only in topics and published HTTP APIs."""
+"""The services: each owns its schema; they meet only in topics and published HTTP APIs."""
