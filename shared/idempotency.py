@@ -7,13 +7,15 @@ that made it true. The lock comes first in every service's lock order.
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from shared.auth import Principal
 from shared.errors import Problem
 from shared.postgres import Connection
+
+Refusal = TypeVar("Refusal")
 
 KEPT_DAYS = 7
 """How long a command may be sent again without being carried out again."""
@@ -25,13 +27,14 @@ async def once(
     route: str,
     key: str | None,
     body: bytes,
-    work: Callable[[Connection], Awaitable[dict[str, Any]]],
-) -> dict[str, Any]:
+    work: Callable[[Connection], Awaitable[dict[str, Any] | Refusal]],
+) -> dict[str, Any] | Refusal:
     """Run `work` in the caller's transaction, or answer what it answered before.
 
     Args:
         key: the client's Idempotency-Key; without one nothing is remembered.
-        work: its answer must be what JSON can say. A refusal it raises is not remembered.
+        work: its answer must be what JSON can say. A refusal is not remembered, whether it is
+            raised or, where the transaction must commit, returned as something else than a dict.
 
     Raises:
         Problem: 409 while the same command runs elsewhere, 422 for a key that was used with another
@@ -60,6 +63,8 @@ async def once(
         answer: dict[str, Any] = known["response"]
         return answer
     response = await work(conn)
+    if not isinstance(response, dict):
+        return response
     await conn.execute(
         "INSERT INTO idempotency (organization, principal, route, key, body_sha256, response)"
         " VALUES ($1, $2, $3, $4, $5, $6)",

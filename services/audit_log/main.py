@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 import structlog
-import uvicorn
 import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -25,6 +24,7 @@ from shared.contracts.topics import AUDITED_TOPICS
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
+from shared.process import serve
 from shared.telemetry import configure_logging
 
 logger = structlog.get_logger(__name__)
@@ -37,8 +37,6 @@ BATCH_MAX_RECORDS = 1_000
 SIGNER_POLL_SECONDS = 0.2
 PARTITION_CHECK_SECONDS = 60.0
 """A partition ahead holds 4 million entries: more than arrive between two checks."""
-
-SHUTDOWN_SECONDS = 5
 
 
 async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
@@ -131,7 +129,7 @@ async def _log_status(conn: Connection) -> dict[str, Any]:
     }
 
 
-async def serve(settings: Settings) -> None:
+async def run(settings: Settings) -> None:
     """Serve until the process is asked to stop.
 
     Raises:
@@ -139,15 +137,7 @@ async def serve(settings: Settings) -> None:
     """
     pool = await create_pool(settings.database_url)
     try:
-        config = uvicorn.Config(
-            await build_app(settings, pool),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        )
-        await uvicorn.Server(config).serve()
+        await serve(await build_app(settings, pool), settings.host, settings.port)
     finally:
         await pool.close()
 
@@ -157,7 +147,7 @@ def main() -> int:
     configure_logging(SERVICE)
     try:
         settings = Settings()
-        uvloop.run(serve(settings))
+        uvloop.run(run(settings))
     except (ValidationError, KeyStoreError, store.WrongLog) as error:
         print(error, file=sys.stderr)
         return 1

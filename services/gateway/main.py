@@ -8,7 +8,6 @@ from functools import partial
 
 import asyncpg
 import httpx
-import uvicorn
 import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -30,11 +29,11 @@ from shared.clock import DatabaseClock
 from shared.contracts.hr import describe
 from shared.ops import ops_router
 from shared.postgres import create_pool
+from shared.process import serve
 from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
 SERVICE_TIMEOUT_SECONDS = 10
-SHUTDOWN_SECONDS = 5
 
 
 @asynccontextmanager
@@ -80,21 +79,10 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             await publisher.close()
 
 
-async def serve(settings: Settings) -> None:
+async def run(settings: Settings) -> None:
     """Serve until the process is asked to stop."""
     async with gateway(settings) as app:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-                server_header=False,
-            )
-        )
-        await server.serve()
+        await serve(app, settings.host, settings.port)
 
 
 def main() -> int:
@@ -106,7 +94,7 @@ def main() -> int:
         print(f"The gateway cannot start: {describe(error)}.", file=sys.stderr)
         return 1
     try:
-        uvloop.run(serve(settings))
+        uvloop.run(run(settings))
     except (ValueError, OSError, asyncpg.PostgresError) as error:
         print(f"The gateway cannot start: {error}", file=sys.stderr)
         return 1

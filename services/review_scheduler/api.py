@@ -25,7 +25,6 @@ A campaign is
      "undecided", "kept", "removal_decided", "removal_ordered", "removal_confirmed", "moot"}
 """
 
-import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -42,7 +41,6 @@ from services.review_scheduler.handlers.decisions import REFUSAL_STATUS, Wish, d
 from services.review_scheduler.rules.deciding import REFUSAL_IN_WORDS, RefusalRule
 from services.review_scheduler.rules.reviewers import identify
 from services.review_scheduler.store import views
-from services.review_scheduler.store.commands import lock_command, recall_command, remember_command
 from services.review_scheduler.store.workers import load_people
 from shared.auth import Authenticator, Principal
 from shared.clock import Clock
@@ -50,6 +48,7 @@ from shared.contracts.facts import to_json
 from shared.contracts.hr import Text
 from shared.contracts.review import Decision
 from shared.errors import Problem
+from shared.idempotency import once
 from shared.postgres import Connection, in_transaction
 
 PAGE_DEFAULT, PAGE_MAX = 50, 200
@@ -228,30 +227,14 @@ async def _command(
         Problem: the command is refused; 409 while the same key is at work, 422 when it was used
             for another body.
     """
-    digest = hashlib.sha256(order.model_dump_json().encode()).digest()
+    body = order.model_dump_json().encode()
 
     async def work(conn: Connection) -> dict[str, Any] | RefusalRule:
-        if key is None:
-            return await carry_out(conn)
-        command = (who.organization, who.subject, route, key)
-        if not await lock_command(conn, *command):
-            raise Problem(409, "command_in_progress", "The same command is at work; wait for it.")
-        before = await recall_command(conn, *command)
-        if before is not None:
-            if before[0] != digest:
-                raise Problem(
-                    422,
-                    "idempotency_key_reused",
-                    "This key was used for another body; take a new one.",
-                )
-            response: dict[str, Any] = before[1]
-            return response
         result = await carry_out(conn)
-        if not isinstance(result, RefusalRule):
-            await remember_command(conn, *command, digest, orjson.loads(to_json(result)))
-        return result
+        # As it will be read back, so that both answers are the same.
+        return result if isinstance(result, RefusalRule) else orjson.loads(to_json(result))
 
-    result = await in_transaction(pool, work)
+    result = await in_transaction(pool, lambda conn: once(conn, who, route, key, body, work))
     if isinstance(result, RefusalRule):
         # Only now: the transaction that wrote the refusal down had to commit.
         raise Problem(REFUSAL_STATUS[result], result, REFUSAL_IN_WORDS[result])

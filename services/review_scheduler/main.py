@@ -1,14 +1,12 @@
 """The review scheduler's process: `python -m services.review_scheduler.main`."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import asyncpg
-import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from services.review_scheduler.api import review_router
@@ -16,14 +14,15 @@ from services.review_scheduler.handlers.campaigns import open_due_quarters, open
 from services.review_scheduler.handlers.picture import PictureHandler
 from services.review_scheduler.settings import Settings
 from services.review_scheduler.store import views
-from services.review_scheduler.store.commands import forget_commands
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import Clock, DatabaseClock
 from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
+from shared.idempotency import forget
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
+from shared.process import serve
 from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
@@ -37,17 +36,12 @@ OPENING_IDLE_SECONDS = 0.5
 """Somebody who opened a campaign by command is watching."""
 
 FORGET_IDLE_SECONDS = 3600.0
-COMMANDS_KEPT_DAYS = 7
-"""How long a command may be sent again without being carried out again."""
-
-SHUTDOWN_SECONDS = 5
 
 
 async def forget_old_commands(pool: "asyncpg.Pool[Any]", clock: Clock) -> int:
     """Forget the answers of old commands; 0, because it is done in one go."""
     async with pool.acquire() as conn:
-        now = await clock.now(conn)
-        await forget_commands(conn, now - timedelta(days=COMMANDS_KEPT_DAYS))
+        await forget(conn, await clock.now(conn))
     return 0
 
 
@@ -104,19 +98,11 @@ async def build_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def serve(settings: Settings) -> None:
+async def run(settings: Settings) -> None:
     """Serve until the process is asked to stop."""
-    config = uvicorn.Config(
-        await build_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    await uvicorn.Server(config).serve()
+    await serve(await build_app(settings), settings.host, settings.port)
 
 
 if __name__ == "__main__":
     configure_logging(SERVICE)
-    asyncio.run(serve(Settings()))
+    uvloop.run(run(Settings()))
