@@ -138,7 +138,7 @@ async def processes(
         "scope": "audit:read ops:admin",
         "exp": int(time.time()) + 300,
     }
-    token = jwt.encode({"alg": "EdDSA", "kid": key.kid}, claims, key, algorithms=["EdDSA"])
+    token = jwt.encode({"alg": "Ed25519", "kid": key.kid}, claims, key, algorithms=["Ed25519"])
     origin = f"portalkeeper.local/{uuid4().hex[:8]}"
     made = Processes(prepared_kafka, fresh_database, tmp_path, origin, token)
     yield made

@@ -183,8 +183,8 @@ class World:
             "scope": scope,
             "exp": int(time.time()) + 300,
         }
-        header = {"alg": "EdDSA", "kid": self.token_key.kid}
-        return jwt.encode(header, claims, self.token_key, algorithms=["EdDSA"])
+        header = {"alg": "Ed25519", "kid": self.token_key.kid}
+        return jwt.encode(header, claims, self.token_key, algorithms=["Ed25519"])
 
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         """An HTTP client of the log, as an auditor unless another token is given."""

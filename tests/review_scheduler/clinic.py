@@ -32,8 +32,8 @@ class Clinic:
         }
         if worker:
             claims["worker"] = worker
-        header = {"alg": "EdDSA", "kid": self._key.kid}
-        return jwt.encode(header, claims, self._key, algorithms=["EdDSA"])
+        header = {"alg": "Ed25519", "kid": self._key.kid}
+        return jwt.encode(header, claims, self._key, algorithms=["Ed25519"])
 
     async def ask(
         self,
