@@ -24,6 +24,7 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
+from shared.idempotency import forget
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
@@ -41,6 +42,7 @@ SWEEP_REST = 1.0
 """A new policy may reach the last worker a minute later; a termination may not wait for it."""
 
 SIMULATOR_IDLE_SECONDS = 0.2
+FORGET_IDLE_SECONDS = 3600.0
 
 
 async def build_app(settings: Settings) -> FastAPI:
@@ -72,7 +74,14 @@ async def build_app(settings: Settings) -> FastAPI:
             service=SERVICE,
         ),
     }
+
+    async def forget_old_commands() -> int:
+        async with pool.acquire() as conn:
+            await forget(conn, await recompute.clock.now(conn))
+        return 0
+
     tickers = [
+        Ticker("forget", forget_old_commands, idle_seconds=FORGET_IDLE_SECONDS),
         Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
         Ticker(

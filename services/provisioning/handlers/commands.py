@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,6 +41,7 @@ from shared.contracts.facts import fact, to_json
 from shared.contracts.state import Grade
 from shared.contracts.topics import DIRECTORY_EVENTS
 from shared.errors import Problem
+from shared.idempotency import once
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection, in_transaction
 
@@ -196,25 +196,9 @@ class OperationCommands:
                 body, and whatever `work` raises.
         """
 
-        async def once(conn: Connection) -> dict[str, Any]:
-            if key is None:
-                return await work(conn)
-            digest = hashlib.sha256(body).digest()
-            known = await store.begin_command(conn, who.organization, who.subject, route, key)
-            if known is not None:
-                if known["body_sha256"] != digest:
-                    raise Problem(
-                        422, "key_reused", "This Idempotency-Key was used with another body."
-                    )
-                answer: dict[str, Any] = known["response"]
-                return answer
-            response = await work(conn)
-            await store.end_command(
-                conn, who.organization, who.subject, route, key, digest, response
-            )
-            return response
-
-        return await in_transaction(self._pool, once)
+        return await in_transaction(
+            self._pool, lambda conn: once(conn, who, route, key, body, work)
+        )
 
 
 def _moved(operation: Operation, said: Said) -> Operation:

@@ -24,7 +24,6 @@ from shared.contracts.state import (
     Grade,
     OperationStatus,
 )
-from shared.errors import Problem
 from shared.postgres import Connection, TryAgain
 
 WorkerKey = tuple[str, str]
@@ -348,49 +347,70 @@ def _bookkeeping(updates: Sequence[WorkerUpdate]) -> list[list[Any]]:
 # -- timelines
 
 
+async def contents_of(
+    conn: Connection, events: Sequence[HrEvent]
+) -> dict[tuple[str, str, str], set[bytes]]:
+    """Fingerprints stored under the (organization, source, id) of these events."""
+    rows = await conn.fetch(
+        """
+        SELECT organization, source, id, fingerprint
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (organization, source, id)
+        JOIN worker_event USING (organization, source, id)
+        """,
+        [event.organization for event in events],
+        [event.source for event in events],
+        [event.id for event in events],
+    )
+    found: dict[tuple[str, str, str], set[bytes]] = {}
+    for organization, source, id_, fingerprint in rows:
+        found.setdefault((organization, source, id_), set()).add(fingerprint)
+    return found
+
+
 async def add_events(
     conn: Connection,
     events: Sequence[tuple[HrEvent, datetime | None, str]],
     *,
     lane: str,
     now: datetime,
-) -> list[int]:
-    """Store (event, effective instant, zone); positions of those not stored before."""
-    rows = await conn.fetch(
-        """
-        INSERT INTO worker_event (organization, source, id, fingerprint, worker, type, time,
-            effective_at, zone, data, entered_by, lane, recorded_at)
-        SELECT organization, source, id, fingerprint, worker, type, time, effective_at, zone,
-               data::json, entered_by, $12, $13
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[],
-                    $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::text[])
-            AS new (organization, source, id, fingerprint, worker, type, time, effective_at, zone,
-                    data, entered_by)
-        ON CONFLICT DO NOTHING
-        RETURNING organization, source, id, fingerprint
-        """,
-        [event.organization for event, _, _ in events],
-        [event.source for event, _, _ in events],
-        [event.id for event, _, _ in events],
-        [event.fingerprint for event, _, _ in events],
-        [event.worker for event, _, _ in events],
-        [event.type for event, _, _ in events],
-        [event.time for event, _, _ in events],
-        [effective_at for _, effective_at, _ in events],
-        [zone for _, _, zone in events],
-        [event.data.model_dump_json(exclude_none=True) for event, _, _ in events],
-        [event.entered_by for event, _, _ in events],
-        lane,
-        now,
+) -> None:
+    """Store (event, effective instant, zone), none of which is stored yet."""
+    await conn.copy_records_to_table(
+        "worker_event",
+        columns=(
+            "organization",
+            "source",
+            "id",
+            "fingerprint",
+            "worker",
+            "type",
+            "time",
+            "effective_at",
+            "zone",
+            "data",
+            "entered_by",
+            "lane",
+            "recorded_at",
+        ),
+        records=[
+            (
+                event.organization,
+                event.source,
+                event.id,
+                event.fingerprint,
+                event.worker,
+                event.type,
+                event.time,
+                effective_at,
+                zone,
+                orjson.Fragment(event.canonical),
+                event.entered_by,
+                lane,
+                now,
+            )
+            for event, effective_at, zone in events
+        ],
     )
-    stored = {(row["organization"], row["source"], row["id"], row["fingerprint"]) for row in rows}
-    fresh = []
-    for position, (event, _, _) in enumerate(events):
-        identity = (event.organization, event.source, event.id, event.fingerprint)
-        if identity in stored:
-            stored.discard(identity)
-            fresh.append(position)
-    return fresh
 
 
 async def mark_conflicts(conn: Connection, events: Sequence[HrEvent]) -> list[WorkerKey]:
@@ -422,7 +442,7 @@ async def timelines(
     """Every stored event of these workers."""
     rows = await conn.fetch(
         """
-        SELECT organization, source, id, fingerprint, event.worker, type, time, effective_at,
+        SELECT organization, event.worker, source, id, fingerprint, type, time, effective_at,
                data, entered_by, conflicting
         FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker)
         JOIN worker_event AS event USING (organization, worker)
@@ -431,21 +451,9 @@ async def timelines(
         [worker.worker for worker in workers],
     )
     found: dict[WorkerKey, list[TimelineEvent]] = {}
-    for row in rows:
-        found.setdefault((row["organization"], row["worker"]), []).append(
-            TimelineEvent(
-                row["worker"],
-                row["source"],
-                row["id"],
-                row["fingerprint"],
-                row["type"],
-                row["time"],
-                row["effective_at"],
-                row["data"],
-                row["entered_by"],
-                row["conflicting"],
-            )
-        )
+    for organization, *said in rows:
+        event = TimelineEvent(*said)
+        found.setdefault((organization, event.worker), []).append(event)
     return found
 
 
@@ -988,58 +996,6 @@ async def simulated_login(
         portal,
         worker,
     )
-
-
-# -- commands
-
-
-async def begin_command(
-    conn: Connection, organization: str, principal: str, route: str, key: str
-) -> Any | None:
-    """Take a command's lock; the answer given before, if it was.
-
-    Raises:
-        Problem: 409 while the same command is running.
-    """
-    name = "\x1f".join((organization, principal, route, key))
-    taken = await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 33))", name)
-    if not taken:
-        raise Problem(409, "command_running", "The same command is running; ask again shortly.")
-    return await conn.fetchrow(
-        "SELECT body_sha256, response FROM idempotency"
-        " WHERE organization = $1 AND principal = $2 AND route = $3 AND key = $4",
-        organization,
-        principal,
-        route,
-        key,
-    )
-
-
-async def end_command(
-    conn: Connection,
-    organization: str,
-    principal: str,
-    route: str,
-    key: str,
-    body_sha256: bytes,
-    response: Any,
-) -> None:
-    """Remember the answer, in the transaction that made it true."""
-    await conn.execute(
-        "INSERT INTO idempotency (organization, principal, route, key, body_sha256, response)"
-        " VALUES ($1, $2, $3, $4, $5, $6)",
-        organization,
-        principal,
-        route,
-        key,
-        body_sha256,
-        response,
-    )
-
-
-async def forget_commands(conn: Connection, before: datetime) -> None:
-    """Drop answers older than anybody will ask for again."""
-    await conn.execute("DELETE FROM idempotency WHERE created_at < $1", before)
 
 
 async def organizations(conn: Connection) -> set[str]:
