@@ -17,7 +17,6 @@ from tests.servers import database_copy, postgres_server, template_database
 from tests.simulation.playing import Played, Theatre, theatre
 
 PROGRESS_SECONDS = 10.0
-TRACE_LINES = 40
 
 
 def seeds(arguments: argparse.Namespace) -> Iterator[int]:
@@ -57,15 +56,7 @@ async def play_all(dsn: str, arguments: argparse.Namespace) -> list[int]:
 
 def tell_failure(house: Theatre, seed: int) -> None:
     """What a person needs to see it again."""
-    for record in itertools.chain(*house.hr.records.values()):
-        headers = {name: value.decode() for name, value in record.headers if name != "ce_subject"}
-        print(
-            f"{record.partition}/{record.offset} {(record.key or b'').decode()}"
-            f" {headers.get('ce_type')} {headers.get('ce_id')} {headers.get('ce_time')}"
-            f" {headers.get('ce_source')} {headers.get('ce_enteredby', '')}"
-            f" {(record.value or b'').decode()}"
-        )
-    print("\n".join(list(house.stage.trace)[-TRACE_LINES:]))
+    print(house.story())
     traceback.print_exc()
     print(f"seed {seed} failed; again with: python -m tests.simulation --seed {seed}", flush=True)
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -74,9 +75,10 @@ class Played:
     seed: int
     steps: int
     crashes: int
-    waits: int
     events: int
     digest: int
+    waits: int = field(compare=False)
+    """How often somebody was seen to wait for a lock; how often one looks depends on the load."""
 
 
 class Theatre:
@@ -116,8 +118,20 @@ class Theatre:
         await play.run()
         stage = self.stage
         return Played(
-            seed, stage.steps, stage.crashes, stage.waits, len(play.hr.said), stage.digest
+            seed, stage.steps, stage.crashes, len(play.hr.said), stage.digest, stage.waits
         )
+
+    def story(self) -> str:
+        """What HR sent and what was done last, for somebody who wants to see why a seed failed."""
+        lines = []
+        for record in chain(*self.hr.records.values()):
+            headers = {name.removeprefix("ce_"): text.decode() for name, text in record.headers}
+            told = (headers.get(name, "") for name in ("type", "id", "time", "source", "enteredby"))
+            lines.append(
+                f"{record.partition}/{record.offset} {(record.key or b'').decode()}"
+                f" {' '.join(told)} {(record.value or b'').decode()}"
+            )
+        return "\n".join([*lines, *self.stage.trace])
 
     async def _clear(self) -> None:
         for table in (*TABLES, "outbox", "outbox_key", "source_offset", "refused_partition"):
@@ -179,10 +193,10 @@ class _Play:
 
     def _join_all(self) -> None:
         theatre = self._theatre
-        for member in (*theatre.mains, *theatre.expresses):
-            member.join(self.hr)
-        for member in theatre.reviewers:
-            member.join(self.reviews)
+        for hearing in (*theatre.mains, *theatre.expresses):
+            hearing.join(self.hr)
+        for reviewing in theatre.reviewers:
+            reviewing.join(self.reviews)
 
     # -- everybody at once
 

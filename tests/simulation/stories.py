@@ -190,7 +190,9 @@ class Author:
                 self._say("identity_corrected", worker, name="Somebody Else", **self._when())
             case 4:
                 done = random.randint(-15, 5)
-                expiry = {"expires_on": day(done + 7)} if random.random() < 0.4 else {}
+                expiry: dict[str, Any] = {}
+                if random.random() < 0.4:
+                    expiry["expires_on"] = day(done + 7)
                 module = random.choice(["remittance-basics", "privacy"])
                 self._say(
                     "training_completed", worker, module=module, completed_on=day(done), **expiry
