@@ -222,6 +222,7 @@ HR_EVENT_MODELS: Mapping[str, type[HrData]] = MappingProxyType(
 class HrEvent:
     """One validated HR event. Identity is (organization, source, id, fingerprint).
 
+    `canonical` is the JSON of `data`, as it is stored and as the fingerprint covers it.
     `entered_by` names the person who entered it by hand, if one did.
     """
 
@@ -233,6 +234,7 @@ class HrEvent:
     type: str
     time: datetime
     data: HrData
+    canonical: bytes
     entered_by: str | None
 
     @property
@@ -274,6 +276,7 @@ def validate(envelope: Envelope) -> HrEvent:
         envelope.type,
         envelope.time,
         data,
+        canonical,
         envelope.extensions.get("enteredby"),
     )
 

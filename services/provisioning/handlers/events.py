@@ -65,12 +65,11 @@ class HrEventHandler:
         }
         locked = await store.lock_workers(conn, keys, sorted(merges))
         now = await self._recompute.clock.now(conn)
-        positions = await store.add_events(conn, accepted, lane=self._lane, now=now)
-        fresh = [accepted[position][0] for position in positions]
+        fresh, contradicting = await self._store(conn, accepted, now)
         if not fresh:
             return
         touched = {(event.organization, event.worker) for event in fresh}
-        conflicts = set(await store.mark_conflicts(conn, fresh))
+        conflicts = set(await store.mark_conflicts(conn, contradicting)) if contradicting else set()
         held = {row.key for row in locked}
         if conflicts - held:
             await store.request_recompute(conn, conflicts - held)
@@ -84,6 +83,30 @@ class HrEventHandler:
             cause=cause,
             only_timelines_changed=True,
         )
+
+    async def _store(
+        self,
+        conn: Connection,
+        accepted: Sequence[tuple[HrEvent, datetime | None, str]],
+        now: datetime,
+    ) -> tuple[list[HrEvent], list[HrEvent]]:
+        """Store what is new; the new events, and those of them whose id said something else.
+
+        Equal identities name one worker, whose lock is held, so nobody stores one beside us.
+        """
+        contents = await store.contents_of(conn, [event for event, _, _ in accepted])
+        fresh, contradicting = [], []
+        for each in accepted:
+            event = each[0]
+            known = contents.setdefault((event.organization, event.source, event.id), set())
+            if event.fingerprint in known:
+                continue
+            if known:
+                contradicting.append(event)
+            known.add(event.fingerprint)
+            fresh.append(each)
+        await store.add_events(conn, fresh, lane=self._lane, now=now)
+        return [event for event, _, _ in fresh], contradicting
 
     async def _accept(
         self, conn: Connection, batch: Batch[HrEvent]
