@@ -442,3 +442,17 @@ async def test_of_two_appointments_that_begin_together_the_lasting_one_counts(de
     async with desk.pool.acquire() as conn:
         (standing,) = await lifecycle.standings(conn, ORGANIZATION)
     assert (standing.worker, standing.until) == ("w1", None)
+
+
+async def test_a_removal_wanted_again_can_be_overdue_again(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    for item in await desk.work():
+        await desk.say(item["operation_id"], Transition.CLAIM)
+    await desk.pass_time(hours=2)
+    await desk.hear(hr_record("worker.rescinded", id_="r", rescinds="w1-terminated"))
+    await desk.pass_time(minutes=1)
+    await desk.hear(leave_now(id_="w1-terminated-again"))
+    overdue = await desk.published("operation.overdue")
+    assert len(overdue) == len({event["ce_id"] for event in overdue}) == 6

@@ -558,7 +558,8 @@ class _Decision:
             late = replace(operation, overdue=True)
             self._put(late)
             said = OperationOverdue(**describe(late))
-            self._say("operation.overdue", (operation.operation_id,), said)
+            # It may be overdue once more, after having been withdrawn and wanted again.
+            self._say("operation.overdue", (operation.operation_id, str(self._as_of)), said)
 
     # -- exposure and findings
 
