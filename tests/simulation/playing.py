@@ -147,6 +147,8 @@ async def theatre(dsn: str) -> AsyncIterator[Theatre]:
     pool = await create_pool(dsn, min_size=CAST_MAX + 3, max_size=CAST_MAX + 3)
     try:
         conns: list[Connection] = [await pool.acquire() for _ in range(CAST_MAX + 3)]
+        for conn in conns:
+            await conn.execute("SET synchronous_commit = off")
         yield Theatre(conns[2:], conns[0], conns[1])
     finally:
         pool.terminate()
