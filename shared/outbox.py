@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerClosed
 
 from shared.postgres import Connection, is_transient
+from shared.values import value_class
 
 logger = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class MessageTooLarge(ValueError):
     """An event would not fit into its topic; nothing was stored."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OutboxMessage:
     """One record for Kafka. A `value` of None is a tombstone on a compacted topic."""
 

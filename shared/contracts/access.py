@@ -7,7 +7,6 @@ has its key. An order is no fact about a portal: only `operation.confirmed` and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.directory import Function, OperationKind
 from shared.contracts.state import AuthorizedBy, Grade, OperationStatus
+from shared.values import value_class
 
 Right = tuple[str, Function]
 """(TIN, function) on the portal that the event names."""
@@ -30,7 +30,7 @@ class Evidence(BaseModel):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Reason:
     """Why an operation was ordered: the named rule, and ids of the events that brought it about."""
 
@@ -38,7 +38,7 @@ class Reason:
     events: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationData:
     """An operation as it is after what the event says.
 
@@ -63,17 +63,17 @@ class OperationData:
     claimed_by: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationRequested(OperationData):
     """A change of a portal was ordered."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationOverdue(OperationData):
     """The deadline passed and the operation has not ended; said once."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationCancelled(OperationData):
     """It is not wanted any more and was withdrawn: unclaimed, or superseded until its deadline."""
 
@@ -81,7 +81,7 @@ class OperationCancelled(OperationData):
     transition: Literal["cancel"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationSuperseded(OperationData):
     """It is not wanted any more, but somebody had claimed it: it still has to end."""
 
@@ -89,7 +89,7 @@ class OperationSuperseded(OperationData):
     transition: Literal["supersede"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationClaimed(OperationData):
     """Somebody took it on (`claim`), or it is wanted again before it ended (`reinstate`).
 
@@ -105,7 +105,7 @@ class OperationClaimed(OperationData):
     reason_given: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationSaid(OperationData):
     """What somebody said about an operation.
 
@@ -121,35 +121,35 @@ class OperationSaid(OperationData):
     reason_given: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationReleased(OperationSaid):
     """Whoever had claimed it gave it back."""
 
     transition: Literal["release"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationConfirmed(OperationSaid):
     """It was done at the portal; also said of one that was cancelled, failed or declined before."""
 
     transition: Literal["done"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationFailed(OperationSaid):
     """It could not be done. A removal is ordered again at once, anything else later."""
 
     transition: Literal["fail"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationDeclined(OperationSaid):
     """Somebody will not do it. A removal is ordered again at once, anything else later."""
 
     transition: Literal["decline"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OperationStepDone:
     """One step was ticked. `step` counts from 0; `actor` is whose step it was, `by` who did it."""
 
@@ -160,7 +160,7 @@ class OperationStepDone:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AccountFact:
     """A confirmed fact about an account. `login_id` is absent while nobody has told it."""
 
@@ -173,22 +173,22 @@ class AccountFact:
     login_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AccountOpened(AccountFact):
     """The account exists and works."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AccountSuspended(AccountFact):
     """The account does not work any more, and could be resumed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AccountResumed(AccountFact):
     """The account works again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class EntitlementFact:
     """A confirmed fact about one function on one account, and who answers for having it."""
 
@@ -203,17 +203,17 @@ class EntitlementFact:
     authorized_by: AuthorizedBy | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class EntitlementGranted(EntitlementFact):
     """The function can be used now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class EntitlementRevoked(EntitlementFact):
     """The function cannot be used any more, by itself or because the whole account is suspended."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ExposureStarted:
     """Access that must be gone is still effective. `operation_id` is its removal order."""
 
@@ -224,7 +224,7 @@ class ExposureStarted:
     operation_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ExposureEnded:
     """The access is confirmed gone, or may be there again."""
 
@@ -234,7 +234,7 @@ class ExposureEnded:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class GuardRefused:
     """A named rule changed how an operation may be carried out; `effect` says how, in words."""
 
@@ -245,7 +245,7 @@ class GuardRefused:
     effect: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class FindingData:
     """Something a person should look at, told by its rule and, in words, its detail."""
 
@@ -254,17 +254,17 @@ class FindingData:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class FindingRaised(FindingData):
     """It is so now and was not before."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class FindingResolved(FindingData):
     """It is so no longer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class GapAccepted:
     """An operator let a refused partition go on; offsets `first` to `last` may never be read.
 

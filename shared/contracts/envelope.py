@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from uuid import UUID
 import orjson
 
 from shared.errors import Rejected
+from shared.values import value_class
 
 ORGANIZATION = re.compile(r"[a-z0-9-]{1,63}")
 EVENT_NAMESPACE = UUID("6f1c7bb4-6a0e-5b63-9f0a-2f6d5f0e7c11")
@@ -41,7 +41,7 @@ class KafkaRecord(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Envelope:
     """One CloudEvent's attributes and its data as JSON bytes.
 

@@ -4,7 +4,6 @@ A reason for leave or termination is never collected; unknown fields are dropped
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -31,6 +30,7 @@ from shared.contracts.envelope import (
     rfc3339,
 )
 from shared.errors import Rejected
+from shared.values import value_class
 
 
 def _printable(value: str) -> str:
@@ -218,7 +218,7 @@ HR_EVENT_MODELS: Mapping[str, type[HrData]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class HrEvent:
     """One validated HR event. Identity is (organization, source, id, fingerprint).
 

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from shared.contracts.directory import Function, OperationKind
+from shared.values import value_class
 
 
 class WorkerStatus(StrEnum):
@@ -51,7 +52,7 @@ class OperationStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Employment:
     """One span of work. `ends_at` is the instant from which it is over, if that is known.
 
@@ -71,7 +72,7 @@ class Employment:
     leave_since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class AuthorizedBy:
     """Who answers for an entitlement: a policy version with its signatory, or a review decision."""
 
@@ -80,7 +81,7 @@ class AuthorizedBy:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Entitlement:
     """One function within an affiliation (a TIN), as desired or as effective.
 
@@ -96,7 +97,7 @@ class Entitlement:
     operation_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Held:
     """An entitlement that job duty would give but a named rule holds back."""
 
@@ -106,7 +107,7 @@ class Held:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class OpenOperation:
     """An operation that has not ended."""
 
@@ -121,7 +122,7 @@ class OpenOperation:
     claimed_by: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class PortalAccess:
     """The four kinds of truth about one worker on one portal.
 
@@ -140,7 +141,7 @@ class PortalAccess:
     exposed_since: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Finding:
     """Something about this worker that a person should look at."""
 
@@ -148,7 +149,7 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Training:
     """A module's sign-off as it stands; `valid` at the state's `as_of`."""
 
@@ -159,7 +160,7 @@ class Training:
     valid: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class DecisionApplied:
     """What became of a review decision here: `ordered`, `confirmed` or `moot`, and why."""
 

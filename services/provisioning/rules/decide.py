@@ -55,6 +55,7 @@ from shared.contracts.state import (
     WorkerState,
     WorkerStatus,
 )
+from shared.values import value_class
 
 UNSET = datetime.fromtimestamp(0, UTC)
 MAX_CAUSES = 5
@@ -64,7 +65,7 @@ PORTALS_EDITION = 1
 """Raise it with what is planned for portals or said of them: then nothing older stands."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class ReviewRemoval:
     """A review's decision to remove. `operation_id` names what granted the entitlement then.
 
@@ -77,7 +78,7 @@ class ReviewRemoval:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Facts:
     """Everything a decision about one person depends on, besides the directory and the instant."""
 
@@ -91,7 +92,7 @@ class Facts:
     cause: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Standing:
     """What a person's portals were last decided from, besides their accounts and operations.
 

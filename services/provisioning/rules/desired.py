@@ -9,12 +9,13 @@ from services.provisioning.rules.timeline import Folded
 from shared.contracts.directory import Directory, Function, Portal, TrainingModule
 from shared.contracts.hr import end_of_day, start_of_day
 from shared.contracts.state import AuthorizedBy, Employment, Finding, Held
+from shared.values import value_class
 
 Right = tuple[str, str, Function]
 """(portal, TIN, function): what an entitlement is, whoever holds it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Removal:
     """A review decision to remove, as an input of desired access; None stands for all of them."""
 
@@ -35,7 +36,7 @@ class Removal:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Desired:
     """What a worker must have at an instant.
 

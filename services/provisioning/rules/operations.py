@@ -5,7 +5,7 @@ changes only by confirmation, so an order never counts as done because it was gi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -20,6 +20,7 @@ from shared.contracts.state import (
     Grade,
     OperationStatus,
 )
+from shared.values import value_class
 
 OPERATION_NAMESPACE = UUID("0c8f6a0e-3f58-5d2c-8f4b-9b6b7d0e5a21")
 
@@ -105,7 +106,7 @@ DEFAULT_STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
 """What to do where a portal's own steps are not in the directory."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Operation:
     """One change that a portal must undergo for one account. Instants are UTC.
 
@@ -144,7 +145,7 @@ class Operation:
         return self.status in OPEN_STATUSES
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Target:
     """What is remembered of a target between operations."""
 
@@ -153,7 +154,7 @@ class Target:
     retry_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Account:
     """What evidence tells of one person's identity on one portal, and the targets within it."""
 
@@ -172,7 +173,7 @@ class Account:
         return self.rights if self.status is AccountStatus.ACTIVE else {}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Order:
     """A new operation that is needed."""
 
@@ -182,7 +183,7 @@ class Order:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Move:
     """A transition of an existing operation that the change of desire calls for."""
 

@@ -5,19 +5,19 @@ what they say and when their source recorded it. The fold is total: whatever loo
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from shared.contracts.hr import end_of_day, start_of_day
 from shared.contracts.state import Employment, Finding, Training, WorkerStatus
+from shared.values import value_class
 
 JOB_FIELDS = ("title", "department", "sites", "supervisor", "kind", "ends_on")
 PERSON_FIELDS = ("name", "email", "npi")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class TimelineEvent:
     """A stored HR event. `effective_at` was resolved in the organization's zone when it arrived.
 
@@ -41,7 +41,7 @@ class TimelineEvent:
         return (self.time, self.source, self.id, self.fingerprint)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Person:
     """The worker ids that in-force merges make one person. `worker` is the id in use."""
 
@@ -50,7 +50,7 @@ class Person:
     events: tuple[TimelineEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Folded:
     """A worker's state at an instant.
 

@@ -25,6 +25,7 @@ from shared.contracts.state import (
     OperationStatus,
 )
 from shared.postgres import Connection, TryAgain
+from shared.values import value_class
 
 WorkerKey = tuple[str, str]
 """(organization, worker)."""
@@ -32,7 +33,7 @@ WorkerKey = tuple[str, str]
 OPEN = ("requested", "claimed", "superseded")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class LockedWorker:
     """A worker row, locked for this transaction."""
 
