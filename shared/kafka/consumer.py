@@ -717,11 +717,8 @@ class BatchConsumer(Generic[T]):
 
 
 def _may_heal(error: Exception) -> bool:
-    # An argument that PostgreSQL cannot take is an InterfaceError to asyncpg, and a ValueError.
     # A handler that asked for another attempt too often met contention, not a bad record.
-    return isinstance(error, TryAgain) or (
-        is_transient(error) and not isinstance(error, ValueError)
-    )
+    return isinstance(error, TryAgain) or is_transient(error)
 
 
 def _retry_pause(attempt: int) -> float:

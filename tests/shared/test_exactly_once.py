@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from shared.kafka import Record
+from shared.postgres import TryAgain
 from tests.shared.worlds import Notes, World, eventually
 
 
@@ -126,13 +127,20 @@ async def test_a_rebalance_in_the_middle_of_a_backlog_applies_everything_once(
     assert await world.seen(1) == list(range(5000, 8000))
 
 
-async def test_transient_errors_are_retried_whole_and_never_split(world: World) -> None:
-    world.handler.fail_transiently = 3
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(), asyncpg.QueryCanceledError(), TryAgain("others hold it")]
+)
+async def test_transient_errors_are_retried_whole_and_never_split(
+    world: World, error: Exception
+) -> None:
+    world.handler.transient_error = error
+    world.handler.fail_transiently = 10
     await world.send(range(40))
     async with world.consuming():
         await world.until_seen(40)
     assert await world.seen() == list(range(40))
     assert await world.dead_letters() == []
+    assert set(world.handler.batches) == {40}
 
 
 async def test_the_connections_of_a_stopped_database_are_replaced(

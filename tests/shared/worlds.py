@@ -52,6 +52,7 @@ class Notes:
         self.batches: list[int] = []
         self.pause_seconds = 0.0
         self.fail_transiently = 0
+        self.transient_error: Exception = ConnectionResetError("the network blinked")
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
@@ -72,7 +73,7 @@ class Notes:
         self.batches.append(len(batch.items))
         if self.fail_transiently:
             self.fail_transiently -= 1
-            raise ConnectionResetError("the network blinked")
+            raise self.transient_error
         kept: list[Item[dict[str, Any]]] = []
         for item in batch.items:
             match item.parsed.get("do"):
