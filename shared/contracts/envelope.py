@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 from urllib.parse import quote
 from uuid import UUID
@@ -80,12 +80,14 @@ def name_uuid(namespace: UUID, name: str) -> str:
 
     Every event and operation gets such an id, so the standard library's objects would show.
     """
-    digest = hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()
-    number = int.from_bytes(digest[:16], "big")
-    number = number & ~(0xF000 << 64) | 5 << 76
-    number = number & ~(0xC000 << 48) | 0x8000 << 48
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    digest = hashlib.sha1(_bytes_of(namespace) + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+
+
+@cache
+def _bytes_of(namespace: UUID) -> bytes:
+    return namespace.bytes
 
 
 def rfc3339(instant: datetime) -> str:

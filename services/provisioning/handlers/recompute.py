@@ -202,7 +202,8 @@ class Recompute:
         updates: list[WorkerUpdate] = []
         messages: list[OutboxMessage] = []
         accounts: list[tuple[str, Account]] = []
-        operations: list[tuple[str, Operation]] = []
+        ordered: list[tuple[str, Operation]] = []
+        moved: list[tuple[str, Operation]] = []
         reviews: list[tuple[str, ReviewRemoval]] = []
         for one, outcome in decided:
             organization = one.rows[0].organization
@@ -211,7 +212,10 @@ class Recompute:
                     access_fact(type_, organization, one.person.worker, cause, outcome.as_of, data)
                 )
             accounts.extend((organization, account) for account in outcome.accounts)
-            operations.extend((organization, operation) for operation in outcome.operations)
+            known = {operation.operation_id for operation in one.facts.operations}
+            for operation in outcome.operations:
+                into = moved if operation.operation_id in known else ordered
+                into.append((organization, operation))
             reviews.extend((organization, review) for review in outcome.reviews)
             for row in one.rows:
                 update, message = _publish(one, outcome, row)
@@ -219,8 +223,9 @@ class Recompute:
                 if message is not None:
                     messages.append(message)
         await store.save_accounts(conn, accounts)
-        if operations:
-            await store.save_operations(conn, operations, decided[0][0].as_of)
+        await store.add_operations(conn, ordered)
+        if moved:
+            await store.save_operations(conn, moved, decided[0][0].as_of)
         await store.settle_reviews(conn, reviews)
         await store.save_workers(conn, updates)
         await enqueue(conn, messages, held=True)

@@ -133,8 +133,6 @@ CREATE TABLE operation (
     outcome text,
     ended_at timestamptz
 ) WITH (fillfactor = 80);
-CREATE INDEX operation_open ON operation (organization, worker)
-    WHERE status IN ('requested', 'claimed', 'superseded');
 CREATE INDEX operation_queue ON operation (organization, deadline, rank, operation_id)
     WHERE status IN ('requested', 'claimed', 'superseded');
 CREATE INDEX operation_worker ON operation (organization, worker, portal);

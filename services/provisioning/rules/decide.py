@@ -57,6 +57,7 @@ from shared.contracts.state import (
 )
 from shared.values import value_class
 
+NEVER_ASKED = Target()
 UNSET = datetime.fromtimestamp(0, UTC)
 MAX_CAUSES = 5
 """Ids of causing events that an operation carries; its timeline shows them all."""
@@ -390,6 +391,8 @@ class _Decision:
 
     def _with_retries(self, account: Account, orders: Sequence[Order]) -> Account:
         """What is no longer wanted the same way is forgotten; what failed lately has to wait."""
+        if not any(target.retry_kind for target in account.targets.values()):
+            return account
         asked = {
             target_key(order.kind, *(order.held or (None, None))): order.kind for order in orders
         }
@@ -448,7 +451,7 @@ class _Decision:
         deadline: datetime | None = None,
     ) -> tuple[Account, Operation | None]:
         key = target_key(kind, tin, function)
-        target = account.targets.get(key, Target())
+        target = account.targets.get(key, NEVER_ASKED)
         if target.retry_kind is kind and target.retry_at and target.retry_at > self._as_of:
             self._note(target.retry_at)
             return account, None
@@ -478,7 +481,8 @@ class _Decision:
         self._put(operation)
         said = OperationRequested(**describe(operation))
         self._say("operation.requested", (operation.operation_id,), said)
-        return replace(account, targets={**account.targets, key: Target(generation)}), operation
+        account = replace(account, targets={**account.targets, key: Target(generation)})
+        return account, operation
 
     def _successor(self, account: Account, portal: Portal, folded: Folded | None) -> Account:
         """The only administrator's dated exit first needs somebody to hand over to."""
@@ -487,6 +491,8 @@ class _Decision:
             for op in self._open_operations(account)
             if op.kind is OperationKind.APPOINT_SUCCESSOR
         ]
+        if not asked and not self._facts.sole_administrator_of:
+            return account
         leaves_at = folded.leaves_at if folded else None
         if portal.id not in self._facts.sole_administrator_of or leaves_at is None:
             for operation in asked:
@@ -567,7 +573,10 @@ class _Decision:
     def _exposure(
         self, account: Account, wanted: Mapping[Held, Any], folded: Folded | None
     ) -> Account:
-        exposed = sorted(held for held in account.effective if held not in wanted)
+        effective = account.effective
+        if not effective and account.exposed_since is None:
+            return account
+        exposed = sorted(held for held in effective if held not in wanted)
         if exposed and account.exposed_since is None:
             since = self._as_of
             if folded is not None and folded.ended_at is not None and not wanted:

@@ -589,6 +589,60 @@ async def open_operations(
     return found
 
 
+async def add_operations(conn: Connection, ordered: Sequence[tuple[str, Operation]]) -> None:
+    """Store (organization, operation), none of which is stored yet."""
+    if not ordered:
+        return
+    await conn.copy_records_to_table(
+        "operation",
+        columns=(
+            "operation_id",
+            "organization",
+            "worker",
+            "portal",
+            "kind",
+            "tin",
+            "function",
+            "generation",
+            "status",
+            "rights",
+            "authorized_by",
+            "rule",
+            "events",
+            "steps",
+            "requested_at",
+            "deadline",
+            "rank",
+            "claimed_by",
+            "overdue",
+        ),
+        records=[
+            (
+                operation.operation_id,
+                organization,
+                operation.worker,
+                operation.portal,
+                operation.kind,
+                operation.tin,
+                operation.function,
+                operation.generation,
+                operation.status,
+                operation.rights,
+                operation.authorized_by,
+                operation.rule,
+                operation.events,
+                [step.__dict__ for step in operation.steps],
+                operation.requested_at,
+                operation.deadline,
+                operation.rank,
+                operation.claimed_by,
+                operation.overdue,
+            )
+            for organization, operation in ordered
+        ],
+    )
+
+
 async def save_operations(
     conn: Connection, changed: Sequence[tuple[str, Operation]], now: datetime
 ) -> None:
