@@ -51,6 +51,8 @@ async def create_pool(dsn: str, *, min_size: int = 1, max_size: int = 8) -> asyn
         init=_prepare_connection,
         server_settings={
             "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            # A process frozen inside a transaction must not keep its offset rows for ever.
+            "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
             "timezone": "UTC",
             # A table that was empty when a statement was prepared would otherwise be scanned
             # sequentially for the life of the connection.
