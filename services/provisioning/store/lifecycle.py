@@ -1,4 +1,8 @@
-"""Locking, loading and writing what decisions and commands need, set-based."""
+"""Locking, loading and writing what decisions and commands need, set-based.
+
+`LATERAL (... OFFSET 0)` is one index lookup per wanted row, whatever the planner believes of a
+table that has grown since anybody analyzed it: it would read all of it for each batch.
+"""
 
 from __future__ import annotations
 
@@ -355,8 +359,13 @@ async def contents_of(
     rows = await conn.fetch(
         """
         SELECT organization, source, id, fingerprint
-        FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (organization, source, id)
-        JOIN worker_event USING (organization, source, id)
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (organization, source, id),
+            LATERAL (
+                SELECT fingerprint FROM worker_event AS event
+                WHERE event.organization = wanted.organization
+                  AND event.source = wanted.source AND event.id = wanted.id
+                OFFSET 0
+            ) AS stored
         """,
         [event.organization for event in events],
         [event.source for event in events],
@@ -443,10 +452,15 @@ async def timelines(
     """Every stored event of these workers."""
     rows = await conn.fetch(
         """
-        SELECT organization, event.worker, source, id, fingerprint, type, time, effective_at,
-               data, entered_by, conflicting
-        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker)
-        JOIN worker_event AS event USING (organization, worker)
+        SELECT event.*
+        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+            LATERAL (
+                SELECT organization, worker, source, id, fingerprint, type, time, effective_at,
+                       data, entered_by, conflicting
+                FROM worker_event AS event
+                WHERE event.organization = wanted.organization AND event.worker = wanted.worker
+                OFFSET 0
+            ) AS event
         """,
         [worker.organization for worker in workers],
         [worker.worker for worker in workers],
@@ -497,9 +511,14 @@ async def accounts(
     """The accounts of these workers."""
     rows = await conn.fetch(
         """
-        SELECT organization, account.*
-        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker)
-        JOIN account USING (organization, worker)
+        SELECT account.*
+        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+            LATERAL (
+                SELECT * FROM account
+                WHERE account.organization = wanted.organization
+                  AND account.worker = wanted.worker
+                OFFSET 0
+            ) AS account
         """,
         [worker.organization for worker in workers],
         [worker.worker for worker in workers],
@@ -575,9 +594,14 @@ async def open_operations(
     """The operations of these workers that have not ended."""
     rows = await conn.fetch(
         """
-        SELECT organization, operation.*
-        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker)
-        JOIN operation USING (organization, worker)
+        SELECT operation.*
+        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+            LATERAL (
+                SELECT * FROM operation
+                WHERE operation.organization = wanted.organization
+                  AND operation.worker = wanted.worker
+                OFFSET 0
+            ) AS operation
         WHERE operation.status IN ('requested', 'claimed', 'superseded')
         """,
         [worker.organization for worker in workers],
@@ -801,8 +825,14 @@ async def review_removals(
     """Review decisions to remove something from these workers."""
     rows = await conn.fetch(
         """
-        SELECT decision.* FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker)
-        JOIN review_decision AS decision USING (organization, worker)
+        SELECT decision.*
+        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+            LATERAL (
+                SELECT * FROM review_decision AS decision
+                WHERE decision.organization = wanted.organization
+                  AND decision.worker = wanted.worker
+                OFFSET 0
+            ) AS decision
         WHERE decision.status <> 'kept'
         ORDER BY review_id, line_id
         """,
