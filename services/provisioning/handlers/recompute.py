@@ -201,7 +201,8 @@ class Recompute:
     async def _write(self, conn: Connection, decided: Sequence[tuple[_Pending, Outcome]]) -> int:
         updates: list[WorkerUpdate] = []
         messages: list[OutboxMessage] = []
-        accounts: list[tuple[str, Account]] = []
+        begun: list[tuple[str, Account]] = []
+        changed: list[tuple[str, Account]] = []
         ordered: list[tuple[str, Operation]] = []
         moved: list[tuple[str, Operation]] = []
         reviews: list[tuple[str, ReviewRemoval]] = []
@@ -211,18 +212,22 @@ class Recompute:
                 messages.append(
                     access_fact(type_, organization, one.person.worker, cause, outcome.as_of, data)
                 )
-            accounts.extend((organization, account) for account in outcome.accounts)
-            known = {operation.operation_id for operation in one.facts.operations}
+            logins = {(account.worker, account.portal) for account in one.facts.accounts}
+            for account in outcome.accounts:
+                known = (account.worker, account.portal) in logins
+                (changed if known else begun).append((organization, account))
+            under_way = {operation.operation_id for operation in one.facts.operations}
             for operation in outcome.operations:
-                into = moved if operation.operation_id in known else ordered
-                into.append((organization, operation))
+                known = operation.operation_id in under_way
+                (moved if known else ordered).append((organization, operation))
             reviews.extend((organization, review) for review in outcome.reviews)
             for row in one.rows:
                 update, message = _publish(one, outcome, row)
                 updates.append(update)
                 if message is not None:
                     messages.append(message)
-        await store.save_accounts(conn, accounts)
+        await store.add_accounts(conn, begun)
+        await store.save_accounts(conn, changed)
         await store.add_operations(conn, ordered)
         if moved:
             await store.save_operations(conn, moved, decided[0][0].as_of)

@@ -529,6 +529,40 @@ async def accounts(
     return found
 
 
+async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -> None:
+    """Store (organization, account), none of which is stored yet."""
+    if not begun:
+        return
+    await conn.copy_records_to_table(
+        "account",
+        columns=(
+            "organization",
+            "worker",
+            "portal",
+            "status",
+            "grade",
+            "login_id",
+            "rights",
+            "targets",
+            "exposed_since",
+        ),
+        records=[
+            (
+                organization,
+                account.worker,
+                account.portal,
+                account.status,
+                account.grade,
+                account.login_id,
+                list(account.rights.values()),
+                account.targets,
+                account.exposed_since,
+            )
+            for organization, account in begun
+        ],
+    )
+
+
 async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]) -> None:
     """Write (organization, account)."""
     if not changed:
