@@ -456,3 +456,31 @@ async def test_a_removal_wanted_again_can_be_overdue_again(desk: Desk) -> None:
     await desk.hear(leave_now(id_="w1-terminated-again"))
     overdue = await desk.published("operation.overdue")
     assert len(overdue) == len({event["ce_id"] for event in overdue}) == 6
+
+
+async def test_two_workers_given_one_event_id_at_once_are_both_told_of(desk: Desk) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    handler, stored = desk.lanes["main"], asyncio.Event()
+
+    async def hear(conn: Any, worker: str) -> None:
+        record = hr_record(
+            "worker.training_completed", worker, id_="same", module="m", completed_on=day(0)
+        )
+        await handler.apply(conn, Batch([Item(record, handler.parse(record))], []))
+
+    async def hear_and_linger(conn: Any) -> None:
+        await hear(conn, "w1")
+        stored.set()
+        await asyncio.sleep(0.3)
+
+    async def hear_meanwhile(conn: Any) -> None:
+        await stored.wait()
+        await hear(conn, "w2")
+
+    await asyncio.gather(
+        in_transaction(desk.pool, hear_and_linger), in_transaction(desk.pool, hear_meanwhile)
+    )
+    await desk.pass_time(minutes=1)
+    for worker in ("w1", "w2"):
+        findings = (await desk.state(worker))["findings"]
+        assert [finding["rule"] for finding in findings] == ["conflicting_event"]

@@ -92,10 +92,15 @@ class HrEventHandler:
     ) -> tuple[list[HrEvent], list[HrEvent]]:
         """Store what is new; the new events, and those of them whose id said something else.
 
-        Equal identities name one worker, whose lock is held, so nobody stores one beside us.
+        Equal identities name one worker, whose lock is held, so nobody stores one beside us. Of
+        equal ids with other content, two transactions that cannot see each other can store one
+        each as the first: then the later one has to look again.
+
+        Raises:
+            TryAgain: somebody has just stored one of these ids with other content.
         """
         contents = await store.contents_of(conn, [event for event, _, _ in accepted])
-        fresh, contradicting = [], []
+        fresh, contradicting, contradicts = [], [], []
         for each in accepted:
             event = each[0]
             known = contents.setdefault((event.organization, event.source, event.id), set())
@@ -103,9 +108,10 @@ class HrEventHandler:
                 continue
             if known:
                 contradicting.append(event)
+            contradicts.append(bool(known))
             known.add(event.fingerprint)
             fresh.append(each)
-        await store.add_events(conn, fresh, lane=self._lane, now=now)
+        await store.add_events(conn, fresh, contradicts, lane=self._lane, now=now)
         return [event for event, _, _ in fresh], contradicting
 
     async def _accept(

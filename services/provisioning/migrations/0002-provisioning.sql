@@ -92,6 +92,9 @@ CREATE TABLE worker_event (
     PRIMARY KEY (organization, source, id, fingerprint)
 );
 CREATE INDEX worker_event_worker ON worker_event (organization, worker);
+-- Of two transactions that give one id to two events at once, the later one must notice.
+CREATE UNIQUE INDEX worker_event_id ON worker_event (organization, source, id)
+    WHERE NOT conflicting;
 
 CREATE TABLE account (
     organization text NOT NULL,

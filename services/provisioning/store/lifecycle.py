@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import orjson
 
 from services.provisioning.rules.decide import ReviewRemoval, Standing
@@ -380,47 +381,62 @@ async def contents_of(
 async def add_events(
     conn: Connection,
     events: Sequence[tuple[HrEvent, datetime | None, str]],
+    contradicts: Sequence[bool],
     *,
     lane: str,
     now: datetime,
 ) -> None:
-    """Store (event, effective instant, zone), none of which is stored yet."""
-    await conn.copy_records_to_table(
-        "worker_event",
-        columns=(
-            "organization",
-            "source",
-            "id",
-            "fingerprint",
-            "worker",
-            "type",
-            "time",
-            "effective_at",
-            "zone",
-            "data",
-            "entered_by",
-            "lane",
-            "recorded_at",
-        ),
-        records=[
-            (
-                event.organization,
-                event.source,
-                event.id,
-                event.fingerprint,
-                event.worker,
-                event.type,
-                event.time,
-                effective_at,
-                zone,
-                orjson.Fragment(event.canonical),
-                event.entered_by,
-                lane,
-                now,
-            )
-            for event, effective_at, zone in events
-        ],
-    )
+    """Store (event, effective instant, zone), none of which is stored yet.
+
+    Args:
+        contradicts: for each, whether its source has used its id for something else before.
+
+    Raises:
+        TryAgain: somebody else has just stored one of these ids with other content.
+    """
+    try:
+        await conn.copy_records_to_table(
+            "worker_event",
+            columns=(
+                "organization",
+                "source",
+                "id",
+                "fingerprint",
+                "worker",
+                "type",
+                "time",
+                "effective_at",
+                "zone",
+                "data",
+                "entered_by",
+                "conflicting",
+                "lane",
+                "recorded_at",
+            ),
+            records=[
+                (
+                    event.organization,
+                    event.source,
+                    event.id,
+                    event.fingerprint,
+                    event.worker,
+                    event.type,
+                    event.time,
+                    effective_at,
+                    zone,
+                    orjson.Fragment(event.canonical),
+                    event.entered_by,
+                    conflicting,
+                    lane,
+                    now,
+                )
+                for (event, effective_at, zone), conflicting in zip(
+                    events, contradicts, strict=True
+                )
+            ],
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise TryAgain("an id was given to two events at once") from error
 
 
 async def mark_conflicts(conn: Connection, events: Sequence[HrEvent]) -> list[WorkerKey]:
