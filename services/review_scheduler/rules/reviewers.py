@@ -30,12 +30,16 @@ class Choice:
 
 
 def identify(worker: str, people: Mapping[str, Person]) -> str:
-    """The worker id in use for a person who may have had others."""
-    seen = {worker}
-    while (person := people.get(worker)) and person.merged_into and person.merged_into not in seen:
-        worker = person.merged_into
-        seen.add(worker)
-    return worker
+    """The worker id in use for a person who may have had others.
+
+    Ids that point at each other, as states of different age may, still name one person: the least.
+    """
+    path = [worker]
+    while (person := people.get(path[-1])) and person.merged_into:
+        if person.merged_into in path:
+            return min(path[path.index(person.merged_into) :])
+        path.append(person.merged_into)
+    return path[-1]
 
 
 def choose_reviewer(
