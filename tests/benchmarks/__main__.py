@@ -214,9 +214,11 @@ async def main(kafka: str, admin_dsn: str, parts: list[str], scale: float) -> No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the events")
     given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"there is no part called {', '.join(sorted(unknown))}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERROR_LEVEL))
     spare_the_collector()
     with kafka_server() as servers, postgres_server() as dsn:
