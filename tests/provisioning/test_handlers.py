@@ -5,6 +5,7 @@ import pytest
 
 from services.provisioning.rules.operations import Transition
 from services.provisioning.store import lifecycle
+from shared.contracts.directory import Directory
 from shared.errors import Problem
 from shared.kafka import Batch, Item
 from shared.postgres import in_transaction
@@ -484,3 +485,26 @@ async def test_two_workers_given_one_event_id_at_once_are_both_told_of(desk: Des
     for worker in ("w1", "w2"):
         findings = (await desk.state(worker))["findings"]
         assert [finding["rule"] for finding in findings] == ["conflicting_event"]
+
+
+async def test_a_login_on_a_portal_taken_out_meanwhile_holds_nobody_up(desk: Desk) -> None:
+    handler = desk.lanes["main"]
+    without = directory().model_dump(mode="json", exclude_none=True)
+    for kind, name in (("portals", "id"), ("enrolments", "portal")):
+        without[kind] = [each for each in without[kind] if each[name] != "old"]
+
+    async def hear_while_the_portal_goes(conn: Any) -> None:
+        record = hire(title="Biller")
+        await handler.apply(conn, Batch([Item(record, handler.parse(record))], []))
+        await desk.apply_directory(Directory.model_validate(without))
+
+    await in_transaction(desk.pool, hear_while_the_portal_goes)
+    (on_old,) = [item for item in await desk.work() if item["portal"] == "old"]
+    await desk.say(on_old["operation_id"], Transition.DONE)
+    await desk.pass_time(minutes=1)
+    findings = (await desk.state())["findings"]
+    assert "unknown_portal" in {finding["rule"] for finding in findings}
+    (removal,) = [item for item in await desk.work() if item["portal"] == "old"]
+    assert removal["kind"] == "revoke"
+    await desk.hear(leave_now())
+    assert {item["kind"] for item in await desk.work() if item["portal"] == "old"} == {"suspend"}

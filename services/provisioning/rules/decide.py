@@ -46,6 +46,7 @@ from shared.contracts.access import (
 )
 from shared.contracts.directory import Function, OperationKind, Portal, Step
 from shared.contracts.state import (
+    AccountStatus,
     DecisionApplied,
     Entitlement,
     Finding,
@@ -59,6 +60,7 @@ from shared.values import value_class
 
 NEVER_ASKED = Target()
 UNSET = datetime.fromtimestamp(0, UTC)
+UNKNOWN_PORTAL = "unknown_portal"
 MAX_CAUSES = 5
 """Ids of causing events that an operation carries; its timeline shows them all."""
 
@@ -216,6 +218,8 @@ class _Decision:
     def _standing(
         self, folded: Folded | None, desired: Desired | None, change_at: datetime | None
     ) -> Standing | None:
+        if any(finding.rule == UNKNOWN_PORTAL for finding in self._findings):
+            return None
         basis = self._basis(folded, desired)
         return None if basis is None else Standing(basis, change_at)
 
@@ -332,6 +336,11 @@ class _Decision:
             account = self._order(account, portal, order, wanted, folded)
         account = self._successor(account, portal, folded)
         account = self._exposure(account, wanted, folded)
+        if portal.id not in self._compiled.portals and (
+            account.status is not AccountStatus.NONE or self._open_operations(account)
+        ):
+            detail = f"has a login on {portal.id}, which is not in the directory"
+            self._findings[Finding(UNKNOWN_PORTAL, detail)] = None
         if account not in self._facts.accounts and (account.targets or account.rights):
             self._changed_accounts[account.worker, account.portal] = account
         return self._access(account, wanted, held)
@@ -385,7 +394,11 @@ class _Decision:
         return "not_employed"
 
     def _portal(self, portal_id: str) -> Portal:
-        return self._compiled.portals[portal_id]
+        known = self._compiled.portals.get(portal_id)
+        if known is None:
+            # It was taken out of the directory just as somebody came to have a login there.
+            known = Portal(id=portal_id, name=portal_id, kind="standalone", url="unknown")
+        return known
 
     # -- operations
 
