@@ -189,6 +189,8 @@ class _Play:
             for sent in letters[:share]:
                 self.hr.append(random, sent)
             letters = letters[share:]
+            if random.random() < 0.6:
+                await self._catch_up()
             await self._work_at_once(number)
             await self._come_to_rest()
             await self._check()
@@ -301,6 +303,24 @@ class _Play:
                 self._unanswered.append(command)
                 if random.random() < 0.7:
                     await self._ask_again()
+
+    async def _catch_up(self) -> None:
+        """Do most of the open work, so that what comes next meets access that is in use."""
+        items = await views.work(
+            self._theatre.plain,
+            self.organization,
+            ended=False,
+            portal=None,
+            worker=None,
+            overdue=None,
+            after=None,
+            limit=200,
+        )
+        for item in items:
+            transition = self.random.choices([Transition.DONE, Transition.CLAIM], [5, 1])[0]
+            self._commands += 1
+            word = Word(*self._about(item, self.random.choice(PEOPLE), transition))
+            await self._give(_Command(f"k{self._commands}", repr(word).encode(), [word]))
 
     async def _ask_again(self) -> None:
         waiting, self._unanswered = self._unanswered, []
