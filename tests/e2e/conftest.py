@@ -110,14 +110,17 @@ class System:
         assert answer.status_code == 200, answer.text
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def system(
     prepared_kafka: str,
     postgres: str,
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[System]:
-    """Every process of Portalkeeper on the session's Kafka and a database of its own."""
+    """Every process of Portalkeeper on the session's Kafka and a database of its own.
+
+    It ends with its module: its services would answer what other tests put on the same topics.
+    """
     folder = tmp_path_factory.mktemp("system")
     secrets = make_secrets(folder / "secrets")
     ports = {process.name: pick_free_port() for process in PROCESSES if process.port is not None}

@@ -198,12 +198,12 @@ async def test_duties_that_call_for_a_function_are_named_on_its_line(world: Worl
     [
         ({"value": b"{}"}, "invalid_data"),
         ({"value": b"\xff"}, "invalid_data"),
-        ({"key": b"cedar-sound/ben"}, "key_mismatch"),
+        ({"key": b"fern-clinic/ben"}, "key_mismatch"),
         ({"key": None, "value": None}, "invalid_key"),
         ({"value": None}, "missing_version"),
-        ({"value": None, "key": b"cedar-sound/%00"}, "invalid_key"),
+        ({"value": None, "key": b"fern-clinic/%00"}, "invalid_key"),
         (
-            {"topic": "portal.directory-events.v1", "key": b"cedar-sound/policy/policy"},
+            {"topic": "portal.directory-events.v1", "key": b"fern-clinic/policy/policy"},
             "missing_version",
         ),
     ],

@@ -30,7 +30,7 @@ from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
 from shared.kafka import Batch, Item
 from shared.postgres import Connection, in_transaction
 
-ORGANIZATION = "cedar-sound"
+ORGANIZATION = "fern-clinic"
 TIN = "91-1234567"
 START = datetime(2026, 11, 23, 16, tzinfo=UTC)
 """A Monday, 08:00 in Los Angeles."""
