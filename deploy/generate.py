@@ -16,8 +16,9 @@ from joserfc.jwk import OKPKey
 
 from services.audit_log.api import Reading, audit_router, tile_router
 from services.gateway.api import ingress_router, session_router
-from services.provisioning.api import access_router
-from services.provisioning.handlers.commands import DirectoryCommands, OperationCommands
+from services.provisioning.api.access import access_router
+from services.provisioning.handlers.commands import OperationCommands
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.operations import OPERATION_LIFE
 from services.review_scheduler.api import review_router

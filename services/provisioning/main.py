@@ -9,9 +9,10 @@ from typing import Any
 import uvloop
 from fastapi import FastAPI
 
-from services.provisioning.api import access_router
+from services.provisioning.api.access import access_router
 from services.provisioning.connectors.simulator import PortalSimulator
-from services.provisioning.handlers.commands import DirectoryCommands, OperationCommands
+from services.provisioning.handlers.commands import OperationCommands
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
     HrEventHandler,
     ReviewDecisionHandler,
@@ -19,7 +20,7 @@ from services.provisioning.handlers.events import (
 )
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
-from services.provisioning.store import lifecycle
+from services.provisioning.store import workers as workers_store
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
@@ -92,7 +93,7 @@ async def build_app(settings: Settings) -> FastAPI:
     ]
 
     async def more_status(conn: Connection) -> dict[str, Any]:
-        return {"workers_behind": await lifecycle.count_behind(conn)}
+        return {"workers_behind": await workers_store.count_behind(conn)}
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

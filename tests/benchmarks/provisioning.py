@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
-from services.provisioning.handlers.commands import DirectoryCommands
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import HrEventHandler
 from services.provisioning.handlers.recompute import Recompute
 from shared.auth import Principal

@@ -14,11 +14,11 @@ import orjson
 
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.commands import (
-    DirectoryCommands,
     Evidence,
     OperationCommands,
     Said,
 )
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
     HrEventHandler,
     ReviewDecisionHandler,

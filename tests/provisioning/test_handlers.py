@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from services.provisioning.rules.operations import Transition
-from services.provisioning.store import lifecycle
+from services.provisioning.store import directories as directories_store
+from services.provisioning.store import workers as workers_store
 from shared.contracts.directory import Directory
 from shared.errors import Problem
 from shared.kafka import Batch, Item
@@ -421,17 +422,17 @@ async def test_an_erased_administrators_appointment_still_begins(desk: Desk) -> 
 async def test_a_second_look_asked_for_during_the_first_is_not_lost(desk: Desk) -> None:
     await desk.hear(hire())
     async with desk.pool.acquire() as conn:
-        await lifecycle.request_recompute(conn, [(ORGANIZATION, "w1")])
+        await workers_store.request_recompute(conn, [(ORGANIZATION, "w1")])
 
     async def look(conn: Any) -> None:
-        locked = await lifecycle.lock_workers(conn, [(ORGANIZATION, "w1")])
-        await lifecycle.forget_recompute_requests(conn, [row.key for row in locked])
+        locked = await workers_store.lock_workers(conn, [(ORGANIZATION, "w1")])
+        await workers_store.forget_recompute_requests(conn, [row.key for row in locked])
         async with desk.pool.acquire() as other, asyncio.timeout(5):
-            await lifecycle.request_recompute(other, [(ORGANIZATION, "w1")])
+            await workers_store.request_recompute(other, [(ORGANIZATION, "w1")])
 
     await in_transaction(desk.pool, look)
     async with desk.pool.acquire() as conn:
-        assert await lifecycle.workers_behind(conn, 10) == [(ORGANIZATION, "w1")]
+        assert await workers_store.workers_behind(conn, 10) == [(ORGANIZATION, "w1")]
 
 
 async def test_of_two_appointments_that_begin_together_the_lasting_one_counts(desk: Desk) -> None:
@@ -441,7 +442,7 @@ async def test_of_two_appointments_that_begin_together_the_lasting_one_counts(de
     ]
     await desk.apply_directory(directory(administrators=twice))
     async with desk.pool.acquire() as conn:
-        (standing,) = await lifecycle.standings(conn, ORGANIZATION)
+        (standing,) = await directories_store.standings(conn, ORGANIZATION)
     assert (standing.worker, standing.until) == ("w1", None)
 
 

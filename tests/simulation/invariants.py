@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from services.provisioning.handlers.commands import DirectoryCommands
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import HrEventHandler
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.store import lifecycle as store
 from services.provisioning.store import views
+from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
 from shared.contracts.hr import HrEvent, read_hr_event
 from shared.contracts.topics import ACCESS_EVENTS, DEAD_LETTERS, DIRECTORY_EVENTS, WORKER_STATE
@@ -518,7 +518,7 @@ async def _deciding_again_changes_nothing(
     theatre: Theatre, organization: str, published: int
 ) -> None:
     before = await _read(theatre.plain, organization)
-    await store.request_recompute(
+    await workers_store.request_recompute(
         theatre.plain, [(organization, worker) for worker in before.workers]
     )
     while await theatre.time.sweep():
@@ -590,11 +590,11 @@ async def _settle(recompute: Recompute, conn: Connection, again: str, tables: _T
     """Decide about everybody until nobody asks for more."""
     keys = {(again, worker) for worker in tables.workers}
     for _ in range(len(keys) + 2):
-        await recompute.run(conn, await store.lock_workers(conn, keys))
-        keys = {key for key in await store.workers_behind(conn, 1000) if key[0] == again}
+        await recompute.run(conn, await workers_store.lock_workers(conn, keys))
+        keys = {key for key in await workers_store.workers_behind(conn, 1000) if key[0] == again}
         if not keys:
             return
-        await store.forget_recompute_requests(conn, sorted(keys))
+        await workers_store.forget_recompute_requests(conn, sorted(keys))
     raise AssertionError("the replay never comes to rest")
 
 

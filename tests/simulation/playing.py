@@ -14,11 +14,11 @@ from typing import Any
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.express import GROUP as EXPRESS_GROUP
 from services.provisioning.handlers.commands import (
-    DirectoryCommands,
     Evidence,
     OperationCommands,
 )
 from services.provisioning.handlers.commands import Said as Word
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
     HrEventHandler,
     ReviewDecisionHandler,

@@ -13,7 +13,9 @@ import asyncpg
 from services.provisioning.handlers.commands import Evidence, OperationCommands, Said
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.operations import Operation, Transition
-from services.provisioning.store import lifecycle as store
+from services.provisioning.store import directories as directories_store
+from services.provisioning.store import operations as operations_store
+from services.provisioning.store import simulated as simulated_store
 from shared.contracts.directory import OperationKind
 from shared.contracts.state import Grade
 from shared.errors import Problem
@@ -36,7 +38,7 @@ class PortalSimulator:
     async def work(self) -> int:
         """Carry out the next operations, removals first; how many."""
         async with self._pool.acquire() as conn:
-            organizations = await store.organizations(conn)
+            organizations = await directories_store.organizations(conn)
             compiled = await self._recompute.directories.current(conn, organizations)
             served = [
                 (organization, portal.id)
@@ -46,7 +48,7 @@ class PortalSimulator:
             ]
             if not served:
                 return 0
-            rows = await store.operations_for_connector(conn, served, BATCH_OPERATIONS)
+            rows = await operations_store.operations_for_connector(conn, served, BATCH_OPERATIONS)
         done = 0
         for organization in sorted({row["organization"] for row in rows}):
             own = [row for row in rows if row["organization"] == organization]
@@ -57,7 +59,7 @@ class PortalSimulator:
         async def work(conn: Connection) -> int:
             words = []
             for row in rows:
-                operation = store.operation_from(row)
+                operation = operations_store.operation_from(row)
                 login_id = await self._portal_does(conn, organization, operation)
                 words.append(
                     Said(
@@ -88,7 +90,9 @@ class PortalSimulator:
     async def _portal_does(self, conn: Connection, organization: str, operation: Operation) -> str:
         """Change the make-believe portal; the login id it now knows the worker by."""
         now = await self._recompute.clock.now(conn)
-        login = await store.simulated_login(conn, organization, operation.portal, operation.worker)
+        login = await simulated_store.simulated_login(
+            conn, organization, operation.portal, operation.worker
+        )
         login_id = login["login_id"] if login else f"{operation.worker}@{operation.portal}"
         functions = {(tin, function) for tin, function in login["functions"]} if login else set()
         active = bool(login and login["active"])
@@ -104,7 +108,7 @@ class PortalSimulator:
                 functions.discard((operation.tin, operation.function.value))
             case OperationKind.REVOKE:
                 functions = set()
-        await store.set_simulated_login(
+        await simulated_store.set_simulated_login(
             conn,
             organization,
             operation.portal,

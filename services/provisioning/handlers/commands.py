@@ -1,4 +1,4 @@
-"""What people and connectors say about operations, and applying a directory."""
+"""What people and connectors say about operations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 import asyncpg
 
-from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
+from services.provisioning.handlers.recompute import Recompute, access_fact
 from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
-from services.provisioning.rules.guards import AdministratorStanding
 from services.provisioning.rules.operations import (
     EVENT_OF,
     GIVES,
@@ -23,7 +22,9 @@ from services.provisioning.rules.operations import (
     confirm,
     retry_after,
 )
-from services.provisioning.store import lifecycle as store
+from services.provisioning.store import accounts as accounts_store
+from services.provisioning.store import operations as operations_store
+from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
 from shared.contracts.access import (
     ACCESS_EVENT_MODELS,
@@ -35,11 +36,8 @@ from shared.contracts.access import (
     OperationStepDone,
 )
 from shared.contracts.access import Evidence as Evidence
-from shared.contracts.directory import Directory, OperationKind
-from shared.contracts.envelope import event_key
-from shared.contracts.facts import fact, to_json
+from shared.contracts.directory import OperationKind
 from shared.contracts.state import Grade
-from shared.contracts.topics import DIRECTORY_EVENTS
 from shared.errors import Problem
 from shared.idempotency import once
 from shared.outbox import OutboxMessage, enqueue
@@ -79,13 +77,13 @@ class OperationCommands:
         rows = {}
         for said in words:
             rows[said.operation_id] = await self._find(conn, organization, said.operation_id)
-        locked = await store.lock_workers(
+        locked = await workers_store.lock_workers(
             conn, {(organization, row["worker"]) for row in rows.values()}
         )
         now = await self._recompute.clock.now(conn)
         accounts = {
             (account.worker, account.portal): account
-            for own in (await store.accounts(conn, locked)).values()
+            for own in (await accounts_store.accounts(conn, locked)).values()
             for account in own
         }
         compiled = (await self._recompute.directories.current(conn, {organization}))[organization]
@@ -94,7 +92,7 @@ class OperationCommands:
         messages: list[OutboxMessage] = []
         for said in words:
             row = await self._find(conn, organization, said.operation_id)
-            before = store.operation_from(row)
+            before = operations_store.operation_from(row)
             after = _moved(before, said)
             operations.append(after)
             type_ = EVENT_OF[said.transition]
@@ -124,16 +122,18 @@ class OperationCommands:
             if updated != account:
                 accounts[updated.worker, updated.portal] = updated
                 changed[updated.worker, updated.portal] = updated
-        await store.save_operations(conn, [(organization, one) for one in operations], now)
+        await operations_store.save_operations(
+            conn, [(organization, one) for one in operations], now
+        )
         for said in words:
             if said.evidence is not None or said.reason is not None:
-                await store.save_outcome(
+                await operations_store.save_outcome(
                     conn,
                     said.operation_id,
                     said.evidence.model_dump() if said.evidence else None,
                     said.reason or said.transition.value,
                 )
-        await store.save_accounts(conn, [(organization, one) for one in changed.values()])
+        await accounts_store.save_accounts(conn, [(organization, one) for one in changed.values()])
         await enqueue(conn, messages, held=True)
         await self._recompute.run(conn, locked)
 
@@ -146,15 +146,15 @@ class OperationCommands:
             Problem: 404 for an unknown operation or step, 409 when the operation has ended.
         """
         row = await self._find(conn, organization, operation_id)
-        await store.lock_workers(conn, {(organization, row["worker"])})
+        await workers_store.lock_workers(conn, {(organization, row["worker"])})
         row = await self._find(conn, organization, operation_id)
-        operation = store.operation_from(row)
+        operation = operations_store.operation_from(row)
         if not operation.open:
             raise Problem(409, "operation_ended", f"It is {operation.status.value}; nothing to do.")
         if not 0 <= index < len(operation.steps):
             raise Problem(404, "no_such_step", f"It has steps 0 to {len(operation.steps) - 1}.")
         now = await self._recompute.clock.now(conn)
-        await store.save_step(conn, operation_id, index, by, now)
+        await operations_store.save_step(conn, operation_id, index, by, now)
         await enqueue(
             conn,
             [
@@ -174,7 +174,7 @@ class OperationCommands:
 
     async def _find(self, conn: Connection, organization: str, operation_id: str) -> Any:
         try:
-            row = await store.find_operation(conn, organization, operation_id)
+            row = await operations_store.find_operation(conn, organization, operation_id)
         except asyncpg.DataError as error:
             raise Problem(404, "no_such_operation", "An operation id is a UUID.") from error
         if row is None:
@@ -289,116 +289,3 @@ def _what_became_of(
         )
         for type_, cause, data in facts
     ]
-
-
-class DirectoryCommands:
-    """Applying a directory: one transaction, one version; the sweep does the rest."""
-
-    def __init__(self, recompute: Recompute) -> None:
-        self._recompute = recompute
-
-    async def apply(self, conn: Connection, directory: Directory, who: Principal) -> dict[str, Any]:
-        """Put a directory in force and say what changed.
-
-        Raises:
-            Problem: 403 for another organization's directory, 409 when a portal that is in use
-                would disappear.
-        """
-        organization = directory.organization.id
-        if organization != who.organization:
-            raise Problem(
-                403, "other_organization", f"You are signed in for {who.organization} only."
-            )
-        administered = {administrator.portal for administrator in directory.administrators}
-        await store.lock_portals(conn, [(organization, portal) for portal in administered])
-        version = await store.lock_directory(conn, organization)
-        previous: dict[tuple[str, str], Any] = {}
-        if version:
-            row = await store.directory_document(conn, organization, version)
-            previous = {
-                (kind, id_): model
-                for kind, id_, model in Directory.model_validate(row["document"]).objects()
-            }
-        current = {(kind, id_): model for kind, id_, model in directory.objects()}
-        await self._refuse_orphans(conn, organization, current, previous)
-        changed = [
-            (*name, "set" if name not in previous else "changed")
-            for name, model in current.items()
-            if previous.get(name) != model
-        ]
-        changed += [(*name, "removed") for name in previous if name not in current]
-        now = await self._recompute.clock.now(conn)
-        if changed or not version:
-            version += 1
-            document = directory.model_dump(mode="json", exclude_none=True)
-            await store.save_directory(conn, organization, version, document, who.subject, now)
-            compiled = CompiledDirectory(directory, version)
-            await store.save_standings(conn, organization, _standings(compiled))
-            await enqueue(
-                conn,
-                [
-                    _directory_fact(organization, version, kind, id_, change, current, who, now)
-                    for kind, id_, change in changed
-                ],
-            )
-        return {
-            "version": version,
-            "changed": [
-                {"kind": kind, "id": id_, "change": change} for kind, id_, change in changed
-            ],
-            "workers_behind": await store.count_behind(conn),
-        }
-
-    async def _refuse_orphans(
-        self,
-        conn: Connection,
-        organization: str,
-        current: dict[tuple[str, str], Any],
-        previous: dict[tuple[str, str], Any],
-    ) -> None:
-        gone = {id_ for kind, id_ in previous if kind == "portal" and (kind, id_) not in current}
-        in_use = sorted(gone & await store.portals_in_use(conn, organization)) if gone else []
-        if in_use:
-            raise Problem(
-                409,
-                "portal_in_use",
-                f"People still have logins on {', '.join(in_use)}; end the contracts that need"
-                " it, see the access removed, and then take the portal out.",
-            )
-
-
-def _standings(compiled: CompiledDirectory) -> list[AdministratorStanding]:
-    """The appointments; of several that begin together on one portal, the one that lasts."""
-    lasting: dict[tuple[str, str, datetime], datetime | None] = {}
-    for worker, spans in compiled.administrators.items():
-        for portal, since, until in spans:
-            key = (portal, worker, since)
-            other = lasting.get(key, until)
-            lasting[key] = None if until is None or other is None else max(until, other)
-    return [AdministratorStanding(*key, until, None) for key, until in lasting.items()]
-
-
-def _directory_fact(
-    organization: str,
-    version: int,
-    kind: str,
-    id_: str,
-    change: str,
-    current: dict[tuple[str, str], Any],
-    who: Principal,
-    now: datetime,
-) -> OutboxMessage:
-    removed = change == "removed"
-    message = fact(
-        DIRECTORY_EVENTS,
-        f"{kind}.removed" if removed else f"{kind}.set",
-        source=SOURCE,
-        organization=organization,
-        key=event_key(organization, kind, id_),
-        subject=f"{kind}/{id_}",
-        cause=(kind, id_, str(version)),
-        time=now,
-        data=b"" if removed else to_json(current[kind, id_]),
-        extensions={"version": str(version), "epoch": "1", "appliedby": who.subject},
-    )
-    return replace(message, value=None) if removed else message

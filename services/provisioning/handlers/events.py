@@ -10,8 +10,10 @@ from typing import Any
 import asyncpg
 
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.store import lifecycle as store
-from services.provisioning.store.lifecycle import LockedWorker, WorkerKey
+from services.provisioning.store import reviews as reviews_store
+from services.provisioning.store import timelines as timelines_store
+from services.provisioning.store import workers as workers_store
+from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.contracts.envelope import Envelope, read_event
 from shared.contracts.hr import Dated, HrEvent, WorkerMerged, read_hr_event
 from shared.contracts.review import ReviewCorrected, ReviewDecided
@@ -63,16 +65,20 @@ class HrEventHandler:
             for event, _, _ in accepted
             if isinstance(event.data, WorkerMerged)
         }
-        locked = await store.lock_workers(conn, keys, sorted(merges))
+        locked = await workers_store.lock_workers(conn, keys, sorted(merges))
         now = await self._recompute.clock.now(conn)
         fresh, contradicting = await self._store(conn, accepted, now)
         if not fresh:
             return
         touched = {(event.organization, event.worker) for event in fresh}
-        conflicts = set(await store.mark_conflicts(conn, contradicting)) if contradicting else set()
+        conflicts = (
+            set(await timelines_store.mark_conflicts(conn, contradicting))
+            if contradicting
+            else set()
+        )
         held = {row.key for row in locked}
         if conflicts - held:
-            await store.request_recompute(conn, conflicts - held)
+            await workers_store.request_recompute(conn, conflicts - held)
         cause: dict[WorkerKey, tuple[str, ...]] = {}
         for event in fresh:
             key = (event.organization, event.worker)
@@ -99,7 +105,7 @@ class HrEventHandler:
         Raises:
             TryAgain: somebody has just stored one of these ids with other content.
         """
-        contents = await store.contents_of(conn, [event for event, _, _ in accepted])
+        contents = await timelines_store.contents_of(conn, [event for event, _, _ in accepted])
         fresh, contradicting, contradicts = [], [], []
         for each in accepted:
             event = each[0]
@@ -111,7 +117,7 @@ class HrEventHandler:
             contradicts.append(bool(known))
             known.add(event.fingerprint)
             fresh.append(each)
-        await store.add_events(conn, fresh, contradicts, lane=self._lane, now=now)
+        await timelines_store.add_events(conn, fresh, contradicts, lane=self._lane, now=now)
         return [event for event, _, _ in fresh], contradicting
 
     async def _accept(
@@ -182,10 +188,10 @@ class ReviewDecisionHandler:
         if not decisions:
             return
         keys = {(organization, decided.worker) for organization, decided in decisions}
-        locked = await store.lock_workers(conn, keys)
+        locked = await workers_store.lock_workers(conn, keys)
         cause: dict[WorkerKey, tuple[str, ...]] = {}
         for organization, decided in decisions:
-            news = await store.save_review_decision(
+            news = await reviews_store.save_review_decision(
                 conn,
                 organization,
                 review_id=decided.review_id,
@@ -217,7 +223,7 @@ class TimeHandler:
 
         async def work(conn: Connection) -> int:
             now = await self._recompute.clock.now(conn)
-            keys = await store.due_workers(conn, now, SWEEP_WORKERS)
+            keys = await workers_store.due_workers(conn, now, SWEEP_WORKERS)
             return await self._recompute_keys(conn, keys)
 
         return await in_transaction(self._pool, work)
@@ -226,7 +232,7 @@ class TimeHandler:
         """Recompute workers last decided with an older directory; how many."""
 
         async def work(conn: Connection) -> int:
-            keys = await store.workers_behind(conn, SWEEP_WORKERS)
+            keys = await workers_store.workers_behind(conn, SWEEP_WORKERS)
             return await self._recompute_keys(conn, keys)
 
         return await in_transaction(self._pool, work)
@@ -234,8 +240,8 @@ class TimeHandler:
     async def _recompute_keys(self, conn: Connection, keys: Sequence[WorkerKey]) -> int:
         if not keys:
             return 0
-        locked = await store.lock_workers(conn, keys)
+        locked = await workers_store.lock_workers(conn, keys)
         # Before anything is read: what somebody asks for from here on needs another look.
-        await store.forget_recompute_requests(conn, [row.key for row in locked])
+        await workers_store.forget_recompute_requests(conn, [row.key for row in locked])
         await self._recompute.run(conn, locked)
         return len(keys)

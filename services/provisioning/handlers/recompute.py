@@ -20,8 +20,13 @@ from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
 from services.provisioning.rules.timeline import Person, fold, people
-from services.provisioning.store import lifecycle as store
-from services.provisioning.store.lifecycle import LockedWorker, WorkerKey, WorkerUpdate
+from services.provisioning.store import accounts as accounts_store
+from services.provisioning.store import directories as directories_store
+from services.provisioning.store import operations as operations_store
+from services.provisioning.store import reviews as reviews_store
+from services.provisioning.store import timelines as timelines_store
+from services.provisioning.store import workers as workers_store
+from services.provisioning.store.workers import LockedWorker, WorkerKey, WorkerUpdate
 from shared.clock import Clock
 from shared.contracts.directory import Directory
 from shared.contracts.envelope import event_key
@@ -51,11 +56,11 @@ class Directories:
         self, conn: Connection, organizations: set[str]
     ) -> dict[str, CompiledDirectory]:
         """The directory in force of each organization that has one."""
-        versions = await store.directory_versions(conn, organizations)
+        versions = await directories_store.directory_versions(conn, organizations)
         for organization, version in versions.items():
             known = self._compiled.get(organization)
             if version and (known is None or known.version != version):
-                row = await store.directory_document(conn, organization, version)
+                row = await directories_store.directory_document(conn, organization, version)
                 directory = Directory.model_validate(row["document"])
                 self._compiled[organization] = CompiledDirectory(directory, version)
         return {name: self._compiled[name] for name, version in versions.items() if version}
@@ -121,8 +126,8 @@ class Recompute:
         cause: Mapping[WorkerKey, tuple[str, ...]],
     ) -> list[_Pending]:
         """The persons behind the rows, with everything a decision needs but for their portals."""
-        timelines = await store.timelines(conn, locked)
-        reviews = await store.review_removals(conn, locked)
+        timelines = await timelines_store.timelines(conn, locked)
+        reviews = await reviews_store.review_removals(conn, locked)
         pending = []
         for organization, rows in _clusters(locked):
             if organization not in compiled:
@@ -147,8 +152,8 @@ class Recompute:
         rows = [row for one in pending for row in one.rows if row.as_of is not None]
         if not rows:
             return
-        accounts = await store.accounts(conn, rows)
-        operations = await store.open_operations(conn, rows)
+        accounts = await accounts_store.accounts(conn, rows)
+        operations = await operations_store.open_operations(conn, rows)
         for one in pending:
             one.facts = replace(
                 one.facts,
@@ -171,15 +176,15 @@ class Recompute:
             for alias in one.person.aliases
             for portal, _, _ in one.compiled.administrators.get(alias, ())
         }
-        await store.lock_portals(conn, portals)
+        await directories_store.lock_portals(conn, portals)
         for one in concerned:
             organization = one.rows[0].organization
             leaves_at = fold(one.person, one.as_of, one.compiled.zone).leaves_at
-            if await store.note_exit(conn, organization, one.person.aliases, leaves_at):
-                standings = await store.standings(
+            if await directories_store.note_exit(conn, organization, one.person.aliases, leaves_at):
+                standings = await directories_store.standings(
                     conn, organization, [p for org, p in portals if org == organization]
                 )
-                await store.request_recompute(
+                await workers_store.request_recompute(
                     conn,
                     [
                         (organization, standing.worker)
@@ -189,7 +194,7 @@ class Recompute:
                 )
         for one in concerned:
             organization = one.rows[0].organization
-            standings = await store.standings(
+            standings = await directories_store.standings(
                 conn, organization, [p for org, p in portals if org == organization]
             )
             last = last_administrators(standings, one.as_of)
@@ -226,13 +231,13 @@ class Recompute:
                 updates.append(update)
                 if message is not None:
                     messages.append(message)
-        await store.add_accounts(conn, begun)
-        await store.save_accounts(conn, changed)
-        await store.add_operations(conn, ordered)
+        await accounts_store.add_accounts(conn, begun)
+        await accounts_store.save_accounts(conn, changed)
+        await operations_store.add_operations(conn, ordered)
         if moved:
-            await store.save_operations(conn, moved, decided[0][0].as_of)
-        await store.settle_reviews(conn, reviews)
-        await store.save_workers(conn, updates)
+            await operations_store.save_operations(conn, moved, decided[0][0].as_of)
+        await reviews_store.settle_reviews(conn, reviews)
+        await workers_store.save_workers(conn, updates)
         await enqueue(conn, messages, held=True)
         return sum(update.state is not None for update in updates)
 

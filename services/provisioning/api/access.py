@@ -1,38 +1,36 @@
 """Provisioning over HTTP, under `/access/v1`: questions, work, and the directory."""
 
-import base64
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import asyncpg
 import orjson
-from fastapi import APIRouter, Body, Depends, Header, Query
+from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
+from services.provisioning.api.paging import MAX_PAGE, Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.commands import (
-    DirectoryCommands,
     Evidence,
     OperationCommands,
     Said,
 )
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import without_administrator
 from services.provisioning.rules.operations import REMOVES, Transition
 from services.provisioning.rules.timeline import TimelineEvent, in_force
-from services.provisioning.store import lifecycle, views
+from services.provisioning.store import directories as directories_store
+from services.provisioning.store import views
+from services.provisioning.store import workers as workers_store
 from shared.auth import Authenticator, Principal
 from shared.contracts.directory import Directory
 from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.postgres import Connection
 
-MAX_PAGE = 500
 REMOVALS_WINDOW_DAYS = 365
-
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 
 
 class Done(BaseModel):
@@ -124,22 +122,6 @@ def work_item(row: Any, portals: Portals, now: datetime) -> dict[str, Any]:
         "outcome": row["outcome"],
         "ended_at": row["ended_at"],
     }
-
-
-def _cursor(*parts: object) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
-
-
-def _parts(cursor: str | None) -> list[Any] | None:
-    if cursor is None:
-        return None
-    try:
-        parts = orjson.loads(base64.urlsafe_b64decode(cursor))
-    except ValueError as error:
-        raise Problem(422, "invalid_cursor", "Use the next_cursor of the previous page.") from error
-    if not isinstance(parts, list):
-        raise Problem(422, "invalid_cursor", "Use the next_cursor of the previous page.")
-    return parts
 
 
 def _worker_line(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +241,7 @@ def access_router(
             removals = await views.removal_times(
                 conn, who.organization, now - timedelta(days=REMOVALS_WINDOW_DAYS)
             )
-            standings = await lifecycle.standings(conn, who.organization)
+            standings = await directories_store.standings(conn, who.organization)
             owners = {row["portal"]: portals.administrator(row["portal"], now) for row in exposed}
             names = await views.names(
                 conn, who.organization, [owner for owner in owners.values() if owner]
@@ -318,7 +300,7 @@ def access_router(
         cursor: str | None = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        after = _parts(cursor)
+        after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             rows = await views.workers(
                 conn,
@@ -330,7 +312,7 @@ def access_router(
             )
         return {
             "workers": [_worker_line(row["state"]) for row in rows],
-            "next_cursor": _cursor(rows[-1]["worker"]) if len(rows) == limit else None,
+            "next_cursor": cursor_of(rows[-1]["worker"]) if len(rows) == limit else None,
         }
 
     @router.get("/workers/{worker:path}")
@@ -359,7 +341,7 @@ def access_router(
         cursor: str | None = None,
         limit: Limit = 100,
     ) -> dict[str, Any]:
-        after = _parts(cursor)
+        after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             compiled = await compiled_for(conn, who)
             rows = await views.matrix(
@@ -392,7 +374,7 @@ def access_router(
                 }
                 for row in rows
             ],
-            "next_cursor": _cursor(rows[-1]["worker"]) if len(rows) == limit else None,
+            "next_cursor": cursor_of(rows[-1]["worker"]) if len(rows) == limit else None,
         }
 
     @router.get("/work")
@@ -405,7 +387,7 @@ def access_router(
         cursor: str | None = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        after = _parts(cursor)
+        after = cursor_parts(cursor)
         position = None
         if after is not None:
             position = (datetime.fromisoformat(after[0]), int(after[1]), str(after[2]))
@@ -426,7 +408,7 @@ def access_router(
         return {
             "items": [work_item(row, portals, now) for row in rows],
             "next_cursor": (
-                _cursor(last["deadline"], last["rank"], last["operation_id"]) if last else None
+                cursor_of(last["deadline"], last["rank"], last["operation_id"]) if last else None
             ),
         }
 
@@ -560,14 +542,14 @@ def access_router(
     @router.get("/sweep")
     async def sweep(_who: Annotated[Principal, Depends(reads)]) -> dict[str, int]:
         async with pool.acquire() as conn:
-            return {"behind": await lifecycle.count_behind(conn)}
+            return {"behind": await workers_store.count_behind(conn)}
 
     @router.get("/directory")
     async def directory(who: Annotated[Principal, Depends(looks_up)]) -> dict[str, Any]:
         async with pool.acquire() as conn:
-            versions = await lifecycle.directory_versions(conn, [who.organization])
+            versions = await directories_store.directory_versions(conn, [who.organization])
             version = versions.get(who.organization, 0)
-            row = await lifecycle.directory_document(conn, who.organization, version)
+            row = await directories_store.directory_document(conn, who.organization, version)
         if row is None:
             raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
         return {

@@ -1,0 +1,1 @@
+"""Provisioning over HTTP, under `/access/v1`: one module per kind of question or command."""

@@ -1,0 +1,142 @@
+"""What evidence tells of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from services.provisioning.rules.operations import Account, Target
+from services.provisioning.store.encoding import json_text
+from services.provisioning.store.workers import LockedWorker, WorkerKey
+from shared.contracts.directory import Function, OperationKind
+from shared.contracts.state import (
+    AccountStatus,
+    AuthorizedBy,
+    Entitlement,
+    Grade,
+)
+from shared.postgres import Connection
+
+
+def _account(row: Any) -> Account:
+    return Account(
+        row["worker"],
+        row["portal"],
+        AccountStatus(row["status"]),
+        Grade(row["grade"]) if row["grade"] else None,
+        row["login_id"],
+        {
+            (own["tin"], Function(own["function"])): Entitlement(
+                own["tin"],
+                Function(own["function"]),
+                AuthorizedBy(**own["authorized_by"]) if own["authorized_by"] else None,
+                Grade(own["grade"]),
+                datetime.fromisoformat(own["since"]),
+                own["operation_id"],
+            )
+            for own in row["rights"]
+        },
+        {
+            key: Target(
+                target["generation"],
+                OperationKind(target["retry_kind"]) if target["retry_kind"] else None,
+                datetime.fromisoformat(target["retry_at"]) if target["retry_at"] else None,
+            )
+            for key, target in row["targets"].items()
+        },
+        row["exposed_since"],
+    )
+
+
+async def accounts(
+    conn: Connection, workers: Sequence[LockedWorker]
+) -> dict[WorkerKey, list[Account]]:
+    """The accounts of these workers."""
+    rows = await conn.fetch(
+        """
+        SELECT account.*
+        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+            LATERAL (
+                SELECT * FROM account
+                WHERE account.organization = wanted.organization
+                  AND account.worker = wanted.worker
+                OFFSET 0
+            ) AS account
+        """,
+        [worker.organization for worker in workers],
+        [worker.worker for worker in workers],
+    )
+    found: dict[WorkerKey, list[Account]] = {}
+    for row in rows:
+        found.setdefault((row["organization"], row["worker"]), []).append(_account(row))
+    return found
+
+
+async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -> None:
+    """Store (organization, account), none of which is stored yet."""
+    if not begun:
+        return
+    await conn.copy_records_to_table(
+        "account",
+        columns=(
+            "organization",
+            "worker",
+            "portal",
+            "status",
+            "grade",
+            "login_id",
+            "rights",
+            "targets",
+            "exposed_since",
+        ),
+        records=[
+            (
+                organization,
+                account.worker,
+                account.portal,
+                account.status,
+                account.grade,
+                account.login_id,
+                list(account.rights.values()),
+                account.targets,
+                account.exposed_since,
+            )
+            for organization, account in begun
+        ],
+    )
+
+
+async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]) -> None:
+    """Write (organization, account)."""
+    if not changed:
+        return
+    await conn.execute(
+        """
+        INSERT INTO account (organization, worker, portal, status, grade, login_id, rights,
+            targets, exposed_since)
+        SELECT * FROM json_to_recordset($1::text::json)
+            AS new (organization text, worker text, portal text, status text, grade text,
+                    login_id text, rights jsonb, targets jsonb, exposed_since timestamptz)
+        ON CONFLICT (organization, worker, portal) DO UPDATE SET
+            status = excluded.status, grade = excluded.grade, login_id = excluded.login_id,
+            rights = excluded.rights, targets = excluded.targets,
+            exposed_since = excluded.exposed_since
+        """,
+        json_text(
+            [
+                {
+                    "organization": organization,
+                    "worker": account.worker,
+                    "portal": account.portal,
+                    "status": account.status,
+                    "grade": account.grade,
+                    "login_id": account.login_id,
+                    "rights": list(account.rights.values()),
+                    "targets": account.targets,
+                    "exposed_since": account.exposed_since,
+                }
+                for organization, account in changed
+            ]
+        ),
+    )

@@ -1,0 +1,149 @@
+"""HR events as they were recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+import orjson
+
+from services.provisioning.rules.timeline import TimelineEvent
+from services.provisioning.store.workers import LockedWorker, WorkerKey
+from shared.contracts.hr import HrEvent
+from shared.postgres import Connection, TryAgain
+
+
+async def contents_of(
+    conn: Connection, events: Sequence[HrEvent]
+) -> dict[tuple[str, str, str], set[bytes]]:
+    """Fingerprints stored under the (organization, source, id) of these events."""
+    rows = await conn.fetch(
+        """
+        SELECT organization, source, id, fingerprint
+        FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (organization, source, id),
+            LATERAL (
+                SELECT fingerprint FROM worker_event AS event
+                WHERE event.organization = wanted.organization
+                  AND event.source = wanted.source AND event.id = wanted.id
+                OFFSET 0
+            ) AS stored
+        """,
+        [event.organization for event in events],
+        [event.source for event in events],
+        [event.id for event in events],
+    )
+    found: dict[tuple[str, str, str], set[bytes]] = {}
+    for organization, source, id_, fingerprint in rows:
+        found.setdefault((organization, source, id_), set()).add(fingerprint)
+    return found
+
+
+async def add_events(
+    conn: Connection,
+    events: Sequence[tuple[HrEvent, datetime | None, str]],
+    contradicts: Sequence[bool],
+    *,
+    lane: str,
+    now: datetime,
+) -> None:
+    """Store (event, effective instant, zone), none of which is stored yet.
+
+    Args:
+        contradicts: for each, whether its source has used its id for something else before.
+
+    Raises:
+        TryAgain: somebody else has just stored one of these ids with other content.
+    """
+    try:
+        await conn.copy_records_to_table(
+            "worker_event",
+            columns=(
+                "organization",
+                "source",
+                "id",
+                "fingerprint",
+                "worker",
+                "type",
+                "time",
+                "effective_at",
+                "zone",
+                "data",
+                "entered_by",
+                "conflicting",
+                "lane",
+                "recorded_at",
+            ),
+            records=[
+                (
+                    event.organization,
+                    event.source,
+                    event.id,
+                    event.fingerprint,
+                    event.worker,
+                    event.type,
+                    event.time,
+                    effective_at,
+                    zone,
+                    orjson.Fragment(event.canonical),
+                    event.entered_by,
+                    conflicting,
+                    lane,
+                    now,
+                )
+                for (event, effective_at, zone), conflicting in zip(
+                    events, contradicts, strict=True
+                )
+            ],
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise TryAgain("an id was given to two events at once") from error
+
+
+async def mark_conflicts(conn: Connection, events: Sequence[HrEvent]) -> list[WorkerKey]:
+    """Mark events that share source and id with other content; the workers they concern."""
+    rows = await conn.fetch(
+        """
+        UPDATE worker_event AS event SET conflicting = true
+        FROM (
+            SELECT organization, source, id FROM worker_event
+            WHERE (organization, source, id) IN (
+                SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+            )
+            GROUP BY organization, source, id HAVING count(*) > 1
+        ) AS doubled
+        WHERE event.organization = doubled.organization AND event.source = doubled.source
+          AND event.id = doubled.id AND NOT event.conflicting
+        RETURNING event.organization, event.worker
+        """,
+        [event.organization for event in events],
+        [event.source for event in events],
+        [event.id for event in events],
+    )
+    return [(row["organization"], row["worker"]) for row in rows]
+
+
+async def timelines(
+    conn: Connection, workers: Sequence[LockedWorker]
+) -> dict[WorkerKey, list[TimelineEvent]]:
+    """Every stored event of these workers."""
+    rows = await conn.fetch(
+        """
+        SELECT event.*
+        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+            LATERAL (
+                SELECT organization, worker, source, id, fingerprint, type, time, effective_at,
+                       data, entered_by, conflicting
+                FROM worker_event AS event
+                WHERE event.organization = wanted.organization AND event.worker = wanted.worker
+                OFFSET 0
+            ) AS event
+        """,
+        [worker.organization for worker in workers],
+        [worker.worker for worker in workers],
+    )
+    found: dict[WorkerKey, list[TimelineEvent]] = {}
+    for organization, *said in rows:
+        event = TimelineEvent(*said)
+        found.setdefault((organization, event.worker), []).append(event)
+    return found
