@@ -4,8 +4,11 @@ Facts about portals carry their source and the day somebody verified them, becau
 their rules. Dates are calendar days in the organization's zone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,11 +17,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
+    StrictInt,
     StringConstraints,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from shared.contracts.hr import Day, Npi, Text
+from shared.contracts.forms import Email, LongText, Npi, Ptan, Tin, Url
+from shared.contracts.hr import Day, Text
 
 
 class Function(StrEnum):
@@ -35,6 +42,10 @@ class Function(StrEnum):
     FEE_SCHEDULE = "fee_schedule"
     USER_ADMINISTRATION = "user_administration"
     SIGN_ON = "sign_on"
+
+
+FINANCIAL = frozenset({Function.REMITTANCE, Function.PAYMENT, Function.FEE_SCHEDULE})
+"""What front office must not see: 45 CFR 164.514(d)(2), minimum necessary by role."""
 
 
 class OperationKind(StrEnum):
@@ -58,7 +69,6 @@ def _zone(value: str) -> str:
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 OrganizationId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
-Tin = Annotated[str, StringConstraints(pattern=r"^\d{2}-\d{7}$")]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 
@@ -79,6 +89,17 @@ class Deadlines(DirectoryObject):
     removal_hours: int = Field(default=1, ge=1, le=24 * 90)
     grant_hours: int = Field(default=72, ge=1, le=24 * 90)
     retry_hours: int = Field(default=24, ge=1, le=24 * 90)
+    notice_hours: int = Field(default=24, ge=1, le=24 * 90)
+    """Telling a portal that somebody has left; 24 hours follow the same proposed rule."""
+
+
+class PhaseDays(DirectoryObject):
+    """How many days each phase of an enrolment may take before it counts as stalled."""
+
+    registration: int = Field(default=45, ge=1, le=730)
+    carrier_mapping: int = Field(default=14, ge=1, le=730)
+    user_provisioning: int = Field(default=14, ge=1, le=730)
+    training: int = Field(default=30, ge=1, le=730)
 
 
 class Organization(DirectoryObject):
@@ -92,6 +113,12 @@ class Organization(DirectoryObject):
     leave_suspends: bool = True
     leave_suspends_after_days: int = Field(default=0, ge=0, le=365)
     deadlines: Deadlines = Deadlines()
+    roster_interval_days: int = Field(default=30, ge=1, le=365)
+    """How often each portal's list of users is fetched, unless the portal says otherwise."""
+    enrolment_days: PhaseDays = PhaseDays()
+    document_warning_days: int = Field(default=60, ge=0, le=730)
+    clearinghouse: Text | None = None
+    """The clearinghouse in use, by name."""
 
 
 class Source(DirectoryObject):
@@ -101,6 +128,16 @@ class Source(DirectoryObject):
     name: Text
 
 
+class TinPtan(DirectoryObject):
+    """A Medicare number that a contractor gave a site or a clinician, for billing under a TIN."""
+
+    ptan: Ptan
+    tin: Tin
+    carrier: Id
+    since: Day | None = None
+    until: Day | None = None
+
+
 class Site(DirectoryObject):
     """A place where workers work; billed under these TINs."""
 
@@ -108,6 +145,28 @@ class Site(DirectoryObject):
     name: Text
     state: State
     tins: tuple[Tin, ...] = Field(min_length=1)
+    ptans: tuple[TinPtan, ...] = ()
+
+
+class CarrierEffective(DirectoryObject):
+    """That a carrier recognizes a clinician under a TIN from a day on; `until` is the last day."""
+
+    carrier: Id
+    tin: Tin
+    effective_on: Day
+    until: Day | None = None
+
+
+class Clinician(DirectoryObject):
+    """Somebody who bills in their own name. `worker` is the id under which HR knows them."""
+
+    id: Id
+    name: Text
+    npi: Npi
+    worker: Text | None = None
+    sites: tuple[Id, ...] = ()
+    ptans: tuple[TinPtan, ...] = ()
+    carriers: tuple[CarrierEffective, ...] = ()
 
 
 class Carrier(DirectoryObject):
@@ -123,6 +182,11 @@ class Carrier(DirectoryObject):
         "managed_medicaid",
         "workers_comp",
     ]
+    aliases: tuple[Text, ...] = ()
+    """What people call it, for searching."""
+    phone: Text | None = None
+    clearinghouse_id: Text | None = None
+    """The payer id at the clearinghouse."""
 
 
 class Contract(DirectoryObject):
@@ -137,22 +201,121 @@ class Contract(DirectoryObject):
     grace_days: int = Field(default=0, ge=0, le=730)
 
 
+class RuleName(StrEnum):
+    """Rules of portals that programs read. Days count from the last login unless said otherwise."""
+
+    INACTIVITY_DAYS = "inactivity_days"
+    """After so many idle days the login is disabled."""
+    INACTIVITY_WARNING_DAYS = "inactivity_warning_days"
+    DELETES_AFTER_DAYS = "deletes_after_days"
+    """After so many idle days the login is deleted, or ended for good."""
+    RECERTIFICATION_DAYS = "recertification_days"
+    """Users must be confirmed within so many days of the last time."""
+    RECERTIFICATION_WINDOW_DAYS = "recertification_window_days"
+    PASSWORD_DAYS = "password_days"
+    PASSWORD_IDLE_DAYS = "password_idle_days"
+    """After so many idle days the password expires."""
+    PROFILE_CHECK_DAYS = "profile_check_days"
+    ID_REUSE_DAYS = "id_reuse_days"
+    """For so many days a login id is not given to another person."""
+    MAX_ADMINISTRATORS = "max_administrators"
+    """Per TIN."""
+    EXPECTED_ADMINISTRATORS = "expected_administrators"
+    MAX_TINS_PER_ADMINISTRATOR = "max_tins_per_administrator"
+    ONE_ROLE_PER_PERSON = "one_role_per_person"
+    ONE_LOGIN = "one_login"
+    """The organization gets one login, which several people know."""
+    IDENTITY_SURVIVES = "identity_survives"
+    """The login belongs to the person and outlives the employer: the affiliation is what ends."""
+    TERMINATING_ADMIN_ENDS_ASSIGNED = "terminating_admin_ends_assigned"
+    """Terminating an administrator ends every login they assigned."""
+    LAST_ADMINISTRATOR_KEPT = "last_administrator_kept"
+    """The portal does not let the only administrator be deactivated."""
+    ADMINISTRATOR_MUST_BE_STAFF = "administrator_must_be_staff"
+    OWN_EMAIL = "own_email"
+    """Each person needs an e-mail address that nobody else uses there."""
+    US_ONLY = "us_only"
+    MFA = "mfa"
+    ENDED_CAN_BE_REOPENED = "ended_can_be_reopened"
+
+
+_FLAGS = frozenset(
+    {
+        RuleName.ONE_ROLE_PER_PERSON,
+        RuleName.ONE_LOGIN,
+        RuleName.IDENTITY_SURVIVES,
+        RuleName.TERMINATING_ADMIN_ENDS_ASSIGNED,
+        RuleName.LAST_ADMINISTRATOR_KEPT,
+        RuleName.ADMINISTRATOR_MUST_BE_STAFF,
+        RuleName.OWN_EMAIL,
+        RuleName.US_ONLY,
+        RuleName.MFA,
+        RuleName.ENDED_CAN_BE_REOPENED,
+    }
+)
+RULE_TYPES: Mapping[str, type[bool] | type[int]] = MappingProxyType(
+    {name.value: bool if name in _FLAGS else int for name in RuleName}
+)
+"""What the value of each rule that programs read must be; any other rule is told in words."""
+
+
 class PortalRule(DirectoryObject):
-    """A dated, sourced rule of a portal, such as disabling a login after 30 idle days."""
+    """A dated, sourced rule of a portal, such as disabling a login after 30 idle days.
+
+    Without a `value` it is not known; what nobody has confirmed says `confirmed: false`. Several
+    rows of one rule hold one after the other, each from its `effective_from` on.
+    """
 
     rule: Id
-    value: Text
+    value: StrictBool | StrictInt | LongText | None = None
     effective_from: Day | None = None
     source: Text
     verified_on: Day | None = None
     confirmed: bool = True
+    note: LongText | None = None
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if self.value is None:
+            if self.confirmed:
+                raise ValueError("without a value it must say confirmed: false")
+            return self
+        wanted = RULE_TYPES.get(self.rule)
+        if wanted is bool and not isinstance(self.value, bool):
+            raise ValueError(f"{self.rule} is true or false")
+        if wanted is int and (isinstance(self.value, bool) or not isinstance(self.value, int)):
+            raise ValueError(f"{self.rule} is a whole number")
+        if wanted is int and not 0 < int(self.value) <= 36_500:
+            raise ValueError(f"{self.rule} must lie between 1 and 36500")
+        return self
 
 
 class Step(DirectoryObject):
-    """One step of an operation and who takes it. `text` tells the actor what to do."""
+    """One step of an operation and who takes it. `text` tells the actor what to do.
+
+    `link` is where it is done, `hours` how long it usually takes (a portal's working days as 24).
+    """
 
     actor: Literal["worker", "administrator", "portal"]
-    text: Text
+    text: LongText
+    link: Url | None = None
+    hours: int | None = Field(default=None, ge=1, le=24 * 365)
+
+
+class Screen(DirectoryObject):
+    """Where on a portal a function is found."""
+
+    name: Text
+    link: Url | None = None
+
+
+class Downtime(DirectoryObject):
+    """What to do while a portal does not work: an owned, versioned procedure."""
+
+    owner: Text
+    version: Text
+    text: LongText
+    link: Url | None = None
 
 
 class Reach(DirectoryObject):
@@ -166,8 +329,11 @@ class Reach(DirectoryObject):
 class Portal(DirectoryObject):
     """A website that carriers or contractors run.
 
+    `catalogue` names the entry of the shipped catalogue that fills in what is not given here.
     `steps` maps an operation to what this portal really offers; `revoke_instead_of_suspend` marks
     portals that have no suspend button. `states` limits a Medicare contractor to its jurisdiction.
+    `identity` is what people call the login where it is their own (One Healthcare ID), and
+    `vault_item` a reference to the vault, never a password.
     """
 
     id: Id
@@ -175,8 +341,12 @@ class Portal(DirectoryObject):
     kind: Literal[
         "hub", "standalone", "mac", "state", "workers_comp", "sign_on", "utilization_manager"
     ]
-    url: Text
+    url: Url
+    catalogue: Id | None = None
     support: Text | None = None
+    notices_to: Email | None = None
+    identity: Text | None = None
+    vault_item: Text | None = None
     connector: Literal["manual", "simulator"] = "manual"
     reaches: tuple[Reach, ...] = ()
     states: tuple[State, ...] = ()
@@ -184,16 +354,69 @@ class Portal(DirectoryObject):
     revoke_instead_of_suspend: bool = False
     removal_rank: int = Field(default=50, ge=0, le=100)
     steps: dict[OperationKind, tuple[Step, ...]] = {}
+    screens: dict[Function, Screen] = {}
     rules: tuple[PortalRule, ...] = ()
+    roster_interval_days: int | None = Field(default=None, ge=1, le=365)
+    downtime: Downtime | None = None
+
+    def rule_in_force(self, name: str, day: date) -> PortalRule | None:
+        """The row of a rule that holds on `day`, confirmed or not; None where there is none."""
+        begun = [
+            row
+            for row in self.rules
+            if row.rule == name and (row.effective_from is None or row.effective_from <= day)
+        ]
+        return max(begun, key=lambda row: row.effective_from or date.min, default=None)
+
+    def number(self, name: RuleName, day: date) -> int | None:
+        """The value of a numeric rule on `day`; None where it is not known."""
+        row = self.rule_in_force(name, day)
+        return row.value if row is not None and type(row.value) is int else None
+
+    def holds(self, name: RuleName, day: date) -> bool:
+        """Whether a yes-or-no rule holds on `day`; what is not known does not."""
+        row = self.rule_in_force(name, day)
+        return row is not None and row.value is True
 
 
 class Enrolment(DirectoryObject):
-    """The organization's standing on a portal under a TIN; needed before anything is requested."""
+    """The organization's standing on a portal under a TIN; needed before anything is requested.
+
+    `registered_on` is the day on which the portal confirmed the registration, `owner` the worker
+    who sees the enrolment through, and `documents` what its registration asks for.
+    """
 
     id: Id
     portal: Id
     tin: Tin
     registered_on: Day | None = None
+    owner: Text | None = None
+    documents: tuple[Id, ...] = ()
+
+
+class EnrolmentDocument(DirectoryObject):
+    """A document that registrations ask for. `held_at` says where it is; it is not stored here."""
+
+    id: Id
+    kind: Literal["w9", "business_licence", "signatory", "npi_letter", "insurance", "other"]
+    name: Text
+    tins: tuple[Tin, ...] = Field(min_length=1)
+    held_at: Text
+    signatory: Text | None = None
+    expires_on: Day | None = None
+
+
+class Cover(DirectoryObject):
+    """Days, first to last, on which an administrator's deputy stands in."""
+
+    since: Day
+    until: Day
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.until < self.since:
+            raise ValueError("until lies before since")
+        return self
 
 
 class Administrator(DirectoryObject):
@@ -205,6 +428,8 @@ class Administrator(DirectoryObject):
     since: Day
     until: Day | None = None
     deputy: Text | None = None
+    signed_by: Text | None = None
+    covers: tuple[Cover, ...] = ()
 
 
 class TrainingModule(DirectoryObject):
@@ -217,6 +442,7 @@ class TrainingModule(DirectoryObject):
     name: Text
     owner: Text
     version: Text = "1"
+    link: Url | None = None
     portals: tuple[Id, ...] = ()
     functions: tuple[Function, ...] = Field(min_length=1)
     valid_days: int | None = Field(default=None, ge=1)
@@ -243,14 +469,67 @@ class JobDuty(DirectoryObject):
     id: Id
     name: Text
     functions: tuple[Function, ...] = Field(min_length=1)
+    front_office: bool = False
+
+
+class Side(DirectoryObject):
+    """One side of a separation of duties: any of these duties or functions."""
+
+    duties: tuple[Id, ...] = ()
+    functions: tuple[Function, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.duties and not self.functions:
+            raise ValueError("name duties or functions")
+        return self
+
+
+class Separation(DirectoryObject):
+    """Who holds any of `holders` must not hold any of `never`; that is what is withheld.
+
+    A rule that is not `enforced` withholds nothing: it records, with its reason, that the
+    organization has decided to live with the combination.
+    """
+
+    id: Id
+    holders: Side
+    never: Side
+    reason: Text
+    enforced: bool = True
 
 
 class Policy(DirectoryObject):
-    """Who answers for the rules that give access, and since when."""
+    """Who answers for the rules that give access, and since when.
+
+    Somebody who moves keeps the old access for `mover_grace_days`, never across a separation.
+    """
 
     version: Text
     signatory: Text
     signed_on: Day
+    mover_grace_days: int = Field(default=0, ge=0, le=90)
+    separation: tuple[Separation, ...] = ()
+
+
+class GuideEntry(DirectoryObject):
+    """Where some work is done: what a clearinghouse answers, and what the portal shows.
+
+    Without `carriers` it holds for all of them; without `portal`, for the portal that serves the
+    carrier and function best.
+    """
+
+    id: Id
+    work: Text
+    words: tuple[Text, ...] = ()
+    functions: tuple[Function, ...] = Field(min_length=1)
+    carriers: tuple[Id, ...] = ()
+    portal: Id | None = None
+    screen: Text | None = None
+    link: Url | None = None
+    clearinghouse: LongText | None = None
+    portal_shows: LongText | None = None
+    phone: Text | None = None
 
 
 class Directory(DirectoryObject):
@@ -260,14 +539,17 @@ class Directory(DirectoryObject):
     policy: Policy
     sources: tuple[Source, ...] = Field(min_length=1)
     sites: tuple[Site, ...]
+    clinicians: tuple[Clinician, ...] = ()
     carriers: tuple[Carrier, ...]
     contracts: tuple[Contract, ...]
     portals: tuple[Portal, ...]
     enrolments: tuple[Enrolment, ...]
+    documents: tuple[EnrolmentDocument, ...] = ()
     administrators: tuple[Administrator, ...] = ()
     training_modules: tuple[TrainingModule, ...] = ()
     titles: tuple[TitleMapping, ...]
     job_duties: tuple[JobDuty, ...]
+    guide: tuple[GuideEntry, ...] = ()
 
     def objects(self) -> Iterator[tuple[str, str, DirectoryObject]]:
         """Every object with its kind and id, as they travel on `portal.directory-events.v1`."""
@@ -276,58 +558,205 @@ class Directory(DirectoryObject):
         for kind, members in (
             ("source", self.sources),
             ("site", self.sites),
+            ("clinician", self.clinicians),
             ("carrier", self.carriers),
             ("contract", self.contracts),
             ("portal", self.portals),
             ("enrolment", self.enrolments),
+            ("enrolment_document", self.documents),
             ("administrator", self.administrators),
             ("training_module", self.training_modules),
             ("title", self.titles),
             ("job_duty", self.job_duties),
+            ("guide", self.guide),
         ):
             for member in members:
                 yield kind, member.id, member
 
     @model_validator(mode="after")
-    def _refer_to_what_exists(self) -> Self:
-        known: dict[str, set[str]] = {}
-        for kind, id_, _ in self.objects():
-            if id_ in known.setdefault(kind, set()):
-                raise ValueError(f"{kind} {id_!r} is given twice")
-            known[kind].add(id_)
-
-        def need(kind: str, id_: str | None, where: str) -> None:
-            if id_ is not None and id_ not in known.get(kind, set()):
-                raise ValueError(f"{where} names {kind} {id_!r}, which is not in the directory")
-
-        def need_tins(tins: tuple[str, ...], where: str) -> None:
-            for tin in tins:
-                if tin not in self.organization.tins:
-                    raise ValueError(f"{where} names TIN {tin}, which the organization lacks")
-
-        for site in self.sites:
-            need_tins(site.tins, f"site {site.id}")
-        for contract in self.contracts:
-            need("carrier", contract.carrier, f"contract {contract.id}")
-            need_tins(contract.tins, f"contract {contract.id}")
-            for site_id in contract.sites:
-                need("site", site_id, f"contract {contract.id}")
-        for portal in self.portals:
-            need("portal", portal.requires_sign_on, f"portal {portal.id}")
-            for reach in portal.reaches:
-                need("carrier", reach.carrier, f"portal {portal.id}")
-        for enrolment in self.enrolments:
-            need("portal", enrolment.portal, f"enrolment {enrolment.id}")
-            need_tins((enrolment.tin,), f"enrolment {enrolment.id}")
-        for administrator in self.administrators:
-            need("portal", administrator.portal, f"administrator {administrator.id}")
-        for module in self.training_modules:
-            for portal_id in module.portals:
-                need("portal", portal_id, f"training module {module.id}")
-        for title in self.titles:
-            for duty in title.duties:
-                need("job_duty", duty, f"title {title.id!r}")
+    def _hang_together(self) -> Self:
+        problems = list(inconsistencies(self))
+        if problems:
+            raise PydanticCustomError(
+                INCONSISTENT,
+                "{first}",
+                {"first": problems[0].message, "problems": problems},
+            )
         return self
+
+
+INCONSISTENT = "directory_inconsistent"
+"""The type of the error that carries every `Inconsistency` in its context, as `problems`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inconsistency:
+    """What does not fit within a directory: where (keys and positions), and in words."""
+
+    at: tuple[str | int, ...]
+    message: str
+
+
+def inconsistencies(directory: "Directory") -> Iterator[Inconsistency]:
+    """Everything in a directory that does not fit the rest of it."""
+    yield from _given_twice(directory)
+    yield from _naming_nothing(directory)
+    yield from _front_office_with_money(directory)
+    yield from _impossible(directory)
+
+
+_LISTS: Mapping[str, str] = MappingProxyType(
+    {
+        "source": "sources",
+        "site": "sites",
+        "clinician": "clinicians",
+        "carrier": "carriers",
+        "contract": "contracts",
+        "portal": "portals",
+        "enrolment": "enrolments",
+        "enrolment_document": "documents",
+        "administrator": "administrators",
+        "training_module": "training_modules",
+        "title": "titles",
+        "job_duty": "job_duties",
+        "guide": "guide",
+    }
+)
+"""The list of a file that holds the objects of a kind."""
+
+
+def _given_twice(directory: "Directory") -> Iterator[Inconsistency]:
+    for kind, name in _LISTS.items():
+        seen: set[str] = set()
+        for number, member in enumerate(getattr(directory, name)):
+            id_ = member.id.casefold() if kind == "title" else member.id
+            if id_ in seen:
+                yield Inconsistency(
+                    (name, number, "id"), f"{_spoken(kind)} {member.id!r} is given twice"
+                )
+            seen.add(id_)
+    enrolled: set[tuple[str, str]] = set()
+    for number, enrolment in enumerate(directory.enrolments):
+        if (enrolment.portal, enrolment.tin) in enrolled:
+            yield Inconsistency(
+                ("enrolments", number),
+                f"portal {enrolment.portal!r} is enrolled twice for TIN {enrolment.tin}",
+            )
+        enrolled.add((enrolment.portal, enrolment.tin))
+    rules: set[str] = set()
+    for number, rule in enumerate(directory.policy.separation):
+        if rule.id in rules:
+            yield Inconsistency(
+                ("policy", "separation", number, "id"), f"separation {rule.id!r} is given twice"
+            )
+        rules.add(rule.id)
+
+
+def _naming_nothing(directory: "Directory") -> Iterator[Inconsistency]:
+    known = {
+        kind: {member.id for member in getattr(directory, name)} for kind, name in _LISTS.items()
+    }
+    tins = set(directory.organization.tins)
+    for at, kind, named in _references(directory):
+        if kind == "tin":
+            if named not in tins:
+                yield Inconsistency(at, f"names TIN {named}, which the organization lacks")
+        elif named not in known[kind]:
+            yield Inconsistency(
+                at, f"names {_spoken(kind)} {named!r}, which is not in the directory"
+            )
+
+
+Reference = tuple[tuple[str | int, ...], str, str]
+"""Where something is named, the kind of what is named (or "tin"), and its id."""
+
+
+def _references(directory: "Directory") -> Iterator[Reference]:
+    for s, site in enumerate(directory.sites):
+        yield from _all("tin", site.tins, "sites", s, "tins")
+        yield from _ptans(site.ptans, "sites", s)
+    for c, clinician in enumerate(directory.clinicians):
+        yield from _all("site", clinician.sites, "clinicians", c, "sites")
+        yield from _ptans(clinician.ptans, "clinicians", c)
+        for n, effective in enumerate(clinician.carriers):
+            yield ("clinicians", c, "carriers", n, "carrier"), "carrier", effective.carrier
+            yield ("clinicians", c, "carriers", n, "tin"), "tin", effective.tin
+    for c, contract in enumerate(directory.contracts):
+        yield ("contracts", c, "carrier"), "carrier", contract.carrier
+        yield from _all("tin", contract.tins, "contracts", c, "tins")
+        yield from _all("site", contract.sites, "contracts", c, "sites")
+    for p, portal in enumerate(directory.portals):
+        if portal.requires_sign_on is not None:
+            yield ("portals", p, "requires_sign_on"), "portal", portal.requires_sign_on
+        for r, reach in enumerate(portal.reaches):
+            yield ("portals", p, "reaches", r, "carrier"), "carrier", reach.carrier
+    for e, enrolment in enumerate(directory.enrolments):
+        yield ("enrolments", e, "portal"), "portal", enrolment.portal
+        yield ("enrolments", e, "tin"), "tin", enrolment.tin
+        yield from _all("enrolment_document", enrolment.documents, "enrolments", e, "documents")
+    for d, document in enumerate(directory.documents):
+        yield from _all("tin", document.tins, "documents", d, "tins")
+    for a, administrator in enumerate(directory.administrators):
+        yield ("administrators", a, "portal"), "portal", administrator.portal
+    for m, module in enumerate(directory.training_modules):
+        yield from _all("portal", module.portals, "training_modules", m, "portals")
+    for t, title in enumerate(directory.titles):
+        yield from _all("job_duty", title.duties, "titles", t, "duties")
+    for n, rule in enumerate(directory.policy.separation):
+        for side in ("holders", "never"):
+            duties = getattr(rule, side).duties
+            yield from _all("job_duty", duties, "policy", "separation", n, side, "duties")
+    for g, entry in enumerate(directory.guide):
+        yield from _all("carrier", entry.carriers, "guide", g, "carriers")
+        if entry.portal is not None:
+            yield ("guide", g, "portal"), "portal", entry.portal
+
+
+def _all(kind: str, named: tuple[str, ...], *at: str | int) -> Iterator[Reference]:
+    for number, id_ in enumerate(named):
+        yield (*at, number), kind, id_
+
+
+def _ptans(ptans: tuple[TinPtan, ...], *at: str | int) -> Iterator[Reference]:
+    for number, ptan in enumerate(ptans):
+        yield (*at, "ptans", number, "carrier"), "carrier", ptan.carrier
+        yield (*at, "ptans", number, "tin"), "tin", ptan.tin
+
+
+def _front_office_with_money(directory: "Directory") -> Iterator[Inconsistency]:
+    """Front office holds no financial function, unless a separation says what is to be."""
+    for number, duty in enumerate(directory.job_duties):
+        if not duty.front_office:
+            continue
+        spoken_of = {
+            function
+            for rule in directory.policy.separation
+            if duty.id in rule.holders.duties
+            for function in rule.never.functions
+        }
+        for position, function in enumerate(duty.functions):
+            if function in FINANCIAL - spoken_of:
+                yield Inconsistency(
+                    ("job_duties", number, "functions", position),
+                    f"gives {function.value} to the front office ({duty.id}); take it out, or say"
+                    " in policy.separation that the organization decided otherwise, and why",
+                )
+
+
+def _impossible(directory: "Directory") -> Iterator[Inconsistency]:
+    for number, portal in enumerate(directory.portals):
+        if portal.requires_sign_on == portal.id:
+            yield Inconsistency(
+                ("portals", number, "requires_sign_on"), "cannot be reached through itself"
+            )
+    for name in ("contracts", "administrators"):
+        for number, span in enumerate(getattr(directory, name)):
+            if span.until is not None and span.until < span.since:
+                yield Inconsistency((name, number, "until"), "lies before since")
+
+
+def _spoken(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
@@ -335,13 +764,16 @@ DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
     "policy": Policy,
     "source": Source,
     "site": Site,
+    "clinician": Clinician,
     "carrier": Carrier,
     "contract": Contract,
     "portal": Portal,
     "enrolment": Enrolment,
+    "enrolment_document": EnrolmentDocument,
     "administrator": Administrator,
     "training_module": TrainingModule,
     "title": TitleMapping,
     "job_duty": JobDuty,
+    "guide": GuideEntry,
 }
 """The model of each kind's state on `portal.directory-events.v1`, as `<kind>.set` carries it."""

@@ -397,7 +397,9 @@ class _Decision:
         known = self._compiled.portals.get(portal_id)
         if known is None:
             # It was taken out of the directory just as somebody came to have a login there.
-            known = Portal(id=portal_id, name=portal_id, kind="standalone", url="unknown")
+            known = Portal(
+                id=portal_id, name=portal_id, kind="standalone", url="https://unknown.invalid"
+            )
         return known
 
     # -- operations
