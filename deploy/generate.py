@@ -16,17 +16,17 @@ from joserfc.jwk import OKPKey
 
 from services.audit_log.api import Reading, audit_router, tile_router
 from services.gateway.api import ingress_router, session_router
-from services.provisioning.api.access import access_router
+from services.provisioning.api.routers import routers
 from services.provisioning.handlers.commands import OperationCommands
-from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.exceptions import EXCEPTION_LIFE
 from services.provisioning.rules.operations import OPERATION_LIFE
 from services.review_scheduler.api import review_router
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts import generate as contracts
-from shared.contracts.state import OperationStatus
+from shared.contracts.state import ExceptionStatus, OperationStatus
 from shared.ops import ops_router
 from shared.problems import PROBLEM_JSON
 
@@ -69,27 +69,21 @@ def openapi() -> dict[str, contracts.Json]:
             ingress_router(NOTHING, NOTHING, NOTHING),
             session_router(NOTHING, NOTHING, NOTHING),
         ],
-        "provisioning": [
-            access_router(
-                NOTHING,
-                authenticator,
-                recompute,
-                OperationCommands(NOTHING, recompute),
-                DirectoryCommands(recompute),
-            )
-        ],
+        "provisioning": routers(
+            NOTHING, authenticator, recompute, OperationCommands(NOTHING, recompute)
+        ),
         "audit_log": [audit_router(reading, authenticator), tile_router(reading)],
         "review_scheduler": [review_router(NOTHING, DatabaseClock(), authenticator)],
     }
     made = {}
-    for service, routers in own.items():
+    for service, members in own.items():
         app = FastAPI(
             title=f"Portalkeeper {service.replace('_', ' ')}", version=contracts.CONTRACT_VERSION
         )
         operations = ops_router(
             service=service, pool=NOTHING, authenticator=authenticator, consumers={}
         )
-        for router in (*routers, operations):
+        for router in (*members, operations):
             app.include_router(router)
         made[service] = _with_problems(app.openapi())
     return made
@@ -120,6 +114,14 @@ def operation_life() -> str:
     return _diagram(
         OperationStatus.REQUESTED,
         ((before, move, after) for (before, move), after in OPERATION_LIFE.items()),
+    )
+
+
+def exception_life() -> str:
+    """The life of an exception, as Mermaid."""
+    return _diagram(
+        ExceptionStatus.REQUESTED,
+        ((before, move, after) for (before, move), after in EXCEPTION_LIFE.items()),
     )
 
 
@@ -155,6 +157,7 @@ def architecture() -> str:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     for name, diagram in (
         ("operation life", operation_life()),
+        ("exception life", exception_life()),
         ("review line life", review_line_life()),
     ):
         begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"

@@ -9,10 +9,9 @@ from typing import Any
 import uvloop
 from fastapi import FastAPI
 
-from services.provisioning.api.access import access_router
+from services.provisioning.api.routers import routers
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.commands import OperationCommands
-from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
     HrEventHandler,
     ReviewDecisionHandler,
@@ -110,9 +109,8 @@ async def build_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)
     problems.install(app)
-    app.include_router(
-        access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute))
-    )
+    for router in routers(pool, authenticator, recompute, operations):
+        app.include_router(router)
     app.include_router(
         ops_router(
             service=SERVICE,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.contracts.directory import Function, OperationKind
-from shared.contracts.state import AuthorizedBy, Grade, OperationStatus
+from shared.contracts.state import AuthorizedBy, ExceptionStatus, Grade, OperationStatus
 from shared.values import value_class
 
 Right = tuple[str, Function]
@@ -246,6 +246,59 @@ class GuardRefused:
 
 
 @value_class(frozen=True, slots=True)
+class ExceptionData:
+    """Access beyond policy, as it is after what the event says; `by` is whoever acted.
+
+    `reason` says what the work is. `by` is `time` where the end had come.
+    """
+
+    exception_id: str
+    worker: str
+    portal: str
+    tin: str
+    function: Function
+    reason: str
+    requested_by: str
+    starts_at: datetime
+    ends_at: datetime
+    status: ExceptionStatus
+    approved_by: str | None
+    by: str
+
+
+@value_class(frozen=True, slots=True)
+class ExceptionRequested(ExceptionData):
+    """Somebody asked for access beyond policy; nothing is given yet."""
+
+
+@value_class(frozen=True, slots=True)
+class ExceptionApproved(ExceptionData):
+    """A second person approved it; it is an input of desired access from now on."""
+
+
+@value_class(frozen=True, slots=True)
+class ExceptionEnded(ExceptionData):
+    """It was refused, ended early, or its end came; `status` tells which."""
+
+
+@value_class(frozen=True, slots=True)
+class BreakGlassOpened(ExceptionData):
+    """Somebody took access at once, without a second person, to be reviewed afterwards."""
+
+
+@value_class(frozen=True, slots=True)
+class BreakGlassEnded(ExceptionData):
+    """Its hours are over, or somebody ended it early."""
+
+
+@value_class(frozen=True, slots=True)
+class BreakGlassReviewed(ExceptionData):
+    """A second person looked at the use of break-glass; `finding` is what they say of it."""
+
+    finding: str
+
+
+@value_class(frozen=True, slots=True)
 class FindingData:
     """Something a person should look at, told by its rule and, in words, its detail."""
 
@@ -301,6 +354,12 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "exposure.started": ExposureStarted,
         "exposure.ended": ExposureEnded,
         "guard.refused": GuardRefused,
+        "exception.requested": ExceptionRequested,
+        "exception.approved": ExceptionApproved,
+        "exception.ended": ExceptionEnded,
+        "break_glass.opened": BreakGlassOpened,
+        "break_glass.ended": BreakGlassEnded,
+        "break_glass.reviewed": BreakGlassReviewed,
         "finding.raised": FindingRaised,
         "finding.resolved": FindingResolved,
         "gap.accepted": GapAccepted,

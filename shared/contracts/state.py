@@ -52,6 +52,22 @@ class OperationStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ExceptionKind(StrEnum):
+    """Access beyond policy: approved by a second person, or opened at once and reviewed after."""
+
+    EXCEPTION = "exception"
+    BREAK_GLASS = "break_glass"
+
+
+class ExceptionStatus(StrEnum):
+    """The life of an exception; `refused` is also one that nobody approved in time."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    ENDED = "ended"
+
+
 @value_class(frozen=True, slots=True)
 class Employment:
     """One span of work. `ends_at` is the instant from which it is over, if that is known.
@@ -74,7 +90,11 @@ class Employment:
 
 @value_class(frozen=True, slots=True)
 class AuthorizedBy:
-    """Who answers for an entitlement: a policy version with its signatory, or a review decision."""
+    """Who answers for an entitlement.
+
+    `kind` is `policy` (a version, its signatory), `mover_grace` (the same, for what the former job
+    gave), `exception` (its id, its approver) or `break_glass` (its id, whoever opened it).
+    """
 
     kind: str
     reference: str
@@ -170,6 +190,20 @@ class DecisionApplied:
     detail: str
 
 
+@value_class(frozen=True, slots=True)
+class ExceptionInForce:
+    """Access beyond policy that somebody approved (or opened) and that has not ended."""
+
+    exception_id: str
+    kind: ExceptionKind
+    portal: str
+    tin: str
+    function: Function
+    starts_at: datetime
+    ends_at: datetime
+    approved_by: str | None
+
+
 @dataclass(slots=True)
 class WorkerState:
     """One worker, whole. `merged_into` points from a previous worker id to the one in use.
@@ -195,5 +229,6 @@ class WorkerState:
     portals: tuple[PortalAccess, ...] = ()
     findings: tuple[Finding, ...] = ()
     decisions: tuple[DecisionApplied, ...] = ()
+    exceptions: tuple[ExceptionInForce, ...] = ()
     directory_version: int = 0
     next_change_at: datetime | None = None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from services.gateway.tokens import mint
 from services.provisioning.rules.operations import Transition
 from shared.auth import Authenticator, Principal
 from shared.contracts.access import ACCESS_EVENT_MODELS
+from shared.contracts.directory import Function
 from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS, WORKER_STATE
 from shared.kafka import Gap
 from shared.ops import ops_router
 from shared.postgres import create_pool, in_transaction
 from tests.contracts.reading import MODELS, TOPIC_OF, check
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
+from tests.provisioning.test_exceptions import Exceptions, wish
 from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
 
 Event = dict[str, Any]
@@ -34,6 +37,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await people_come_and_things_go_wrong(desk)
     await somebody_goes_on_leave_and_returns_twice(desk)
     await somebody_moves_and_a_review_removes(desk)
+    await somebody_needs_more_than_policy_gives(desk)
     await the_only_administrator_leaves(desk)
     await two_ids_are_one_person(desk)
     await somebody_leaves_and_nobody_does_the_work(desk)
@@ -81,6 +85,18 @@ async def somebody_moves_and_a_review_removes(desk: Desk) -> None:
     )
     await desk.finish_all("w1")
     await desk.decide_review(worker="w4", portal="hub", tin=TIN, function="benefits")
+    await desk.finish_all("w4")
+
+
+async def somebody_needs_more_than_policy_gives(desk: Desk) -> None:
+    exceptions = Exceptions(desk)
+    soon = desk.clock.at + timedelta(hours=4)
+    one = await exceptions.request(wish("w4", ends_at=soon))
+    await exceptions.approve(one)
+    opened = await exceptions.break_glass(wish("w4", function=Function.REMITTANCE, ends_at=soon))
+    await desk.finish_all("w4")
+    await desk.pass_time(hours=5)
+    await exceptions.review(opened)
     await desk.finish_all("w4")
 
 

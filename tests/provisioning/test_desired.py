@@ -148,7 +148,7 @@ def test_a_leaver_must_have_nothing() -> None:
 
 
 def test_a_review_removal_holds_the_right_back() -> None:
-    removal = Removal("r1", "l1", "hub", TIN, "claim_status", "w9")
+    removal = Removal("r1", "l1", "hub", TIN, "claim_status", "w9", NOW)
     found = wanted(hired(), removals=(removal,))
     assert ("hub", TIN, "claim_status") not in functions(found)
     assert ("review_removed", F.CLAIM_STATUS) in {

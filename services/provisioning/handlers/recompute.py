@@ -17,11 +17,13 @@ from services.provisioning.rules.decide import (
     decide_beside_portals,
 )
 from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
 from services.provisioning.rules.timeline import Person, fold, people
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import directories as directories_store
+from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import reviews as reviews_store
 from services.provisioning.store import timelines as timelines_store
@@ -128,6 +130,7 @@ class Recompute:
         """The persons behind the rows, with everything a decision needs but for their portals."""
         timelines = await timelines_store.timelines(conn, locked)
         reviews = await reviews_store.review_removals(conn, locked)
+        exceptions = await exceptions_store.live_exceptions(conn, locked)
         pending = []
         for organization, rows in _clusters(locked):
             if organization not in compiled:
@@ -141,6 +144,7 @@ class Recompute:
                     organization=organization,
                     person=person,
                     reviews=_all(reviews, own),
+                    exceptions=_all(exceptions, own),
                     known_findings=frozenset(f for row in own for f in row.findings),
                     cause=_all(cause, own),
                 )
@@ -211,6 +215,7 @@ class Recompute:
         ordered: list[tuple[str, Operation]] = []
         moved: list[tuple[str, Operation]] = []
         reviews: list[tuple[str, ReviewRemoval]] = []
+        exceptions: list[tuple[str, AccessException]] = []
         for one, outcome in decided:
             organization = one.rows[0].organization
             for type_, cause, data in outcome.events:
@@ -226,6 +231,7 @@ class Recompute:
                 known = operation.operation_id in under_way
                 (moved if known else ordered).append((organization, operation))
             reviews.extend((organization, review) for review in outcome.reviews)
+            exceptions.extend((organization, ended) for ended in outcome.exceptions)
             for row in one.rows:
                 update, message = _publish(one, outcome, row)
                 updates.append(update)
@@ -237,6 +243,7 @@ class Recompute:
         if moved:
             await operations_store.save_operations(conn, moved, decided[0][0].as_of)
         await reviews_store.settle_reviews(conn, reviews)
+        await exceptions_store.save_exceptions(conn, exceptions)
         await workers_store.save_workers(conn, updates)
         await enqueue(conn, messages, held=True)
         return sum(update.state is not None for update in updates)

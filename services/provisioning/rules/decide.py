@@ -15,6 +15,7 @@ from services.provisioning.rules.desired import (
     Removal,
     desire,
 )
+from services.provisioning.rules.exceptions import AccessException, expired
 from services.provisioning.rules.guards import LAST_ADMINISTRATOR, removal_preamble
 from services.provisioning.rules.operations import (
     DEFAULT_STEPS,
@@ -35,6 +36,8 @@ from services.provisioning.rules.operations import (
 from services.provisioning.rules.timeline import Folded, Person, fold
 from shared.contracts.access import (
     ACCESS_EVENT_MODELS,
+    BreakGlassEnded,
+    ExceptionEnded,
     ExposureEnded,
     ExposureStarted,
     FindingRaised,
@@ -49,6 +52,9 @@ from shared.contracts.state import (
     AccountStatus,
     DecisionApplied,
     Entitlement,
+    ExceptionInForce,
+    ExceptionKind,
+    ExceptionStatus,
     Finding,
     OpenOperation,
     OperationStatus,
@@ -61,6 +67,9 @@ from shared.values import value_class
 NEVER_ASKED = Target()
 UNSET = datetime.fromtimestamp(0, UTC)
 UNKNOWN_PORTAL = "unknown_portal"
+TEMPORARY = frozenset({"exception", "break_glass", "mover_grace"})
+"""Kinds of authorization that end by themselves."""
+
 MAX_CAUSES = 5
 """Ids of causing events that an operation carries; its timeline shows them all."""
 
@@ -90,6 +99,7 @@ class Facts:
     accounts: tuple[Account, ...] = ()
     operations: tuple[Operation, ...] = ()
     reviews: tuple[ReviewRemoval, ...] = ()
+    exceptions: tuple[AccessException, ...] = ()
     known_findings: frozenset[Finding] = frozenset()
     sole_administrator_of: frozenset[str] = frozenset()
     cause: tuple[str, ...] = ()
@@ -122,6 +132,7 @@ class Outcome:
     accounts: list[Account] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     reviews: list[ReviewRemoval] = field(default_factory=list)
+    exceptions: list[AccessException] = field(default_factory=list)
     events: list[tuple[str, tuple[str, ...], object]] = field(default_factory=list)
     next_change_at: datetime | None = None
     standing: Standing | None = None
@@ -164,6 +175,9 @@ class _Decision:
         folded: Folded | None = None
         desired: Desired | None = None
         reviews = self._judge_reviews()
+        over = expired(facts.exceptions, self._as_of)
+        for _, ended in over:
+            self._say_ended(ended)
         try:
             folded = fold(facts.person, self._as_of, self._compiled.zone)
             self._findings.update(dict.fromkeys(folded.findings))
@@ -188,6 +202,7 @@ class _Decision:
             accounts=list(self._changed_accounts.values()),
             operations=list(self._changed_operations.values()),
             reviews=[review for review in reviews if review not in facts.reviews],
+            exceptions=[ended for _, ended in over],
             events=self._events,
             next_change_at=_earliest(folded, desired, change_at),
             standing=self._standing(folded, desired, change_at),
@@ -235,6 +250,7 @@ class _Decision:
             or person.worker in self._compiled.administrators
             or self._facts.sole_administrator_of
             or self._facts.reviews
+            or self._facts.exceptions
         ):
             return None
         content = (
@@ -253,7 +269,7 @@ class _Decision:
             # Whom they leave a portal without an administrator for still depends on dates.
             return replace(NOTHING, next_change_at=self._compiled.next_boundary(self._as_of))
         standing = [review.removal for review in reviews if review.status == "standing"]
-        return desire(folded, self._compiled, standing, self._as_of)
+        return desire(folded, self._compiled, standing, self._as_of, self._facts.exceptions)
 
     def _when_it_fails(self, folded: Folded | None, error: Exception) -> Desired | None:
         """Somebody whose employment is over loses access even when nothing else can be computed."""
@@ -282,6 +298,15 @@ class _Decision:
             else:
                 judged.append(review)
         return judged
+
+    def _say_ended(self, ended: AccessException) -> None:
+        type_, model = (
+            ("exception.ended", ExceptionEnded)
+            if ended.kind is ExceptionKind.EXCEPTION
+            else ("break_glass.ended", BreakGlassEnded)
+        )
+        said = model(**describe_exception(ended), by="time")
+        self._say(type_, (ended.exception_id, ended.status.value), said)
 
     # -- portals
 
@@ -326,7 +351,7 @@ class _Decision:
             wanted,
             cut=why_cut is not None,
             portal=portal,
-            rule_of={(reason.tin, reason.function): reason.rule for reason in held},
+            rule_of=_why_too_much(account, held),
             why_cut=why_cut or "",
         )
         for move in moves:
@@ -485,7 +510,7 @@ class _Decision:
             generation=generation,
             status=OperationStatus.REQUESTED,
             rights=rights,
-            authorized_by=next(iter(wanted.values()), None) if rights else None,
+            authorized_by=wanted[rights[0]] if rights else None,
             rule=rule,
             events=self._facts.cause[:MAX_CAUSES],
             steps=steps,
@@ -678,6 +703,22 @@ class _Decision:
             ),
             findings=() if erased else tuple(self._findings),
             decisions=tuple(_applied(review, portals) for review in reviews),
+            exceptions=()
+            if erased
+            else tuple(
+                ExceptionInForce(
+                    one.exception_id,
+                    one.kind,
+                    one.portal,
+                    one.tin,
+                    one.function,
+                    one.starts_at,
+                    one.ends_at,
+                    one.approved_by,
+                )
+                for one in self._facts.exceptions
+                if one.status is ExceptionStatus.APPROVED and one.ends_at > self._as_of
+            ),
         )
 
 
@@ -709,6 +750,33 @@ def _applied(review: ReviewRemoval, portals: Sequence[PortalAccess]) -> Decision
     )
     status, detail = ("ordered", "removal ordered") if still else ("confirmed", "no longer held")
     return DecisionApplied(removal.review_id, removal.line_id, status, detail)
+
+
+def _why_too_much(account: Account, held: Iterable[Any]) -> dict[Held, str]:
+    """Why entitlements are no longer desired, where a rule by name is behind it."""
+    ended = {
+        own: f"{entitlement.authorized_by.kind}_ended"
+        for own, entitlement in account.rights.items()
+        if entitlement.authorized_by and entitlement.authorized_by.kind in TEMPORARY
+    }
+    return ended | {(reason.tin, reason.function): reason.rule for reason in held}
+
+
+def describe_exception(exception: AccessException) -> dict[str, Any]:
+    """An exception as events about it carry it (`shared.contracts.access.ExceptionData`)."""
+    return {
+        "exception_id": exception.exception_id,
+        "worker": exception.worker,
+        "portal": exception.portal,
+        "tin": exception.tin,
+        "function": exception.function,
+        "reason": exception.reason,
+        "requested_by": exception.requested_by,
+        "starts_at": exception.starts_at,
+        "ends_at": exception.ends_at,
+        "status": exception.status,
+        "approved_by": exception.approved_by,
+    }
 
 
 def describe(operation: Operation) -> dict[str, Any]:

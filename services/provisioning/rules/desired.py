@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.timeline import Folded
 from shared.contracts.directory import Directory, Function, Portal, TrainingModule
 from shared.contracts.hr import end_of_day, start_of_day
-from shared.contracts.state import AuthorizedBy, Employment, Finding, Held
+from shared.contracts.state import AuthorizedBy, Employment, ExceptionKind, Finding, Held
 from shared.values import value_class
 
 Right = tuple[str, str, Function]
@@ -25,6 +26,7 @@ class Removal:
     tin: str | None
     function: str | None
     decided_by: str
+    decided_at: datetime
 
     def covers(self, right: Right) -> bool:
         """Whether the decision names this right."""
@@ -212,8 +214,13 @@ def desire(
     compiled: CompiledDirectory,
     removals: Sequence[Removal],
     as_of: datetime,
+    exceptions: Sequence[AccessException] = (),
 ) -> Desired:
     """What `worker` must have at `as_of` (UTC) under one version of directory and policy.
+
+    Args:
+        removals: review decisions that stand.
+        exceptions: access beyond policy that somebody approved or opened, whenever it counts.
 
     Raises:
         Exception: an input contradicts the directory; the caller decides what that means for the
@@ -240,11 +247,24 @@ def desire(
     for portal in _administers(worker, compiled, as_of):
         for tin in compiled.enrolled_tins(portal, as_of):
             wanted[portal, tin, Function.USER_ADMINISTRATION] = authorized
+    for exception in exceptions:
+        changes.extend(at for at in (exception.starts_at, exception.ends_at) if at > as_of)
+        if exception.counts(as_of):
+            wanted.setdefault(exception.right, _beyond_policy(exception))
     held: dict[str, list[Held]] = {}
     allowed: dict[Right, AuthorizedBy] = {}
     hired = min(employment.starts_at for employment in working)
     for right, authorization in wanted.items():
-        reason = _held_back(worker, compiled, right, hired, removals, as_of)
+        standing = _not_approved_anew(removals, right, exceptions, as_of)
+        reason = _held_back(
+            worker,
+            compiled,
+            right,
+            hired,
+            standing,
+            as_of,
+            trained_later=authorization.kind == ExceptionKind.BREAK_GLASS,
+        )
         if reason is None:
             allowed[right] = authorization
         else:
@@ -260,6 +280,29 @@ def desire(
         False,
         _earliest(changes),
     )
+
+
+def _beyond_policy(exception: AccessException) -> AuthorizedBy:
+    by = exception.approved_by or exception.requested_by
+    return AuthorizedBy(exception.kind.value, exception.exception_id, by)
+
+
+def _not_approved_anew(
+    removals: Sequence[Removal],
+    right: Right,
+    exceptions: Sequence[AccessException],
+    as_of: datetime,
+) -> Sequence[Removal]:
+    """The review removals that stand against a right: a later approval of it outweighs them."""
+    approvals = [
+        exception.approved_at
+        for exception in exceptions
+        if exception.right == right and exception.counts(as_of) and exception.approved_at
+    ]
+    if not approvals:
+        return removals
+    latest = max(approvals)
+    return [removal for removal in removals if removal.decided_at > latest]
 
 
 def _earliest(instants: Iterable[datetime | None]) -> datetime | None:
@@ -323,6 +366,8 @@ def _held_back(
     hired: datetime,
     removals: Sequence[Removal],
     as_of: datetime,
+    *,
+    trained_later: bool,
 ) -> tuple[str, str] | None:
     """The rule that keeps a right from being desired, if one does."""
     for removal in removals:
@@ -331,6 +376,8 @@ def _held_back(
                 "review_removed",
                 f"removed by review {removal.review_id}; stays so until approved anew",
             )
+    if trained_later:
+        return None
     portal, _, function = right
     for module in compiled.modules_for(portal, function):
         if not _trained(worker, module, hired, compiled, as_of):

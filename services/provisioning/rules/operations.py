@@ -294,7 +294,7 @@ class _Planner:
             if self._account.status is AccountStatus.SUSPENDED
             else OperationKind.OPEN
         )
-        rights = tuple(sorted(self._desired))
+        rights = self._first_rights()
         opening = [op for op in self._whole if op.kind in GIVES]
         for operations in self._single.values():
             for operation in operations:
@@ -346,6 +346,15 @@ class _Planner:
                     self._ensure(revoking, Order(OperationKind.REVOKE, held, (), rule))
                 else:
                     self._withdraw_all(revoking)
+
+    def _first_rights(self) -> tuple[Held, ...]:
+        """What to begin with: an operation gives only what one authorization answers for."""
+        first = min(
+            self._desired.values(),
+            key=lambda by: (by.kind != "policy", by.kind, by.reference),
+            default=None,
+        )
+        return tuple(sorted(held for held, by in self._desired.items() if by == first))
 
     # -- how an operation comes and goes
 

@@ -85,6 +85,7 @@ async def review_removals(
                     row["tin"],
                     row["function"],
                     row["decided_by"],
+                    row["decided_at"],
                 ),
                 row["operation_id"],
                 row["status"],

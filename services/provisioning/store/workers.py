@@ -169,6 +169,17 @@ async def _join_clusters(
     return changed
 
 
+async def is_known(conn: Connection, organization: str, worker: str) -> bool:
+    """Whether HR has sent anything about the worker."""
+    known: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM worker WHERE organization = $1 AND worker = $2"
+        " AND state IS NOT NULL)",
+        organization,
+        worker,
+    )
+    return known
+
+
 async def due_workers(conn: Connection, now: datetime, limit: int) -> list[WorkerKey]:
     """Workers for whom a dated input has come due; nothing is locked."""
     rows = await conn.fetch(

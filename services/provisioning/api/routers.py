@@ -1,0 +1,27 @@
+"""Everything provisioning answers over HTTP, in one list, for the process and for OpenAPI."""
+
+from typing import Any
+
+import asyncpg
+from fastapi import APIRouter
+
+from services.provisioning.api.access import access_router
+from services.provisioning.api.exceptions import exceptions_router
+from services.provisioning.handlers.commands import OperationCommands
+from services.provisioning.handlers.directory import DirectoryCommands
+from services.provisioning.handlers.exceptions import ExceptionCommands
+from services.provisioning.handlers.recompute import Recompute
+from shared.auth import Authenticator
+
+
+def routers(
+    pool: "asyncpg.Pool[Any]",
+    authenticator: Authenticator,
+    recompute: Recompute,
+    operations: OperationCommands,
+) -> list[APIRouter]:
+    """The routes under `/access/v1`."""
+    return [
+        access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute)),
+        exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
+    ]
