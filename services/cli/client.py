@@ -8,6 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import httpx
 import typer
@@ -185,6 +186,10 @@ class Client:
             body=body,
             headers=headers,
         )
+
+    def command(self, service: str, path: str, body: Any) -> Any:
+        """The JSON answer to a command that is carried out once, however often it is sent."""
+        return self.post(service, path, body, {"Idempotency-Key": str(uuid4())})
 
 
 NAMES = {

@@ -17,9 +17,6 @@ from uuid import uuid4
 import httpx
 import typer
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from services.cli import audit_verify, hr
 from services.cli.client import (
@@ -32,17 +29,25 @@ from services.cli.client import (
     read_session,
     store_session,
 )
+from services.cli.exceptions import break_glass_app, exception_app
+from services.cli.printing import (
+    AsJson,
+    Limit,
+    err,
+    group,
+    out,
+    print_answer,
+    print_json,
+    progress_bar,
+    table,
+    text,
+)
+from services.cli.work import work_app
 
 SOURCES_FILE = Path("var/secrets/gateway/sources.yaml")
 REMEMBERED = "audit-checkpoint.json"
 TAIL_READ_SECONDS = 120
 """The log sends a sign of life more often than this."""
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
-Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 
 
 class Sentences(typer.core.TyperGroup):
@@ -66,10 +71,6 @@ class Sentences(typer.core.TyperGroup):
             raise typer.Exit(Exit.INTERNAL) from None
 
 
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(help=text, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
 app = typer.Typer(
     cls=Sentences,
     help="Keeps payer-portal access in step with HR.",
@@ -79,14 +80,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-hr_app = _group("What HR says.")
-directory_app = _group("The organization, its portals and its policy.")
-work_app = _group("What people do on portals.")
-review_app = _group("Confirming or removing access.")
-audit_app = _group("The audit log.")
+hr_app = group("What HR says.")
+directory_app = group("The organization, its portals and its policy.")
+review_app = group("Confirming or removing access.")
+audit_app = group("The audit log.")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(work_app, name="work")
+app.add_typer(exception_app, name="exception")
+app.add_typer(break_glass_app, name="break-glass")
 app.add_typer(review_app, name="review")
 app.add_typer(audit_app, name="audit")
 
@@ -133,7 +135,7 @@ def sign_in(
     answer = ask("POST", f"{gateway}/session", who="The gateway", body={"code": code})
     path = store_session({"gateway": gateway, **answer})
     if as_json:
-        _print_json({**answer, "session": None, "file": str(path)})
+        print_json({**answer, "session": None, "file": str(path)})
     else:
         out.print(f"Signed in as {answer['name']} until {answer['expires_at']}.", markup=False)
 
@@ -144,18 +146,18 @@ def status(as_json: AsJson = False) -> None:
     client = Client.open()
     report = [_service_status(client, service) for service in client.services]
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
-        table = _table("Service", "State", "Behind", "Outbox", "Problems")
+        rows = table("Service", "State", "Behind", "Outbox", "Problems")
         for row in report:
-            table.add_row(
+            rows.add_row(
                 row["service"],
                 row["state"],
-                _text(row["behind"]),
-                _text(row["outbox"]),
+                text(row["behind"]),
+                text(row["outbox"]),
                 "; ".join(row["problems"]) or "none",
             )
-        out.print(table)
+        out.print(rows)
     if any(row["state"] != "ready" for row in report):
         raise typer.Exit(Exit.NO)
 
@@ -205,7 +207,7 @@ def accept_gap(
         "/ops/v1/accept-gap",
         {"group": group, "topic": topic, "partition": partition},
     )
-    _print(as_json, answer, f"{topic}/{partition} goes on at offset {answer['next_offset']}.")
+    print_answer(as_json, answer, f"{topic}/{partition} goes on at offset {answer['next_offset']}.")
 
 
 # -- HR
@@ -233,7 +235,7 @@ def hr_send(
         secret_file or Path(os.environ.get("PORTALKEEPER_SOURCES_FILE", SOURCES_FILE)), source
     )
     gateway = to or str(read_session()["gateway"])
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("Sending", total=len(events))
         sent = hr.send(
             events,
@@ -242,7 +244,7 @@ def hr_send(
             lambda done: progress.update(task, completed=done),
         )
     if as_json:
-        _print_json({"accepted": sent.accepted, "rejected": sent.rejected, "dropped": sent.dropped})
+        print_json({"accepted": sent.accepted, "rejected": sent.rejected, "dropped": sent.dropped})
     else:
         _print_sent(sent)
     if sent.rejected:
@@ -254,10 +256,10 @@ def _print_sent(sent: hr.Sent) -> None:
     for name, count in sorted(sent.dropped.items()):
         out.print(f"Not collected: {name} (in {count} events)", markup=False)
     if sent.rejected:
-        table = _table("Event", "Id", "Rule", "Why")
+        rows = table("Event", "Id", "Rule", "Why")
         for each in sent.rejected:
-            table.add_row(_text(each["index"]), _text(each["id"]), each["code"], each["detail"])
-        out.print(table)
+            rows.add_row(text(each["index"]), text(each["id"]), each["code"], each["detail"])
+        out.print(rows)
 
 
 # -- directory
@@ -277,7 +279,7 @@ def directory_apply(
         raise Failure(Exit.USAGE, f"{file} is not YAML: {error}") from error
     answer = Client.open().post("provisioning", "/access/v1/directory", document)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     out.print(
         f"Version {answer['version']}: {len(answer['changed'])} changed, "
@@ -297,121 +299,6 @@ _PlainDates.yaml_implicit_resolvers = {
 }
 
 
-# -- work
-
-OperationId = Annotated[str, typer.Argument(help="The operation, from: work list")]
-
-
-@work_app.command("list")
-def work_list(
-    ended: Annotated[bool, typer.Option("--ended", help="What is over, instead.")] = False,
-    portal: str = "",
-    worker: str = "",
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """The queue, most urgent first."""
-    found = Client.open().get(
-        "provisioning",
-        "/access/v1/work",
-        {
-            "status": "ended" if ended else "open",
-            "portal": portal,
-            "worker": worker,
-            "limit": limit,
-        },
-    )
-    if as_json:
-        _print_json(found["items"])
-        return
-    table = _table("Operation", "What", "Who", "Portal", "Status", "Due")
-    for item in found["items"]:
-        table.add_row(
-            item["operation_id"],
-            _what(item),
-            item["worker_name"] or item["worker"],
-            item["portal_name"],
-            "OVERDUE" if item["overdue"] else item["status"],
-            item["deadline"],
-        )
-    out.print(table if found["items"] else "Nothing to do.")
-
-
-@work_app.command("show")
-def work_show(operation_id: OperationId, as_json: AsJson = False) -> None:
-    """One work item with its steps."""
-    _print_item(as_json, Client.open().get("provisioning", _work(operation_id)))
-
-
-@work_app.command("claim")
-def work_claim(operation_id: OperationId, as_json: AsJson = False) -> None:
-    """Take it on, so that nobody else starts."""
-    _print_item(as_json, _command(f"{_work(operation_id)}/claim", {}))
-
-
-@work_app.command("step")
-def work_step(
-    operation_id: OperationId,
-    index: Annotated[int, typer.Argument(min=0, help="As shown by: work show")],
-    as_json: AsJson = False,
-) -> None:
-    """Tick off one step."""
-    _print_item(as_json, _command(f"{_work(operation_id)}/steps/{index}", {}))
-
-
-@work_app.command("done")
-def work_done(
-    operation_id: OperationId,
-    text: Annotated[str, typer.Option("--evidence", help="What shows that it was done.")],
-    kind: Annotated[
-        str, typer.Option(help="confirmation_number, note or roster_line")
-    ] = "confirmation_number",
-    login_id: Annotated[str | None, typer.Option(help="For a new account.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Record that it was done, with evidence."""
-    body = {"evidence": {"kind": kind, "text": text}, "login_id": login_id}
-    _print_item(as_json, _command(f"{_work(operation_id)}/done", body))
-
-
-@work_app.command("decline")
-def work_decline(
-    operation_id: OperationId,
-    reason: Annotated[str, typer.Option(help="Why.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say that it will not be done, and why."""
-    _print_item(as_json, _command(f"{_work(operation_id)}/decline", {"reason": reason}))
-
-
-def _work(operation_id: str) -> str:
-    return f"/access/v1/work/{quote(operation_id, safe='')}"
-
-
-def _command(path: str, body: dict[str, Any]) -> Any:
-    return Client.open().post("provisioning", path, body, {"Idempotency-Key": str(uuid4())})
-
-
-def _what(item: dict[str, Any]) -> str:
-    functions = item["functions"] or ([item["function"]] if item["function"] else [])
-    return " ".join([item["kind"], ", ".join(functions)]).strip().replace("_", " ")
-
-
-def _print_item(as_json: bool, item: dict[str, Any]) -> None:
-    if as_json:
-        _print_json(item)
-        return
-    out.print(
-        f"{_what(item)} for {item['worker_name'] or item['worker']} at {item['portal_name']}\n"
-        f"  {item['status']}, due {item['deadline']}, because of {item['reason']['rule']}, "
-        f"claimed by {item['claimed_by'] or 'nobody'}",
-        markup=False,
-    )
-    for step in item["steps"]:
-        mark = "x" if step["done_at"] else " "
-        out.print(f"  [{mark}] {step['index']}  {step['actor']}: {step['text']}", markup=False)
-
-
 # -- reviews
 
 ReviewId = Annotated[str, typer.Argument(help="The review, from: review list")]
@@ -426,18 +313,18 @@ def review_list(
     """Reviews by due date."""
     found = Client.open().get("review", "/review/v1/reviews", {"status": status, "limit": limit})
     if as_json:
-        _print_json(found["reviews"])
+        print_json(found["reviews"])
         return
-    table = _table("Review", "Worker", "Due", "Undecided", "Reviewer")
+    rows = table("Review", "Worker", "Due", "Undecided", "Reviewer")
     for each in found["reviews"]:
-        table.add_row(
+        rows.add_row(
             each["review_id"],
             each["worker_name"] or each["worker"],
             each["due_at"],
             f"{each['undecided']} of {each['lines']}",
             each["reviewer"] or "nobody yet",
         )
-    out.print(table if found["reviews"] else "Nothing to review.")
+    out.print(rows if found["reviews"] else "Nothing to review.")
 
 
 @review_app.command("show")
@@ -476,23 +363,23 @@ def review_decide(
 
 def _print_review(as_json: bool, review: dict[str, Any]) -> None:
     if as_json:
-        _print_json(review)
+        print_json(review)
         return
     out.print(
         f"{review['worker_name'] or review['worker']}: {review['undecided']} of "
         f"{len(review['lines'])} undecided, due {review['due_at']}",
         markup=False,
     )
-    table = _table("Line", "Portal", "Function", "Status", "Decision")
+    rows = table("Line", "Portal", "Function", "Status", "Decision")
     for line in review["lines"]:
-        table.add_row(
+        rows.add_row(
             line["line_id"],
             line["portal"],
             line["function"] or "account",
             line["status"],
             line["decision"] or "",
         )
-    out.print(table)
+    out.print(rows)
 
 
 # -- audit
@@ -510,7 +397,7 @@ def verify(
     client = Client.open()
     keep = remembered or Path(typer.get_app_dir("portalkeeper")) / client.organization / REMEMBERED
     keep.parent.mkdir(parents=True, exist_ok=True)
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("Verifying", total=None)
         try:
             report = asyncio.run(
@@ -524,7 +411,7 @@ def verify(
         except audit_verify.CannotVerify as error:
             raise Failure(Exit.NO_ANSWER, f"The log could not be checked: {error}.") from error
     if as_json:
-        _print_json(
+        print_json(
             {
                 "good": report.good,
                 "origin": report.origin,
@@ -589,43 +476,6 @@ def _print_entries(lines: Iterable[str], as_json: bool) -> None:
                 f"{entry['subject'] or ''}",
                 markup=False,
             )
-
-
-# -- printing
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _text(value: Any) -> str:
-    return "–" if value is None else str(value)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2))
-
-
-def _print(as_json: bool, document: Any, sentence: str) -> None:
-    if as_json:
-        _print_json(document)
-    else:
-        out.print(sentence, markup=False)
 
 
 if __name__ == "__main__":
