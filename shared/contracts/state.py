@@ -72,7 +72,8 @@ class ExceptionStatus(StrEnum):
 class Employment:
     """One span of work. `ends_at` is the instant from which it is over, if that is known.
 
-    `leave_since` is the first instant of a leave that is in effect.
+    `leave_since` is the first instant of a leave that is in effect. `moved_at` is when title or
+    sites last changed, if they ever did, and `previous_*` what they were before.
     """
 
     employment_id: str
@@ -86,6 +87,9 @@ class Employment:
     open: bool
     on_leave: bool
     leave_since: datetime | None = None
+    moved_at: datetime | None = None
+    previous_title: str | None = None
+    previous_sites: tuple[str, ...] = ()
 
 
 @value_class(frozen=True, slots=True)

@@ -20,6 +20,17 @@ def wanted(
     return desire(folded(*events, at=at), compiled(**changes), removals, at)
 
 
+def changed(title: str, effective: datetime) -> Any:
+    return event(
+        "worker.changed",
+        id_="moved",
+        employment_id="e1",
+        title=title,
+        effective_at=effective.isoformat(),
+        time=ago(days=3),
+    )
+
+
 def functions(found: Desired) -> set[tuple[str, str, str]]:
     return {(portal, tin, function.value) for portal, tin, function in found.rights}
 
@@ -154,6 +165,80 @@ def test_a_review_removal_holds_the_right_back() -> None:
     assert ("review_removed", F.CLAIM_STATUS) in {
         (held.rule, held.function) for held in found.held["hub"]
     }
+
+
+FRONT_DESK_APART = {
+    "id": "front-office-and-money",
+    "holders": {"duties": ["front-desk"]},
+    "never": {"functions": ["remittance", "payment", "fee_schedule"]},
+    "reason": "whoever registers patients posts no payments",
+}
+
+
+def policy(**changes: Any) -> dict[str, Any]:
+    return {"version": "v1", "signatory": "Dr. Ada Fox", "signed_on": "2026-01-02", **changes}
+
+
+BOTH = [
+    {"id": "Front Desk", "duties": ["front-desk"]},
+    {"id": "Biller", "duties": ["billing"]},
+    {"id": "Lead", "duties": ["front-desk", "billing"]},
+]
+
+
+def test_who_holds_one_side_of_a_separation_is_refused_the_other_by_name() -> None:
+    apart = policy(separation=[FRONT_DESK_APART])
+    found = wanted(hired(title="Lead"), policy=apart, titles=BOTH)
+    assert ("hub", TIN, "claim_status") in functions(found)
+    assert not {right for right in functions(found) if right[2] == "fee_schedule"}
+    (held,) = [held for held in found.held["old"] if held.function is F.FEE_SCHEDULE]
+    assert held.rule == "separation_of_duties"
+    assert "posts no payments" in held.detail
+
+
+def test_a_biller_alone_is_not_separated_from_anything() -> None:
+    found = wanted(hired(title="Biller"), policy=policy(separation=[FRONT_DESK_APART]))
+    assert ("old", TIN, "fee_schedule") in functions(found)
+
+
+def test_a_separation_that_is_not_enforced_withholds_nothing() -> None:
+    lived_with = policy(separation=[{**FRONT_DESK_APART, "enforced": False}])
+    found = wanted(hired(title="Lead"), policy=lived_with, titles=BOTH)
+    assert ("old", TIN, "fee_schedule") in functions(found)
+
+
+def test_duties_that_exclude_each_other_withhold_what_only_the_other_gives() -> None:
+    rule = {
+        "id": "duties",
+        "holders": {"duties": ["front-desk"]},
+        "never": {"duties": ["billing"]},
+        "reason": "not both",
+    }
+    found = wanted(hired(title="Lead"), policy=policy(separation=[rule]), titles=BOTH)
+    assert {right[2] for right in functions(found)} == {"eligibility", "benefits", "sign_on"}
+
+
+def test_a_mover_has_the_new_access_at_once_and_the_old_until_the_grace_is_over() -> None:
+    graced = policy(mover_grace_days=5)
+    events = (hired(title="Front Desk"), changed(title="Biller", effective=ago(days=2)))
+    found = wanted(*events, policy=graced)
+    by_kind = {right[2].value: by.kind for right, by in found.rights.items()}
+    assert by_kind["claim_status"] == "policy"
+    assert by_kind["benefits"] == "mover_grace"
+    assert found.next_change_at == ago(days=2) + timedelta(days=5)
+    later = wanted(*events, policy=graced, at=NOW + timedelta(days=4))
+    assert "benefits" not in {right[2].value for right in later.rights}
+
+
+def test_a_movers_old_access_is_never_kept_across_a_separation() -> None:
+    graced = policy(mover_grace_days=5, separation=[FRONT_DESK_APART])
+    events = (hired(title="Biller"), changed(title="Front Desk", effective=ago(days=2)))
+    kept = {
+        right[2].value
+        for right, by in wanted(*events, policy=graced).rights.items()
+        if by.kind == "mover_grace"
+    }
+    assert kept == {"claim_status"}
 
 
 def test_an_administrator_administers_while_appointed_and_employed() -> None:

@@ -509,3 +509,37 @@ async def test_a_login_on_a_portal_taken_out_meanwhile_holds_nobody_up(desk: Des
     assert removal["kind"] == "revoke"
     await desk.hear(leave_now())
     assert {item["kind"] for item in await desk.work() if item["portal"] == "old"} == {"suspend"}
+
+
+async def test_what_a_former_job_gave_is_kept_for_its_grace_but_never_given_anew(
+    desk: Desk,
+) -> None:
+    graced = {
+        "version": "v1",
+        "signatory": "Dr. Ada Fox",
+        "signed_on": "2026-01-02",
+        "mover_grace_days": 5,
+    }
+    await desk.apply_directory(directory(policy=graced))
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all("w1")
+    moves = [
+        hr_record(
+            "worker.changed",
+            worker,
+            id_=f"{worker}-moves",
+            employment_id=f"{worker}-e1",
+            effective_on=day(0),
+            title="Biller",
+        )
+        for worker in ("w1", "w2")
+    ]
+    await desk.hear(*moves)
+    assert all("benefits" not in str(item["rights"]) for item in await desk.work("w2"))
+    await desk.finish_all()
+    assert ("hub", "benefits") in await desk.effective("w1")
+    assert ("hub", "benefits") not in await desk.effective("w2")
+    await desk.pass_time(days=6)
+    assert {item["kind"] for item in await desk.work("w1")} == {"revoke"}
+    await desk.finish_all()
+    assert ("hub", "benefits") not in await desk.effective("w1")

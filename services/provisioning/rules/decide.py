@@ -50,6 +50,7 @@ from shared.contracts.access import (
 from shared.contracts.directory import Function, OperationKind, Portal, Step
 from shared.contracts.state import (
     AccountStatus,
+    AuthorizedBy,
     DecisionApplied,
     Entitlement,
     ExceptionInForce,
@@ -311,7 +312,7 @@ class _Decision:
     # -- portals
 
     def _portals(self, folded: Folded | None, desired: Desired) -> list[PortalAccess]:
-        wanted: dict[str, dict[Held, Any]] = {}
+        wanted: dict[str, dict[Held, AuthorizedBy]] = {}
         for (portal, tin, function), authorization in desired.rights.items():
             wanted.setdefault(portal, {})[tin, function] = authorization
         accounts: dict[str, list[Account]] = {}
@@ -339,11 +340,17 @@ class _Decision:
         account: Account,
         folded: Folded | None,
         desired: Desired,
-        wanted: Mapping[Held, Any],
+        wanted: Mapping[Held, AuthorizedBy],
         why_cut: str | None,
     ) -> PortalAccess:
         portal = self._portal(account.portal)
         held = desired.held.get(account.portal, ())
+        # What a former job gave is kept for a while, never given.
+        wanted = {
+            own: authorization
+            for own, authorization in wanted.items()
+            if authorization.kind != "mover_grace" or own in account.rights
+        }
         operations = self._open_operations(account)
         orders, moves = needed(
             account,
@@ -375,7 +382,7 @@ class _Decision:
         return [self._access(account, {}, ()) for account in self._facts.accounts]
 
     def _access(
-        self, account: Account, wanted: Mapping[Held, Any], held: Iterable[Any]
+        self, account: Account, wanted: Mapping[Held, AuthorizedBy], held: Iterable[Any]
     ) -> PortalAccess:
         return PortalAccess(
             portal=account.portal,
@@ -447,7 +454,7 @@ class _Decision:
         account: Account,
         portal: Portal,
         order: Order,
-        wanted: Mapping[Held, Any],
+        wanted: Mapping[Held, AuthorizedBy],
         folded: Folded | None,
     ) -> Account:
         tin, function = order.held or (None, None)
@@ -487,7 +494,7 @@ class _Decision:
         rights: tuple[Held, ...],
         rule: str,
         steps: tuple[Step, ...],
-        wanted: Mapping[Held, Any],
+        wanted: Mapping[Held, AuthorizedBy],
         deadline: datetime | None = None,
     ) -> tuple[Account, Operation | None]:
         key = target_key(kind, tin, function)
@@ -611,7 +618,7 @@ class _Decision:
     # -- exposure and findings
 
     def _exposure(
-        self, account: Account, wanted: Mapping[Held, Any], folded: Folded | None
+        self, account: Account, wanted: Mapping[Held, AuthorizedBy], folded: Folded | None
     ) -> Account:
         effective = account.effective
         if not effective and account.exposed_since is None:
@@ -754,7 +761,7 @@ def _applied(review: ReviewRemoval, portals: Sequence[PortalAccess]) -> Decision
 
 def _why_too_much(account: Account, held: Iterable[Any]) -> dict[Held, str]:
     """Why entitlements are no longer desired, where a rule by name is behind it."""
-    ended = {
+    ended: dict[Held, str] = {
         own: f"{entitlement.authorized_by.kind}_ended"
         for own, entitlement in account.rights.items()
         if entitlement.authorized_by and entitlement.authorized_by.kind in TEMPORARY

@@ -7,7 +7,14 @@ from zoneinfo import ZoneInfo
 
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.timeline import Folded
-from shared.contracts.directory import Directory, Function, Portal, TrainingModule
+from shared.contracts.directory import (
+    Directory,
+    Function,
+    Portal,
+    Separation,
+    Side,
+    TrainingModule,
+)
 from shared.contracts.hr import end_of_day, start_of_day
 from shared.contracts.state import AuthorizedBy, Employment, ExceptionKind, Finding, Held
 from shared.values import value_class
@@ -235,15 +242,17 @@ def desire(
     authorized = AuthorizedBy("policy", policy.version, policy.signatory)
     findings: list[Finding] = []
     duties: dict[str, None] = {}
-    wanted: dict[Right, AuthorizedBy] = {}
+    because: dict[Right, set[str]] = {}
     for employment in working:
-        sites = _sites(employment, compiled, findings)
+        sites = _sites(employment.sites, compiled, findings)
         for duty in _duties(employment, compiled, findings):
             duties[duty] = None
-            for function in compiled.functions_of(duty):
-                for site in sites:
-                    for right in compiled.rights_for(site, function, as_of):
-                        wanted[right] = authorized
+            _give(because, duty, sites, compiled, as_of)
+    wanted: dict[Right, AuthorizedBy] = dict.fromkeys(because, authorized)
+    kept, ends = _kept_after_moving(working, compiled, because, duties, as_of)
+    changes.extend(ends)
+    still = AuthorizedBy("mover_grace", policy.version, policy.signatory)
+    wanted |= {right: still for right in kept if right not in wanted}
     for portal in _administers(worker, compiled, as_of):
         for tin in compiled.enrolled_tins(portal, as_of):
             wanted[portal, tin, Function.USER_ADMINISTRATION] = authorized
@@ -254,9 +263,10 @@ def desire(
     held: dict[str, list[Held]] = {}
     allowed: dict[Right, AuthorizedBy] = {}
     hired = min(employment.starts_at for employment in working)
+    holding = _Holding(frozenset(duties), frozenset(right[2] for right in wanted))
     for right, authorization in wanted.items():
         standing = _not_approved_anew(removals, right, exceptions, as_of)
-        reason = _held_back(
+        reason = _separation(right, because, holding, policy.separation) or _held_back(
             worker,
             compiled,
             right,
@@ -326,11 +336,99 @@ def _working(
     return working, changes
 
 
-def _sites(
-    employment: Employment, compiled: CompiledDirectory, findings: list[Finding]
-) -> list[str]:
+def _give(
+    because: dict[Right, set[str]],
+    duty: str,
+    sites: Iterable[str],
+    compiled: CompiledDirectory,
+    as_of: datetime,
+) -> None:
+    """Add what a job duty needs at these sites, and that it is the duty that needs it."""
+    for function in compiled.functions_of(duty):
+        for site in sites:
+            for right in compiled.rights_for(site, function, as_of):
+                because.setdefault(right, set()).add(duty)
+
+
+def _kept_after_moving(
+    working: Sequence[Employment],
+    compiled: CompiledDirectory,
+    now: Mapping[Right, set[str]],
+    duties: Iterable[str],
+    as_of: datetime,
+) -> tuple[list[Right], list[datetime]]:
+    """What the former job gave and the grace still leaves, and when that is over.
+
+    Nothing of it is kept across a separation of duties with what the new job gives.
+    """
+    days = compiled.directory.policy.mover_grace_days
+    before: dict[Right, set[str]] = {}
+    ends = []
+    for employment in working:
+        if not days or employment.moved_at is None:
+            continue
+        over = employment.moved_at + timedelta(days=days)
+        if as_of < over:
+            ends.append(over)
+            title = employment.previous_title or employment.title
+            sites = _sites(employment.previous_sites or employment.sites, compiled, [])
+            for duty in (compiled.duties_of(title) if title else None) or ():
+                _give(before, duty, sites, compiled, as_of)
+    current = _Holding(frozenset(duties), frozenset(right[2] for right in now))
+    return [
+        right
+        for right, old_duties in before.items()
+        if not any(
+            separated(rule, current, _Holding(frozenset(old_duties), frozenset({right[2]})))
+            or separated(rule, _Holding(frozenset(old_duties), frozenset({right[2]})), current)
+            for rule in compiled.directory.policy.separation
+        )
+    ], ends
+
+
+@value_class(frozen=True, slots=True)
+class _Holding:
+    """Duties and functions, as the sides of a separation name them."""
+
+    duties: frozenset[str]
+    functions: frozenset[Function]
+
+    def touches(self, side: Side) -> bool:
+        """Whether any of it is named."""
+        return not (
+            self.duties.isdisjoint(side.duties) and self.functions.isdisjoint(side.functions)
+        )
+
+
+def separated(rule: Separation, holder: _Holding, other: _Holding) -> bool:
+    """Whether whoever has `holder` must not have `other`."""
+    return rule.enforced and holder.touches(rule.holders) and other.touches(rule.never)
+
+
+def _separation(
+    right: Right,
+    because: Mapping[Right, set[str]],
+    held: _Holding,
+    rules: Sequence[Separation],
+) -> tuple[str, str] | None:
+    """The separation that withholds a right from somebody who holds `held`.
+
+    A side that names duties withholds what nothing but those duties would give.
+    """
+    for rule in rules:
+        if not rule.enforced or not held.touches(rule.holders):
+            continue
+        duties = because.get(right, set())
+        if right[2] in rule.never.functions or (
+            duties and duties <= set(rule.never.duties) and not duties & set(rule.holders.duties)
+        ):
+            return "separation_of_duties", f"{rule.id}: {rule.reason}"
+    return None
+
+
+def _sites(sites: Iterable[str], compiled: CompiledDirectory, findings: list[Finding]) -> list[str]:
     known = []
-    for site in employment.sites:
+    for site in sites:
         if compiled.knows_site(site):
             known.append(site)
         else:

@@ -4,7 +4,7 @@ State depends on the set of events and the instant, never on arrival order: even
 what they say and when their source recorded it. The fold is total: whatever looks odd is a finding.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +14,9 @@ from shared.contracts.state import Employment, Finding, Training, WorkerStatus
 from shared.values import value_class
 
 JOB_FIELDS = ("title", "department", "sites", "supervisor", "kind", "ends_on")
+PLACE_FIELDS = ("title", "sites")
+"""What decides about job duties and where they are done: who changes these has moved."""
+
 PERSON_FIELDS = ("name", "email", "npi")
 
 
@@ -260,6 +263,31 @@ def _value_in_force(statements: Iterable[tuple[datetime, Any]], as_of: datetime)
     return None if best is None else best[1]
 
 
+def _value_before(statements: Iterable[tuple[datetime, Any]], instant: datetime) -> Any | None:
+    """The value in force just before `instant`."""
+    return _value_in_force([said for said in statements if said[0] < instant], instant)
+
+
+def _moved_at(
+    attributes: Mapping[str, Sequence[tuple[datetime, Any]]], as_of: datetime
+) -> datetime | None:
+    """The latest instant not after `as_of` at which title or sites became something else."""
+    instants = {
+        effective
+        for name in PLACE_FIELDS
+        if len(attributes.get(name, ())) > 1
+        for effective, _ in attributes[name]
+        if effective <= as_of
+    }
+    for instant in sorted(instants, reverse=True):
+        for name in PLACE_FIELDS:
+            own = attributes.get(name, ())
+            before = _value_before(own, instant)
+            if before is not None and before != _value_in_force(own, instant):
+                return instant
+    return None
+
+
 def _person_attributes(events: Sequence[TimelineEvent], as_of: datetime) -> dict[str, Any]:
     statements: dict[str, list[tuple[datetime, Any]]] = {}
     for event in events:
@@ -321,6 +349,12 @@ def _employments(
             )
         leave_since = _leave_since(leaves.get(employment_id, ()), as_of)
         is_open = starts_at <= as_of and (ends_at is None or as_of < ends_at)
+        moved_at = _moved_at(own, as_of) if is_open else None
+        before = (
+            {}
+            if moved_at is None
+            else {name: _value_before(own.get(name, ()), moved_at) for name in PLACE_FIELDS}
+        )
         result.append(
             Employment(
                 employment_id=employment_id,
@@ -334,6 +368,9 @@ def _employments(
                 open=is_open,
                 on_leave=is_open and leave_since is not None,
                 leave_since=leave_since if is_open else None,
+                moved_at=moved_at,
+                previous_title=before.get("title"),
+                previous_sites=tuple(before.get("sites") or ()),
             )
         )
     return result, ends, findings
