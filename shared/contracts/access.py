@@ -13,8 +13,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.contracts.directory import Function, OperationKind
-from shared.contracts.state import AuthorizedBy, ExceptionStatus, Grade, OperationStatus
+from shared.contracts.directory import Function, OperationKind, Step
+from shared.contracts.state import (
+    AccountKnown,
+    AuthorizedBy,
+    ExceptionStatus,
+    Grade,
+    OperationStatus,
+)
 from shared.values import value_class
 
 Right = tuple[str, Function]
@@ -65,7 +71,10 @@ class OperationData:
 
 @value_class(frozen=True, slots=True)
 class OperationRequested(OperationData):
-    """A change of a portal was ordered."""
+    """A change of a portal was ordered: by which steps, and how it ranks by harm (lowest first)."""
+
+    steps: tuple[Step, ...] = ()
+    rank: int = 50
 
 
 @value_class(frozen=True, slots=True)
@@ -130,23 +139,31 @@ class OperationReleased(OperationSaid):
 
 @value_class(frozen=True, slots=True)
 class OperationConfirmed(OperationSaid):
-    """It was done at the portal; also said of one that was cancelled, failed or declined before."""
+    """It was done at the portal; also said of one that was cancelled, failed or declined before.
+
+    `account` is all that is known of the account from here on. `retry_at` is set where the same may
+    be asked again after all: when a successor was named and the directory still lacks one.
+    """
 
     transition: Literal["done"]
+    account: AccountKnown | None = None
+    retry_at: datetime | None = None
 
 
 @value_class(frozen=True, slots=True)
 class OperationFailed(OperationSaid):
-    """It could not be done. A removal is ordered again at once, anything else later."""
+    """It could not be done. A removal is ordered again at once, anything else at `retry_at`."""
 
     transition: Literal["fail"]
+    retry_at: datetime | None = None
 
 
 @value_class(frozen=True, slots=True)
 class OperationDeclined(OperationSaid):
-    """Somebody will not do it. A removal is ordered again at once, anything else later."""
+    """Somebody will not do it. A removal is ordered again at once, anything else at `retry_at`."""
 
     transition: Literal["decline"]
+    retry_at: datetime | None = None
 
 
 @value_class(frozen=True, slots=True)

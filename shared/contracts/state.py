@@ -122,6 +122,16 @@ class Entitlement:
 
 
 @value_class(frozen=True, slots=True)
+class AccountKnown:
+    """All that evidence tells of one account; a suspended one keeps the rights it had."""
+
+    status: AccountStatus
+    grade: Grade | None
+    login_id: str | None
+    rights: tuple[Entitlement, ...]
+
+
+@value_class(frozen=True, slots=True)
 class Held:
     """An entitlement that job duty would give but a named rule holds back."""
 

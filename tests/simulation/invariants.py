@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,6 +14,8 @@ import orjson
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import HrEventHandler
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.history import FOREVER, Holding
+from services.provisioning.store import history as history_store
 from services.provisioning.store import views
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
@@ -103,6 +106,7 @@ async def check(theatre: Theatre, organization: str, hr: Log, ledger: Ledger) ->
     _every_event_once(hr, tables, published)
     _operations_agree(tables, published, ledger)
     _access_agrees(tables, published)
+    _history_agrees(tables, await history_store.known_now(theatre.plain, organization))
     _states_agree(tables, published)
     _only_what_can_be_undone(tables)
     _the_departed_have_nothing(hr, tables, now)
@@ -305,6 +309,18 @@ def _access_agrees(tables: _Tables, published: _Published) -> None:
         assert row["exposed_since"] == published.exposed.get(key), key
     known = {(row["worker"], row["portal"]) for row in tables.accounts}
     assert not {*published.accounts, *published.exposed} - known
+
+
+def _history_agrees(tables: _Tables, known: Sequence[Holding]) -> None:
+    """What is known to be held still is what accounts hold, and no stretch is told twice."""
+    held = {
+        (row["worker"], row["portal"], *own): row["login_id"]
+        for row in tables.accounts
+        for own in _effective(row)
+    }
+    assert {one.key: one.login_id for one in known if one.valid_until == FOREVER} == held
+    for one, following in pairwise(known):
+        assert one.key != following.key or one.valid_until <= following.valid_from
 
 
 def _effective(account: Any) -> set[tuple[str, str]]:

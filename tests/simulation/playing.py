@@ -54,6 +54,7 @@ TABLES = (
     "worker_event",
     "worker",
     "account",
+    "entitlement_history",
     "operation",
     "review_decision",
     "recompute_request",

@@ -12,6 +12,7 @@ import asyncpg
 from services.provisioning.handlers.recompute import Recompute, access_fact
 from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.history import Source, Statement, statements_between
 from services.provisioning.rules.operations import (
     EVENT_OF,
     GIVES,
@@ -20,9 +21,11 @@ from services.provisioning.rules.operations import (
     Operation,
     Transition,
     confirm,
+    known_of,
     retry_after,
 )
 from services.provisioning.store import accounts as accounts_store
+from services.provisioning.store import history as history_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
@@ -90,35 +93,41 @@ class OperationCommands:
         changed: dict[tuple[str, str], Account] = {}
         operations: list[Operation] = []
         messages: list[OutboxMessage] = []
+        history: list[tuple[str, Statement]] = []
         for said in words:
             row = await self._find(conn, organization, said.operation_id)
             before = operations_store.operation_from(row)
             after = _moved(before, said)
             operations.append(after)
-            type_ = EVENT_OF[said.transition]
-            messages.append(
-                access_fact(
-                    type_,
-                    organization,
-                    before.worker,
-                    (before.operation_id, said.transition.value, str(now)),
-                    now,
-                    ACCESS_EVENT_MODELS[type_](
-                        **describe(after),
-                        previous_status=before.status,
-                        transition=said.transition.value,
-                        by=said.by,
-                        grade=said.grade,
-                        evidence=said.evidence,
-                        reason_given=said.reason,
-                    ),
-                )
-            )
             account = accounts.get(
                 (before.worker, before.portal), Account(before.worker, before.portal)
             )
             updated = _account_after(account, after, said, compiled, now)
+            type_ = EVENT_OF[said.transition]
+            message = access_fact(
+                type_,
+                organization,
+                before.worker,
+                (before.operation_id, said.transition.value, str(now)),
+                now,
+                ACCESS_EVENT_MODELS[type_](
+                    **describe(after),
+                    previous_status=before.status,
+                    transition=said.transition.value,
+                    by=said.by,
+                    grade=said.grade,
+                    evidence=said.evidence,
+                    reason_given=said.reason,
+                    **_effect(updated, after, said),
+                ),
+            )
+            messages.append(message)
             messages.extend(_what_became_of(organization, account, updated, before, said, now))
+            source = Source(before.operation_id, said.by, message.headers["ce_id"])
+            history.extend(
+                (organization, statement)
+                for statement in statements_between(account, updated, source, at=now)
+            )
             if updated != account:
                 accounts[updated.worker, updated.portal] = updated
                 changed[updated.worker, updated.portal] = updated
@@ -134,6 +143,7 @@ class OperationCommands:
                     said.reason or said.transition.value,
                 )
         await accounts_store.save_accounts(conn, [(organization, one) for one in changed.values()])
+        await history_store.record_statements(conn, history, now)
         await enqueue(conn, messages, held=True)
         await self._recompute.run(conn, locked)
 
@@ -241,6 +251,18 @@ def _account_after(
         case _:
             # A removal that failed is ordered again at once: its access is still there.
             return account
+
+
+def _effect(account: Account, operation: Operation, said: Said) -> dict[str, Any]:
+    """What the outcome of an operation leaves behind, as its event says it."""
+    effect: dict[str, Any] = {}
+    if said.transition is Transition.DONE:
+        effect["account"] = known_of(account)
+    if said.transition in (Transition.DONE, Transition.FAIL, Transition.DECLINE):
+        target = account.targets.get(operation.target)
+        if target is not None and target.retry_kind is operation.kind:
+            effect["retry_at"] = target.retry_at
+    return effect
 
 
 def _what_became_of(

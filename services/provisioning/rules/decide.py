@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -526,7 +526,12 @@ class _Decision:
             rank=portal.removal_rank,
         )
         self._put(operation)
-        said = OperationRequested(**describe(operation))
+        said = OperationRequested(
+            **describe(operation),
+            # What they hold is written much sooner than the models themselves.
+            steps=cast("Any", [step.__dict__ for step in steps]),
+            rank=operation.rank,
+        )
         self._say("operation.requested", (operation.operation_id,), said)
         account = replace(account, targets={**account.targets, key: Target(generation)})
         return account, operation

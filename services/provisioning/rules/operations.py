@@ -14,6 +14,7 @@ from services.provisioning.rules.desired import Right
 from shared.contracts.directory import Function, OperationKind, Portal, Step
 from shared.contracts.envelope import name_uuid
 from shared.contracts.state import (
+    AccountKnown,
     AccountStatus,
     AuthorizedBy,
     Entitlement,
@@ -422,6 +423,12 @@ def confirm(
         case OperationKind.APPOINT_SUCCESSOR:
             # Only the directory says who administers; if it still names nobody else, ask again.
             return retry_after(account, operation, at=at, hours=SUCCESSOR_RETRY_HOURS)
+
+
+def known_of(account: Account) -> AccountKnown:
+    """An account as the event that changes it tells it."""
+    rights = tuple(own for _, own in sorted(account.rights.items()))
+    return AccountKnown(account.status, account.grade, account.login_id, rights)
 
 
 def retry_after(account: Account, operation: Operation, *, at: datetime, hours: int) -> Account:
