@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import orjson
@@ -28,7 +29,23 @@ from shared.tlog.tiles import (
 WORKER_TOPICS = frozenset(
     topic.name for topic in (HR_EVENTS, ACCESS_EVENTS, REVIEW_EVENTS, ADMIN_EVENTS)
 )
-"""Topics whose keys name a worker (or a portal, campaign or actor in the worker's place)."""
+"""Topics whose keys name a worker, or a portal, campaign or actor in the worker's place."""
+
+WORKER = ""
+"""The kind of a holder who is a worker; it is not written, so that a worker is named by two parts.
+"""
+
+KIND_OF_FAMILY = MappingProxyType(
+    {
+        "administrator": "portal",
+        "brake": "brake",
+        "campaign": "campaign",
+        "outage": "portal",
+        "portal": "portal",
+        "roster": "portal",
+    }
+)
+"""What the key names, by the first word of an access or review event's type; else a worker."""
 
 CACHED_NAMES = 20_000
 """Keys and subjects read once: most records are about workers who had one shortly before."""
@@ -46,17 +63,31 @@ class Growth:
 
 
 @lru_cache(maxsize=CACHED_NAMES)
-def keyholder(topic: str, key: bytes | None) -> tuple[str, str] | None:
-    """Organization and worker whose key encrypts a record; None where no worker is known."""
+def keyholder(topic: str, type: str, key: bytes | None) -> tuple[str, ...] | None:
+    """Whose key encrypts a record: organization, id and, unless it is a worker, its kind.
+
+    None where the key names nobody. A portal, campaign or actor that is called like a worker has
+    a key of its own, so that erasing the worker destroys nothing else.
+    """
     if topic not in WORKER_TOPICS or key is None:
         return None
     try:
-        organization, slash, worker = key.decode().partition("/")
+        organization, slash, name = key.decode().partition("/")
     except UnicodeDecodeError:
         return None
-    if not organization or not slash or not worker or "/" in worker:
+    if not organization or not slash or not name or "/" in name:
         return None
-    return organization, unquote(worker)
+    kind = _kind_of(topic, type)
+    holder = (organization, unquote(name))
+    return holder if kind == WORKER else (*holder, kind)
+
+
+def _kind_of(topic: str, type: str) -> str:
+    if topic == ADMIN_EVENTS.name:
+        return "actor"
+    if topic == HR_EVENTS.name:
+        return WORKER
+    return KIND_OF_FAMILY.get(type.partition(".")[0], WORKER)
 
 
 def event_names(headers: Mapping[str, bytes | None], value: bytes | None) -> tuple[str, int | None]:

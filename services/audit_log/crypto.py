@@ -43,8 +43,8 @@ TAG_KEY_LABEL = b"portalkeeper/audit/v1/tag-key\n"
 NOBODY = bytes(NAME_TAG_BYTES)
 """The name tag of a key that encrypts one record of no known worker."""
 
-Holder: TypeAlias = tuple[str, str]
-"""Organization and worker."""
+Holder: TypeAlias = tuple[str, ...]
+"""Organization and worker id; or organization, id and the kind of what is no worker."""
 
 
 class KeyStoreError(Exception):

@@ -149,23 +149,27 @@ def test_a_bundle_that_is_cut_off_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "key", "expected"),
+    ("topic", "type", "key", "expected"),
     [
-        ("hr.worker-events.v1", b"cedar-sound/W-1", ("cedar-sound", "W-1")),
-        ("hr.worker-events.v1", b"cedar-sound/W%201", ("cedar-sound", "W 1")),
-        ("admin.activity-events.v1", b"cedar-sound/dana", ("cedar-sound", "dana")),
-        ("portal.access-events.v1", b"cedar-sound", None),
-        ("hr.worker-events.v1", None, None),
-        ("hr.worker-events.v1", b"\xff/W-1", None),
-        ("hr.worker-events.v1", b"cedar-sound/", None),
-        ("portal.directory-events.v1", b"cedar-sound/site/main", None),
-        ("portalkeeper.dead-letters.v1", b"hr.worker-events.v1/0", None),
+        ("hr.worker-events.v1", "worker.hired", b"cedar-sound/W-1", ("cedar-sound", "W-1")),
+        ("hr.worker-events.v1", "campaign.x", b"cedar-sound/W%201", ("cedar-sound", "W 1")),
+        ("admin.activity-events.v1", "x", b"cedar-sound/dana", ("cedar-sound", "dana", "actor")),
+        ("review.events.v1", "campaign.opened", b"o/q3", ("o", "q3", "campaign")),
+        ("review.events.v1", "review.opened", b"o/W-1", ("o", "W-1")),
+        ("portal.access-events.v1", "portal.reconciled", b"o/hub", ("o", "hub", "portal")),
+        ("portal.access-events.v1", "", b"o/W-1", ("o", "W-1")),
+        ("portal.access-events.v1", "gap.accepted", b"cedar-sound", None),
+        ("hr.worker-events.v1", "", None, None),
+        ("hr.worker-events.v1", "", b"\xff/W-1", None),
+        ("hr.worker-events.v1", "", b"cedar-sound/", None),
+        ("portal.directory-events.v1", "site.set", b"cedar-sound/site/main", None),
+        ("portalkeeper.dead-letters.v1", "", b"hr.worker-events.v1/0", None),
     ],
 )
-def test_a_key_names_the_worker_whose_key_encrypts(
-    topic: str, key: bytes | None, expected: tuple[str, str] | None
+def test_a_record_names_whose_key_encrypts_it(
+    topic: str, type: str, key: bytes | None, expected: tuple[str, ...] | None
 ) -> None:
-    assert keyholder(topic, key) == expected
+    assert keyholder(topic, type, key) == expected
 
 
 def test_both_content_modes_name_the_same_event() -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.audit_log import crypto
 from services.audit_log.crypto import (
     SLOT_BYTES,
+    Holder,
     KeyStore,
     KeyStoreError,
     KeyUnavailable,
@@ -135,9 +136,9 @@ def test_a_master_key_file_that_is_none_is_refused(tmp_path: Path, content: str 
         read_master_key(path)
 
 
-def provide_many(folder: str, start: int) -> dict[tuple[str, str], bytes]:
+def provide_many(folder: str, start: int) -> dict[Holder, bytes]:
     keys = KeyStore(Path(folder), MASTER)
-    found: dict[tuple[str, str], bytes] = {}
+    found: dict[Holder, bytes] = {}
     for at in range(start, start + 200, 20):
         made, _ = keys.provide(HOLDERS[at : at + 20], 3)
         found |= {holder: key.secret for holder, key in made.items()}
