@@ -14,7 +14,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from joserfc.jwk import OKPKey
 
-from services.audit_log.api import Reading, audit_router, tile_router
+from services.audit_log.api import Reading
+from services.audit_log.api import routers as audit_routers
 from services.gateway.api import ingress_router, session_router
 from services.provisioning.api.routers import routers
 from services.provisioning.handlers.commands import OperationCommands
@@ -72,7 +73,7 @@ def openapi() -> dict[str, contracts.Json]:
         "provisioning": routers(
             NOTHING, authenticator, recompute, OperationCommands(NOTHING, recompute)
         ),
-        "audit_log": [audit_router(reading, authenticator), tile_router(reading)],
+        "audit_log": audit_routers(reading, authenticator),
         "review_scheduler": [review_router(NOTHING, DatabaseClock(), authenticator)],
     }
     made = {}

@@ -40,12 +40,14 @@ def ops_router(
     authenticator: Authenticator,
     consumers: dict[str, BatchConsumer[Any]],
     more_status: Callable[[Connection], Awaitable[dict[str, Any]]] | None = None,
+    on_gap_accepted: Callable[[Connection, Gap], Awaitable[None]] | None = None,
 ) -> APIRouter:
     """The operational routes of one service.
 
     Args:
         consumers: by group.
         more_status: what the service adds to its status, e.g. work it still has to do.
+        on_gap_accepted: what else it does in the transaction that accepts a gap.
     """
     router = APIRouter(tags=["operations"])
 
@@ -107,6 +109,8 @@ def ops_router(
             raise Problem(404, "no_such_group", f"{service} has the groups {sorted(consumers)}.")
 
         async def record_fact(conn: Connection, gap: Gap, reason: str) -> None:
+            if on_gap_accepted is not None:
+                await on_gap_accepted(conn, gap)
             now = datetime.now(UTC)
             await enqueue(
                 conn,

@@ -61,7 +61,7 @@ class AuditHandler:
             store.NewEntry(leaf, leaf_hash(leaf), None, None, *claimed, topic, subject, identity),
             opening,
             f"{topic}/{partition}/{offset}".encode(),
-            chain.keyholder(topic, record.key),
+            chain.keyholder(topic, claimed[1], record.key),
         )
 
     async def apply(self, conn: Connection, batch: Batch[Draft]) -> None:
@@ -78,8 +78,20 @@ class AuditHandler:
             logger.exception("log.stopped")
             raise LogStopped(f"the log cannot be written: {error!r}") from error
 
+    async def mark_restart(self, conn: Connection, gap: Gap) -> None:
+        """Append that a partition begins anew, where an operator accepted another topic's log.
+
+        The mark is a gap without offsets, which ends before it begins: the next record of the
+        partition has the offset at which it begins, whatever came before. A gap with offsets gets
+        its entry when the next record is appended.
+        """
+        if gap.last < gap.first:
+            await self._append_entries(conn, [self._gap_entry(gap)])
+
     async def _append(self, conn: Connection, batch: Batch[Draft]) -> None:
-        entries = await self._entries(batch)
+        await self._append_entries(conn, await self._entries(batch))
+
+    async def _append_entries(self, conn: Connection, entries: list[store.NewEntry]) -> None:
         recorded_at = await self._clock.now(conn)
         size = await store.lock_head(conn)
         edges = await store.read_edges(conn)

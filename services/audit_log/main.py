@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from services.audit_log import store
-from services.audit_log.api import Reading, audit_router, tile_router
+from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.settings import Settings
@@ -50,12 +50,13 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     clock = DatabaseClock()
     async with pool.acquire() as conn:
         await store.open_log(conn, settings.log_origin)
+    handler = AuditHandler(settings.log_origin, keys, clock)
     consumer: BatchConsumer[Draft] = BatchConsumer(
         bootstrap=settings.kafka,
         group=CONSUMER_GROUP,
         topics=[topic.name for topic in AUDITED_TOPICS],
         pool=pool,
-        handler=AuditHandler(settings.log_origin, keys, clock),
+        handler=handler,
         service=SERVICE,
         batch_max_records=BATCH_MAX_RECORDS,
     )
@@ -78,8 +79,8 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     problems.install(app)
     authenticator = Authenticator(settings.jwks_file)
     reading = Reading(pool, keys, clock, settings.log_origin)
-    app.include_router(audit_router(reading, authenticator))
-    app.include_router(tile_router(reading))
+    for router in routers(reading, authenticator):
+        app.include_router(router)
     app.include_router(
         ops_router(
             service=SERVICE,
@@ -87,6 +88,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
             authenticator=authenticator,
             consumers={CONSUMER_GROUP: consumer},
             more_status=_log_status,
+            on_gap_accepted=handler.mark_restart,
         )
     )
     return app

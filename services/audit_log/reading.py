@@ -19,7 +19,15 @@ from shared.auth import Principal
 from shared.contracts.envelope import Envelope, read_event, rfc3339
 from shared.errors import Rejected
 from shared.postgres import Connection
-from shared.tlog.leaf import GapLeaf, Leaf, LeafError, Opening, RecordLeaf, parse_leaf
+from shared.tlog.leaf import (
+    GapLeaf,
+    Leaf,
+    LeafError,
+    Opening,
+    RecordLeaf,
+    SuccessionLeaf,
+    parse_leaf,
+)
 from shared.tlog.merkle import leaf_hash
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,8 +67,28 @@ def unseal(keys: KeyStore, leaf: bytes, key_slot: int, payload: bytes) -> bytes:
         LeafError: the leaf is damaged.
     """
     parsed = parse_leaf(leaf)
+    if isinstance(parsed, SuccessionLeaf):
+        raise LeafError("the first entry of a successor has no payload")
     context = f"{parsed.topic}/{parsed.partition}/{parsed.offset}".encode()
     return keys.key(key_slot).unseal(context, payload)
+
+
+def open_for(
+    keys: KeyStore, who: Principal, entry: store.SealedEntry
+) -> tuple[str | None, str | None]:
+    """An entry's opening in base64, or why its reader does not get it; neither where none is."""
+    if entry.key_slot is None or entry.payload is None:
+        return None, None
+    leaf = read_leaf(entry.leaf)
+    if leaf is not None and not may_open(who, organization_of(leaf)):
+        return None, "not_yours"
+    try:
+        raw = unseal(keys, entry.leaf, entry.key_slot, entry.payload)
+    except KeyUnavailable:
+        return None, "key_unavailable"
+    except (PayloadAltered, LeafError):
+        return None, "altered"
+    return base64.b64encode(raw).decode(), None
 
 
 class Showing:
@@ -135,9 +163,9 @@ def _timestamp(leaf: Leaf | None) -> str | None:
 
 
 def _place(leaf: Leaf | None) -> dict[str, Any]:
-    if leaf is None:
+    if leaf is None or isinstance(leaf, SuccessionLeaf):
         names = ("kind", "topic", "partition", "offset", "last", "organization", "type")
-        return dict.fromkeys(names)
+        return dict.fromkeys(names) | ({"kind": "succession"} if leaf is not None else {})
     is_record = isinstance(leaf, RecordLeaf)
     return {
         "kind": "record" if is_record else "gap",

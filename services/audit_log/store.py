@@ -376,6 +376,18 @@ async def read_tiles(conn: Connection, tiles: Iterable[Tile]) -> dict[Tile, byte
     return {Tile(row["level"], row["index"]): row["hashes"] for row in rows}
 
 
+async def read_pruned(conn: Connection) -> int:
+    """Below which index entries were pruned; their hashes are all there."""
+    pruned: int | None = await conn.fetchval("SELECT pruned FROM log_head")
+    return pruned or 0
+
+
+async def read_succession(conn: Connection) -> list[str]:
+    """The notes by which the log's keys named those that followed them."""
+    rows = await conn.fetch("SELECT note FROM key_succession ORDER BY named_at")
+    return [row["note"] for row in rows]
+
+
 async def latest_checkpoint(conn: Connection) -> SignedCheckpoint | None:
     """What the signer signed last."""
     row = await conn.fetchrow(

@@ -1,48 +1,54 @@
 """Checks an audit log with no trust in its server, by recomputing all of it.
 
-Everything is fetched from the server and nothing of it believed: the checkpoint must be signed by
-the key remembered from an earlier day, the tree over every leaf must have the root it states, the
-tree of the remembered checkpoint must be its beginning, no Kafka offset may be missing without a
-gap entry that says so, and every payload one may read must be what its leaf commits to.
+Everything is fetched from the server, or read from an export, and nothing of it believed: the
+checkpoint must be signed by the key remembered from an earlier day (or one that this key named as
+its successor), the tree over every leaf must have the root it states, the tree of the remembered
+checkpoint must be its beginning, no Kafka offset may be missing without a gap entry that says so,
+and every payload one may read must be what its leaf commits to.
+
+Stretches of the log are checked in parallel by processes, and what they found is put together in
+order, so memory does not grow with the log. How far a check got is kept in a file, so that one that
+was interrupted can go on.
 """
 
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 
-from shared.tlog.leaf import GapLeaf, Leaf, LeafError, Opening, RecordLeaf, parse_leaf
-from shared.tlog.merkle import Frontier, leaf_hash
-from shared.tlog.note import Checkpoint, NoteError, VerifierKey, open_checkpoint
-from shared.tlog.tiles import TILE_WIDTH, split_hashes, tile_path, unpack_entries
+from services.cli.audit_check import (
+    MAX_PROBLEMS,
+    STRETCH_ENTRIES,
+    Place,
+    Problem,
+    Stretch,
+    Task,
+    check_stretch,
+    offset_problem,
+)
+from services.cli.audit_sources import CannotVerify, Folder, FreshServer
+from shared.tlog.merkle import Frontier, fold_right
+from shared.tlog.note import (
+    Checkpoint,
+    NoteError,
+    VerifierKey,
+    keys_following,
+    open_checkpoint,
+)
 
-REQUEST_SECONDS = 60
-BUNDLES_AHEAD = 8
-"""Bundles fetched while one is checked."""
-
-MAX_PROBLEMS = 100
-"""The first wrong entry matters most; a log that is wrong everywhere need not be listed whole."""
+__all__ = ["CannotVerify", "Problem", "Report", "verify", "verify_log"]
 
 Progress = Callable[[int, int], None]
 """Called with how many entries are checked, of how many."""
-
-
-class CannotVerify(Exception):
-    """The check could not be carried out, which says nothing about the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong; `index` is the entry, None where it is about the log as a whole."""
-
-    index: int | None
-    what: str
 
 
 @dataclass(slots=True)
@@ -50,7 +56,8 @@ class Report:
     """What was checked and what was found. The log is good if there are no problems.
 
     `payloads` counts payloads compared with their leaves; `payloads_missing` those that could not
-    be, because their key was destroyed.
+    be, because their key was destroyed; `pruned` entries of which only the hashes are left.
+    `restarts` are entries that say that an operator accepted another topic's log.
     """
 
     origin: str
@@ -58,9 +65,12 @@ class Report:
     root: bytes
     public_key: str
     remembered_size: int | None = None
+    begun_at: int = 0
     entries: int = 0
     payloads: int = 0
     payloads_missing: int = 0
+    pruned: int = 0
+    restarts: list[tuple[int, Place]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -83,13 +93,43 @@ class Report:
             self.problems.append(Problem(index, what))
 
 
+@dataclass(slots=True)
+class Reached:
+    """How far a check got: the tree so far, and which offset each partition goes on with."""
+
+    tree: Frontier = field(default_factory=Frontier.empty)
+    next_offsets: dict[Place, int] = field(default_factory=dict)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "size": self.tree.size,
+            "tree": [base64.b64encode(hashed).decode() for hashed in self.tree.hashes],
+            "offsets": [[*place, offset] for place, offset in self.next_offsets.items()],
+        }
+
+    @classmethod
+    def load(cls, stored: dict[str, Any]) -> "Reached":
+        """What `dump` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        tree = Frontier(stored["size"], [base64.b64decode(hashed) for hashed in stored["tree"]])
+        return cls(tree, {(topic, part): offset for topic, part, offset in stored["offsets"]})
+
+
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The checkpoint of an earlier check, and the key it was signed with."""
+    """The checkpoint of an earlier check, the key it was signed with, and the tree it is about.
+
+    Checks before this version remembered no tree: then `reached` is None.
+    """
 
     note: str
     key: VerifierKey
     checkpoint: Checkpoint
+    reached: Reached | None
 
     @classmethod
     def read(cls, path: Path) -> "Remembered | None":
@@ -101,10 +141,11 @@ class Remembered:
         try:
             stored = orjson.loads(path.read_bytes())
             key = VerifierKey.parse(stored["public_key"])
-            return cls(stored["note"], key, open_checkpoint(stored["note"], key))
+            reached = Reached.load(stored["reached"]) if "reached" in stored else None
+            return cls(stored["note"], key, open_checkpoint(stored["note"], key), reached)
         except FileNotFoundError:
             return None
-        except (orjson.JSONDecodeError, KeyError, TypeError, NoteError) as error:
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, NoteError) as error:
             raise CannotVerify(f"{path} holds no checkpoint of an earlier check") from error
 
 
@@ -114,38 +155,71 @@ async def verify(url: str, token: str, *, remembered: Path | None, progress: Pro
     Args:
         url: the audit log's base URL.
         token: a bearer token with the scope `audit:read`.
-        remembered: where the checkpoint of the last good check is kept; written after a good one.
-            Without it a log that was cut off or rewritten as a whole cannot be told from a new one.
+        remembered: see `verify_log`.
 
     Raises:
         CannotVerify: the server does not answer, refuses the token, or has signed nothing yet.
     """
+    source = FreshServer(url, lambda: token)
+    return await asyncio.to_thread(verify_log, source, remembered=remembered, progress=progress)
+
+
+def verify_log(
+    source: FreshServer | Folder,
+    *,
+    remembered: Path | None,
+    progress: Progress,
+    only_new: bool = False,
+    resume: bool = False,
+    processes: int | None = None,
+    stretch: int = STRETCH_ENTRIES,
+) -> Report:
+    """Check a log.
+
+    Args:
+        remembered: where the checkpoint of the last good check is kept; written after a good one.
+            Without it a log that was cut off or rewritten as a whole cannot be told from a new one.
+        only_new: believe the last good check, and check only what was appended since.
+        resume: go on where a check with the same `remembered` was interrupted.
+        processes: how many check at a time; by default one for each processor.
+        stretch: how many entries each checks at a time, a power of two.
+
+    Raises:
+        CannotVerify: the log cannot be read, or nothing of it is signed yet.
+    """
     earlier = None if remembered is None else Remembered.read(remembered)
-    async with httpx.AsyncClient(
-        base_url=url,
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=REQUEST_SECONDS,
-    ) as http:
-        try:
-            return await _Verification(http, progress).run(earlier, remembered)
-        except httpx.HTTPError as error:
-            raise CannotVerify(f"{url} does not answer: {error!r}") from error
+    return _Verification(
+        source, progress, remembered, processes or os.cpu_count() or 1, stretch
+    ).run(earlier, only_new=only_new, resume=resume)
 
 
 class _Verification:
-    def __init__(self, http: httpx.AsyncClient, progress: Progress) -> None:
-        self._http = http
+    def __init__(
+        self,
+        source: FreshServer | Folder,
+        progress: Progress,
+        path: Path | None,
+        processes: int,
+        stretch: int,
+    ) -> None:
+        self._source = source
         self._progress = progress
-        self._next_offset: dict[tuple[str, int], int] = {}
+        self._path = path
+        self._processes = processes
+        self._stretch = stretch
 
-    async def run(self, earlier: Remembered | None, path: Path | None) -> Report:
-        log = orjson.loads(await self._get("/audit/v1/log"))
+    @property
+    def _partial(self) -> Path | None:
+        return None if self._path is None else self._path.with_name(f"{self._path.name}.reached")
+
+    def run(self, earlier: Remembered | None, *, only_new: bool, resume: bool) -> Report:
+        log = self._source.now().log()
         if not log.get("public_key"):
             raise CannotVerify("the server has signed no checkpoint yet")
         origin = str(log["origin"])
         report = Report(origin, 0, b"", str(log["public_key"]))
-        note = (await self._get(f"/log/{origin}/checkpoint")).decode(errors="replace")
-        checkpoint = self._open(note, report, earlier)
+        note = self._source.now().checkpoint(origin)
+        checkpoint = self._open(note, report, earlier, log.get("succession") or [])
         if checkpoint is None:
             return report
         report.size, report.root = checkpoint.size, checkpoint.root
@@ -156,18 +230,28 @@ class _Verification:
                 f" {log['size']} are there",
             )
         there = min(int(log["size"]), checkpoint.size)
-        await self._check_entries(report, checkpoint, there, earlier)
-        if report.good and path is not None:
-            _remember(path, note, report.public_key)
+        reached = self._begin(earlier, there, only_new=only_new, resume=resume)
+        report.begun_at = reached.tree.size
+        self._check(report, reached, there, earlier, int(log.get("pruned") or 0))
+        if report.good and self._path is not None:
+            _write(
+                self._path,
+                {"note": note, "public_key": report.public_key, "reached": reached.dump()},
+            )
+        if self._partial is not None:
+            self._partial.unlink(missing_ok=True)
         return report
 
-    def _open(self, note: str, report: Report, earlier: Remembered | None) -> Checkpoint | None:
+    def _open(
+        self, note: str, report: Report, earlier: Remembered | None, succession: list[str]
+    ) -> Checkpoint | None:
         """The checkpoint, if it is signed as it must be and not older than the remembered one."""
         try:
-            key = VerifierKey.parse(report.public_key) if earlier is None else earlier.key
-            if str(key) != report.public_key:
+            first = VerifierKey.parse(report.public_key) if earlier is None else earlier.key
+            keys = keys_following(first, succession)
+            if report.public_key not in map(str, keys):
                 report.add(None, "the server's public key is not the remembered one")
-            checkpoint = open_checkpoint(note, key)
+            checkpoint = open_checkpoint(note, *reversed(keys))
         except NoteError as error:
             report.add(None, f"the checkpoint cannot be trusted: {error}")
             return None
@@ -185,192 +269,109 @@ class _Verification:
                 )
         return checkpoint
 
-    async def _check_entries(
-        self, report: Report, checkpoint: Checkpoint, there: int, earlier: Remembered | None
+    def _begin(
+        self, earlier: Remembered | None, there: int, *, only_new: bool, resume: bool
+    ) -> Reached:
+        """From where to check: nothing, the last good check, or where the last one stopped."""
+        if resume and self._partial is not None and self._partial.exists():
+            try:
+                reached = Reached.load(orjson.loads(self._partial.read_bytes()))
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                raise CannotVerify(f"{self._partial} is damaged: remove it") from error
+            if reached.tree.size <= there:
+                return reached
+        if only_new:
+            if earlier is None or earlier.reached is None:
+                raise CannotVerify("no earlier check is remembered that could be gone on from")
+            if earlier.reached.tree.root() != earlier.checkpoint.root:
+                raise CannotVerify("the remembered tree is not that of the remembered checkpoint")
+            if earlier.reached.tree.size <= there:
+                return earlier.reached
+        return Reached()
+
+    def _check(
+        self, report: Report, reached: Reached, there: int, earlier: Remembered | None, pruned: int
     ) -> None:
-        frontier = Frontier.empty()
-        openings = _Openings(self._lines(there))
-        try:
-            async for start, leaves, hashes in self._bundles(report, there):
-                ours = [leaf_hash(leaf) for leaf in leaves]
-                _compare(report, start, ours, hashes)
-                shown = await openings.before(start + len(leaves))
-                for index, leaf in enumerate(leaves, start):
-                    self._check_leaf(report, index, leaf, shown.get(index))
-                _extend(report, frontier, ours, earlier)
-                report.entries += len(leaves)
-                self._progress(report.entries, checkpoint.size)
-        finally:
-            await openings.close()
-        if frontier.size == checkpoint.size and frontier.root() != checkpoint.root:
+        mark = earlier.checkpoint.size if earlier is not None else None
+        for found in self._stretches(report.origin, reached.tree.size, there, mark, pruned):
+            _connect(report, reached, found)
+            if found.at_mark is not None and earlier is not None:
+                root = fold_right(reached.tree.hashes + found.at_mark)
+                if root != earlier.checkpoint.root:
+                    report.add(
+                        None,
+                        f"the first {mark} entries are not those of the earlier checkpoint",
+                    )
+            if not found.complete:
+                return
+            reached.tree.append_subtrees(found.tree)
+            self._progress(reached.tree.size, report.size)
+            if self._partial is not None and report.good and reached.tree.size < there:
+                _write(self._partial, reached.dump())
+        if reached.tree.size == report.size and reached.tree.root() != report.root:
             report.add(None, f"the entries do not have the root of the checkpoint of {report.size}")
 
-    def _check_leaf(
-        self, report: Report, index: int, raw: bytes, shown: dict[str, Any] | None
-    ) -> None:
-        try:
-            leaf = parse_leaf(raw)
-        except LeafError as error:
-            report.add(index, str(error))
+    def _stretches(
+        self, origin: str, start: int, end: int, mark: int | None, pruned: int
+    ) -> Iterator[Stretch]:
+        """Check `[start, end)` in stretches and hand out what was found in order."""
+        bounds = list(_bounds(start, end, self._stretch))
+        workers = min(self._processes, len(bounds))
+
+        def task(bound: tuple[int, int]) -> Task:
+            return Task(self._source.now(), origin, *bound, mark, pruned)
+
+        if workers < 2:
+            yield from (check_stretch(task(bound)) for bound in bounds)
             return
-        if leaf.origin != report.origin:
-            report.add(index, f"the entry belongs to the log {leaf.origin}")
-        self._check_offset(report, index, leaf)
-        if shown is None:
-            return
-        if shown.get("missing") == "key_unavailable":
-            report.payloads_missing += 1
-            return
-        if "opening" not in shown or isinstance(leaf, GapLeaf):
-            report.add(index, "the payload was altered: it does not decrypt")
-            return
-        try:
-            Opening.decode(base64.b64decode(shown["opening"])).check(leaf)
-        except (LeafError, ValueError, TypeError) as error:
-            report.add(index, str(error))
-        report.payloads += 1
-
-    def _check_offset(self, report: Report, index: int, leaf: Leaf) -> None:
-        place = (leaf.topic, leaf.partition)
-        expected = self._next_offset.get(place, leaf.offset)
-        if leaf.offset > expected:
-            report.add(
-                index,
-                f"{leaf.topic}/{leaf.partition} jumps from offset {expected} to {leaf.offset}:"
-                " entries are missing before it",
-            )
-        elif leaf.offset < expected:
-            report.add(
-                index,
-                f"{leaf.topic}/{leaf.partition} goes back from offset {expected} to {leaf.offset}",
-            )
-        last = leaf.offset if isinstance(leaf, RecordLeaf) else leaf.last
-        self._next_offset[place] = last + 1
-
-    async def _bundles(
-        self, report: Report, size: int
-    ) -> AsyncIterator[tuple[int, list[bytes], list[bytes]]]:
-        """The leaves of each bundle, and the leaf hashes of the tile beside it, in order."""
-        waiting: list[tuple[int, asyncio.Task[tuple[list[bytes], list[bytes]]]]] = []
-        starts = iter(range(0, size, TILE_WIDTH))
-        try:
-            while True:
-                for start in starts:
-                    width = min(TILE_WIDTH, size - start)
-                    fetching = self._bundle(report.origin, start // TILE_WIDTH, width)
-                    waiting.append((start, asyncio.create_task(fetching)))
-                    if len(waiting) >= BUNDLES_AHEAD:
-                        break
-                if not waiting:
-                    return
-                start, task = waiting.pop(0)
-                leaves, hashes = await task
-                yield start, leaves, hashes
-                if len(leaves) < min(TILE_WIDTH, size - start):
-                    report.add(start + len(leaves), "entries are missing from here on")
-                    return
-        finally:
-            for _, task in waiting:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
-
-    async def _bundle(self, origin: str, index: int, width: int) -> tuple[list[bytes], list[bytes]]:
-        path = tile_path(index, width)
-        bundle, tile = await asyncio.gather(
-            self._get(f"/log/{origin}/tile/entries/{path}", missing=b""),
-            self._get(f"/log/{origin}/tile/0/{path}", missing=b""),
-        )
-        try:
-            return unpack_entries(bundle), split_hashes(tile)
-        except ValueError:
-            return [], []
-
-    async def _lines(self, size: int) -> AsyncIterator[dict[str, Any]]:
-        async with self._http.stream(
-            "GET", "/audit/v1/openings", params={"from": 0, "to": size}
-        ) as response:
-            if response.status_code == httpx.codes.OK:
-                async for line in response.aiter_lines():
-                    yield orjson.loads(line)
-
-    async def _get(self, path: str, missing: bytes | None = None) -> bytes:
-        response = await self._http.get(path)
-        if response.status_code == httpx.codes.NOT_FOUND and missing is not None:
-            return missing
-        if response.status_code != httpx.codes.OK:
-            raise CannotVerify(f"{path} answers {response.status_code}: {response.text[:300]}")
-        return response.content
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            try:
+                yield from _in_order(pool, (task(bound) for bound in bounds), 2 * workers)
+            except BrokenProcessPool as error:
+                raise CannotVerify("a checking process ended by itself") from error
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _Openings:
-    """The openings beside the entries, in step with them."""
-
-    def __init__(self, lines: AsyncIterator[dict[str, Any]]) -> None:
-        self._lines = lines
-        self._next: dict[str, Any] | None = None
-
-    async def before(self, end: int) -> dict[int, dict[str, Any]]:
-        """What the server shows of the entries up to `end`, as far as not given out before."""
-        shown: dict[int, dict[str, Any]] = {}
-        while True:
-            if self._next is None:
-                self._next = await anext(self._lines, None)
-            if self._next is None or self._next["index"] >= end:
-                return shown
-            shown[self._next["index"]] = self._next
-            self._next = None
-
-    async def close(self) -> None:
-        """Stop reading."""
-        closing = getattr(self._lines, "aclose", None)
-        if closing is not None:
-            await closing()
+def _bounds(start: int, end: int, width: int) -> Iterator[tuple[int, int]]:
+    """Stretches that begin at multiples of what they are rounded up to, so that trees fit."""
+    while start < end:
+        room = width if start == 0 else min(width, start & -start)
+        yield start, min(end, start + room)
+        start += room
 
 
-def _compare(report: Report, start: int, ours: list[bytes], theirs: list[bytes]) -> None:
-    """Name the first leaf that its tile contradicts, and how it came to be so."""
-    if ours == theirs:
-        return
-    for position, hashed in enumerate(theirs):
-        here = ours[position : position + 2]
-        if here[:1] == [hashed]:
-            continue
-        following = theirs[position + 1 : position + 2]
-        if not here:
-            what = "the entry is missing"
-        elif here[:1] == following and here[1:] == [hashed]:
-            what = "the entry changed places with the next one"
-        elif here[1:] == [hashed]:
-            what = "an entry was inserted here"
-        elif here[:1] == following:
-            what = "the entry was removed"
-        else:
-            what = "the entry's leaf was changed"
-        report.add(start + position, what)
-        return
-    report.add(start + len(theirs), "the tile lacks the entry's hash")
+def _in_order(pool: Executor, tasks: Iterator[Task], ahead: int) -> Iterator[Stretch]:
+    waiting: deque[Future[Stretch]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(check_stretch, task))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
-def _extend(
-    report: Report, frontier: Frontier, hashes: list[bytes], earlier: Remembered | None
-) -> None:
-    """Append leaf hashes, stopping at the remembered size to compare the roots there."""
-    remembered = -1 if earlier is None else earlier.checkpoint.size
-    until = remembered - frontier.size
-    if earlier is None or not 0 < until <= len(hashes):
-        frontier.extend(hashes)
-        return
-    frontier.extend(hashes[:until])
-    if frontier.root() != earlier.checkpoint.root:
-        report.add(None, f"the first {remembered} entries are not those of the earlier checkpoint")
-    frontier.extend(hashes[until:])
+def _connect(report: Report, reached: Reached, found: Stretch) -> None:
+    """Add a stretch's findings to the report, and see that its partitions go on as they must."""
+    for place, first in found.firsts.items():
+        expected = reached.next_offsets.get(place)
+        if expected is not None and first.offset != expected and not first.restart:
+            report.add(first.index, offset_problem(place, expected, first.offset))
+    reached.next_offsets.update(found.next_offsets)
+    for problem in found.problems:
+        report.add(problem.index, problem.what)
+    report.restarts += found.restarts[: MAX_PROBLEMS - len(report.restarts)]
+    report.entries += found.entries
+    report.payloads += found.payloads
+    report.payloads_missing += found.payloads_missing
+    report.pruned += found.pruned
 
 
-def _remember(path: Path, note: str, public_key: str) -> None:
+def _write(path: Path, document: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
-        file.write(orjson.dumps({"note": note, "public_key": public_key}))
+        file.write(orjson.dumps(document))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -5,10 +5,7 @@ was written wrongly; 3 not signed in or not allowed; 4 a service does not answer
 refused by a named rule; 130 interrupted.
 """
 
-import asyncio
-import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -18,14 +15,12 @@ import httpx
 import typer
 import yaml
 
-from services.cli import audit_verify, hr
+from services.cli import audit, hr
 from services.cli.client import (
-    NAMES,
     Client,
     Exit,
     Failure,
     ask,
-    no_answer,
     read_session,
     store_session,
 )
@@ -45,9 +40,6 @@ from services.cli.printing import (
 from services.cli.work import work_app
 
 SOURCES_FILE = Path("var/secrets/gateway/sources.yaml")
-REMEMBERED = "audit-checkpoint.json"
-TAIL_READ_SECONDS = 120
-"""The log sends a sign of life more often than this."""
 
 
 class Sentences(typer.core.TyperGroup):
@@ -83,14 +75,13 @@ app = typer.Typer(
 hr_app = group("What HR says.")
 directory_app = group("The organization, its portals and its policy.")
 review_app = group("Confirming or removing access.")
-audit_app = group("The audit log.")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(work_app, name="work")
 app.add_typer(exception_app, name="exception")
 app.add_typer(break_glass_app, name="break-glass")
 app.add_typer(review_app, name="review")
-app.add_typer(audit_app, name="audit")
+app.add_typer(audit.app, name="audit")
 
 
 # -- starting
@@ -380,102 +371,6 @@ def _print_review(as_json: bool, review: dict[str, Any]) -> None:
             line["decision"] or "",
         )
     out.print(rows)
-
-
-# -- audit
-
-
-@audit_app.command("verify")
-def verify(
-    remembered: Annotated[
-        Path | None,
-        typer.Option(help="Where the checkpoint of the last good check is kept."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Recompute the whole log without trusting its server. Exit status 1 if anything is wrong."""
-    client = Client.open()
-    keep = remembered or Path(typer.get_app_dir("portalkeeper")) / client.organization / REMEMBERED
-    keep.parent.mkdir(parents=True, exist_ok=True)
-    with progress_bar() as progress:
-        task = progress.add_task("Verifying", total=None)
-        try:
-            report = asyncio.run(
-                audit_verify.verify(
-                    client.services["audit"],
-                    client.token,
-                    remembered=keep,
-                    progress=lambda done, total: progress.update(task, completed=done, total=total),
-                )
-            )
-        except audit_verify.CannotVerify as error:
-            raise Failure(Exit.NO_ANSWER, f"The log could not be checked: {error}.") from error
-    if as_json:
-        print_json(
-            {
-                "good": report.good,
-                "origin": report.origin,
-                "size": report.size,
-                "root": report.root.hex(),
-                "public_key": report.public_key,
-                "entries": report.entries,
-                "payloads": report.payloads,
-                "problems": [{"index": each.index, "what": each.what} for each in report.problems],
-            }
-        )
-    elif report.good:
-        out.print(
-            f"{report.entries} log entries verified, none altered or missing; "
-            f"{report.payloads} payloads are what their entries commit to.\n"
-            f"Log {report.origin}, root {report.root.hex()}",
-            markup=False,
-        )
-    else:
-        first = report.first_wrong
-        assert first is not None
-        where = "The log" if first.index is None else f"Entry {first.index}"
-        err.print(
-            f"WRONG. {where}: {first.what} ({len(report.problems)} problems in all).", markup=False
-        )
-    if not report.good:
-        raise typer.Exit(Exit.NO)
-
-
-@audit_app.command("tail")
-def tail(
-    after: Annotated[int | None, typer.Option(min=0, help="Begin after this entry.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Follow the log until interrupted."""
-    client = Client.open()
-    headers = {"Authorization": f"Bearer {client.token}"}
-    if after is not None:
-        headers["Last-Event-ID"] = str(after)
-    url = client.url("audit", "/audit/v1/stream")
-    timeout = httpx.Timeout(10, read=TAIL_READ_SECONDS)
-    try:
-        with httpx.stream("GET", url, headers=headers, timeout=timeout) as response:
-            if response.status_code != httpx.codes.OK:
-                code = Exit.NOT_ALLOWED if response.status_code in (401, 403) else Exit.NO_ANSWER
-                raise Failure(code, f"{NAMES['audit']} answered {response.status_code}.")
-            _print_entries(response.iter_lines(), as_json)
-    except httpx.HTTPError as error:
-        raise no_answer(NAMES["audit"], url) from error
-
-
-def _print_entries(lines: Iterable[str], as_json: bool) -> None:
-    for line in lines:
-        if not line.startswith("data:"):
-            continue
-        entry = json.loads(line.removeprefix("data:"))
-        if as_json:
-            print(json.dumps(entry), flush=True)
-        else:
-            out.print(
-                f"{entry['index']:>8}  {entry['recorded_at']}  {entry['type'] or entry['kind']}  "
-                f"{entry['subject'] or ''}",
-                markup=False,
-            )
 
 
 if __name__ == "__main__":

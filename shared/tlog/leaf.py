@@ -85,13 +85,22 @@ class RecordLeaf:
 
 @dataclass(frozen=True, slots=True)
 class GapLeaf:
-    """The offsets `offset` to `last` (inclusive) of a partition hold no record."""
+    """The offsets `offset` to `last` (inclusive) of a partition hold no record.
+
+    A gap that ends before it begins (`last` is `offset - 1`) says that the partition begins anew at
+    `offset`: an operator accepted that another topic took the place of the one before.
+    """
 
     origin: str
     topic: str
     partition: int
     offset: int
     last: int
+
+    @property
+    def is_restart(self) -> bool:
+        """Whether the partition begins anew here."""
+        return self.last < self.offset
 
     def encode(self) -> bytes:
         """The leaf's bytes. Timestamp, organization and type are empty: nobody knows them."""
@@ -102,7 +111,26 @@ class GapLeaf:
         ).encode()
 
 
-Leaf = RecordLeaf | GapLeaf
+@dataclass(frozen=True, slots=True)
+class SuccessionLeaf:
+    """This log goes on where another ended: the first entry of a successor.
+
+    `checkpoint` is the last signed note of the log before, in base64: what it held is proved by
+    that log's tiles, and whatever was lost after that note is not.
+    """
+
+    origin: str
+    checkpoint: str
+
+    def encode(self) -> bytes:
+        """The leaf's bytes. It is about no record, so the record's names are empty."""
+        return (
+            f'{{"checkpoint":"{self.checkpoint}","kind":"succession","offset":"","organization":"",'
+            f'"origin":"{self.origin}","partition":"","timestamp":"","topic":"","type":""}}'
+        ).encode()
+
+
+Leaf = RecordLeaf | GapLeaf | SuccessionLeaf
 
 
 def encode_record(
@@ -155,6 +183,9 @@ def parse_leaf(raw: bytes) -> Leaf:
 
 
 def _leaf(fields: dict[str, str]) -> Leaf:
+    if fields["kind"] == "succession":
+        binascii.a2b_base64(fields["checkpoint"], strict_mode=True)
+        return SuccessionLeaf(fields["origin"], fields["checkpoint"])
     where = (
         fields["origin"],
         fields["topic"],
@@ -162,7 +193,10 @@ def _leaf(fields: dict[str, str]) -> Leaf:
         int(fields["offset"]),
     )
     if fields["kind"] == "gap":
-        return GapLeaf(*where, int(fields["last"]))
+        gap = GapLeaf(*where, int(fields["last"]))
+        if gap.last < gap.offset - 1:
+            raise ValueError("a gap ends too early")
+        return gap
     return RecordLeaf(
         *where,
         int(fields["timestamp"]),
@@ -327,6 +361,50 @@ class Opening:
                 raise LeafError(f"the payload's {name} is not what the leaf commits to")
         if claims(dict(self.headers), self.value) != (leaf.organization, leaf.type):
             raise LeafError("the leaf's organization or type is not the payload's")
+
+
+_RECORD = re.compile(
+    rb'\{"headers":"([A-Za-z0-9+/]{43}=)","key":"([A-Za-z0-9+/]{43}=)","kind":"record",'
+    rb'"offset":"(0|[1-9]\d{0,18})","organization":"([a-z0-9._-]{0,100})","origin":"([^"\\]+)",'
+    rb'"partition":"(0|[1-9]\d{0,9})","timestamp":"(-?\d{1,19})","topic":"([^"\\]+)",'
+    rb'"type":"([a-z0-9._-]{0,100})","value":"([A-Za-z0-9+/]{43}=)"\}'
+)
+
+
+def scan_record(raw: bytes) -> tuple[bytes, ...] | None:
+    """The fields of a record's leaf in their order, as bytes; None if it must be looked at closer.
+
+    A verifier reads millions of leaves; this is several times as fast as `parse_leaf`.
+    """
+    found = _RECORD.fullmatch(raw)
+    return None if found is None or len(raw) > MAX_LEAF_BYTES else found.groups()
+
+
+def check_opening(raw: bytes, fields: tuple[bytes, ...]) -> None:
+    """What `Opening.decode(raw).check(leaf)` checks, over the fields from `scan_record`.
+
+    Raises:
+        LeafError: a part differs; the message names it.
+    """
+    start = len(OPENING_VERSION) + SEED_BYTES
+    if not raw.startswith(OPENING_VERSION) or len(raw) < start:
+        raise LeafError("the opening is of an unknown version or cut off")
+    key, position = _take(raw, start)
+    headers, position = _take(raw, position)
+    value = raw[position:]
+    key_nonce, headers_nonce, value_nonce = nonces(raw[len(OPENING_VERSION) : start])
+    for name, label, nonce, part, committed in (
+        ("key", KEY_LABEL, key_nonce, key, fields[1]),
+        ("headers", HEADERS_LABEL, headers_nonce, headers, fields[0]),
+        ("value", VALUE_LABEL, value_nonce, value, fields[9]),
+    ):
+        digest = hashlib.sha256(label + nonce + part).digest()
+        if binascii.b2a_base64(digest, newline=False) != committed:
+            raise LeafError(f"the payload's {name} is not what the leaf commits to")
+    _optional(key)
+    claimed = claims(dict(_decode_headers(headers)), _optional(value))
+    if claimed != (fields[3].decode(), fields[8].decode()):
+        raise LeafError("the leaf's organization or type is not the payload's")
 
 
 def _length(raw: bytes, position: int) -> tuple[int, int]:

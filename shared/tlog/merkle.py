@@ -96,6 +96,30 @@ class Frontier:
             size += 1
         self.size = size
 
+    def append_subtrees(self, following: "Frontier") -> None:
+        """Append a tree that was hashed apart: on average one hashing.
+
+        Raises:
+            ValueError: this tree's size is not a multiple of the other's, rounded up to a power
+                of two, so that the other's subtrees are none of the whole.
+        """
+        if not following.size:
+            return
+        width = 1 << (following.size - 1).bit_length()
+        if self.size % width:
+            raise ValueError(f"a tree of {following.size} cannot follow one of {self.size}")
+        if following.size < width:
+            self.hashes = self.hashes + following.hashes
+            self.size += following.size
+            return
+        current, bits = following.hashes[0], self.size // width
+        stack = self.hashes
+        while bits & 1:
+            current = node_hash(stack.pop(), current)
+            bits >>= 1
+        stack.append(current)
+        self.size += width
+
     def root(self) -> bytes:
         """The root of the tree as it stands."""
         return fold_right(self.hashes)

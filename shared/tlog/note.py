@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -15,6 +16,8 @@ from shared.tlog.merkle import HASH_BYTES
 
 ED25519 = b"\x01"
 MAX_SIGNATURES = 16
+NEXT_KEY = "portalkeeper audit log: next key"
+"""The first line of the note by which a key names the one that follows it."""
 
 _KEY_NAME = re.compile(r"[^\s+]+")
 _SIZE = re.compile(r"0|[1-9]\d{0,19}")
@@ -164,10 +167,54 @@ class Checkpoint:
         return cls(lines[0], int(lines[1]), root)
 
 
-def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
-    """The checkpoint in a note that `key` has signed.
+def open_checkpoint(note: str, *keys: VerifierKey) -> Checkpoint:
+    """The checkpoint in a note that one of `keys` has signed.
 
     Raises:
-        NoteError: it is malformed, not signed by the key, or the signature is wrong.
+        NoteError: it is malformed, signed by none of the keys, or a signature is wrong.
     """
-    return Checkpoint.parse(open_note(note, key))
+    refusal = NoteError("no key is known")
+    for key in keys:
+        try:
+            return Checkpoint.parse(open_note(note, key))
+        except NoteError as error:
+            refusal = error
+    raise refusal
+
+
+def add_signature(note: str, key: SignerKey) -> str:
+    """A note with one more signature, as while a key and the one that follows it overlap."""
+    text = note.rpartition("\n\n")[0] + "\n"
+    return note + key.sign(text).rpartition("\n\n")[2]
+
+
+def name_next_key(key: SignerKey, following: VerifierKey) -> str:
+    """The note by which a log's key names the one that will follow it."""
+    return key.sign(f"{NEXT_KEY}\n{key.name}\n{following}\n")
+
+
+def keys_following(first: VerifierKey, succession: Iterable[str]) -> list[VerifierKey]:
+    """The first key and those that follow it, as far as each is named by one before it.
+
+    Args:
+        succession: notes as `name_next_key` makes them, in any order; others are ignored.
+    """
+    keys = [first]
+    notes = list(succession)
+    while True:
+        found = [key for note in notes if (key := _next_key(note, keys)) and key not in keys]
+        if not found:
+            return keys
+        keys += found
+
+
+def _next_key(note: str, keys: list[VerifierKey]) -> VerifierKey | None:
+    for key in keys:
+        try:
+            title, name, following = open_note(note, key).rstrip("\n").split("\n")
+            next_key = VerifierKey.parse(following)
+        except (NoteError, ValueError):
+            continue
+        if (title, name, next_key.name) == (NEXT_KEY, key.name, key.name):
+            return next_key
+    return None

@@ -157,6 +157,8 @@ async def test_the_log_tells_its_size_checkpoint_and_key(world: World) -> None:
         "checkpoint": note,
         "checkpoint_size": 1,
         "public_key": str(world.key.verifier),
+        "pruned": 0,
+        "succession": [],
     }
 
 

@@ -6,18 +6,26 @@ import pytest
 
 from services.audit_log import store
 from services.audit_log.handlers import LogStopped
-from shared.contracts.topics import ACCESS_EVENTS, DEAD_LETTERS, DIRECTORY_EVENTS, HR_EVENTS
+from shared.contracts.topics import (
+    ACCESS_EVENTS,
+    ADMIN_EVENTS,
+    DEAD_LETTERS,
+    DIRECTORY_EVENTS,
+    HR_EVENTS,
+    REVIEW_EVENTS,
+)
 from shared.kafka import Batch, Gap, Item
 from shared.postgres import in_transaction
-from shared.tlog.leaf import GapLeaf, RecordLeaf, parse_leaf
-from tests.audit_log.worlds import World, hired, raw_record
+from shared.tlog.leaf import GapLeaf, RecordLeaf, SuccessionLeaf, parse_leaf
+from tests.audit_log.worlds import Record, World, hired, raw_record
 
 
 async def leaves(world: World) -> list[RecordLeaf | GapLeaf]:
     async with world.pool.acquire() as conn:
         stored = await store.read_leaves(conn, 0, 10_000)
     assert [index for index, _ in stored] == list(range(len(stored)))
-    return [parse_leaf(raw) for _, raw in stored]
+    parsed = [parse_leaf(raw) for _, raw in stored]
+    return [leaf for leaf in parsed if not isinstance(leaf, SuccessionLeaf)]
 
 
 async def test_nulls_and_what_nobody_can_read_are_entries_like_any_other(world: World) -> None:
@@ -120,6 +128,27 @@ async def test_payloads_are_encrypted_per_worker_and_per_record_where_no_worker_
     assert slots[0] == slots[2] == slots[3]
     assert len(set(slots)) == 5
     assert not any(b"Secret" in row["payload"] + row["leaf"] for row in rows)
+
+
+async def test_what_is_called_like_a_worker_does_not_share_the_workers_key(world: World) -> None:
+    def named(offset: int, topic: str, type_: str) -> Record:
+        headers = [("ce_type", type_.encode()), ("ce_organization", b"cedar-sound")]
+        return raw_record(offset, b"cedar-sound/W-1", b"{}", headers, topic)
+
+    await world.append(
+        hired(0, "W-1"),
+        named(0, ACCESS_EVENTS.name, "operation.requested"),
+        named(0, REVIEW_EVENTS.name, "review.opened"),
+        named(1, ACCESS_EVENTS.name, "portal.reconciled"),
+        named(1, REVIEW_EVENTS.name, "campaign.opened"),
+        named(0, ADMIN_EVENTS.name, "session.opened"),
+        named(1, ADMIN_EVENTS.name, "command.accepted"),
+    )
+    rows = await world.fetch("SELECT key_slot FROM entry ORDER BY index")
+    hr, operation, review, portal, campaign, session, command = [row["key_slot"] for row in rows]
+    assert hr == operation == review
+    assert session == command
+    assert len({hr, portal, campaign, session}) == 4
 
 
 async def test_the_tables_hold_what_a_search_finds_even_beyond_a_block(world: World) -> None:

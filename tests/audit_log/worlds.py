@@ -21,7 +21,7 @@ from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 from services.audit_log import store
-from services.audit_log.api import Reading, audit_router, tile_router
+from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.signer import Signer, SignerState
@@ -215,8 +215,8 @@ async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator
     app = FastAPI()
     problems.install(app)
     reading = Reading(pool, keys, DatabaseClock(), ORIGIN)
-    app.include_router(audit_router(reading, Authenticator(jwks)))
-    app.include_router(tile_router(reading))
+    for router in routers(reading, Authenticator(jwks)):
+        app.include_router(router)
     try:
         await world.start_signer()
         async with serving(app) as url:

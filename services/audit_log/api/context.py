@@ -1,0 +1,126 @@
+"""What the routes share."""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import uuid4
+
+import asyncpg
+from fastapi import Query
+
+from services.audit_log import store
+from services.audit_log.chain import subtree_hash, tiles_for
+from services.audit_log.crypto import KeyStore
+from shared.auth import Principal
+from shared.clock import Clock
+from shared.contracts.admin import AuditRead
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact
+from shared.contracts.topics import ADMIN_EVENTS
+from shared.errors import Problem
+from shared.outbox import enqueue
+from shared.postgres import Connection, in_transaction
+from shared.tlog.merkle import Subtree, fold_path, fold_right, inclusion_path, subtrees
+
+MAX_INDEX = 2**62
+
+Index = Annotated[int, Query(ge=0, le=MAX_INDEX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the routes share: the database, the keys, and whose clock dates a read."""
+
+    pool: "asyncpg.Pool[Any]"
+    keys: KeyStore
+    clock: Clock
+    origin: str
+
+    async def record(
+        self, conn: Connection, who: Principal, what: str, filters: dict[str, Any]
+    ) -> None:
+        """Write down that somebody reads; the event commits before they see anything."""
+        asked = {name: str(value) for name, value in filters.items() if value is not None}
+        await enqueue(
+            conn,
+            [
+                fact(
+                    ADMIN_EVENTS,
+                    "audit.read",
+                    source="/portalkeeper/audit_log",
+                    organization=who.organization,
+                    key=event_key(who.organization, who.subject),
+                    subject=who.subject,
+                    cause=(str(uuid4()),),
+                    time=await self.clock.now(conn),
+                    data=AuditRead(what, asked),
+                )
+            ],
+        )
+
+    async def record_alone(self, who: Principal, what: str, filters: dict[str, Any]) -> None:
+        """The same in a transaction of its own, before a stream begins."""
+        await in_transaction(self.pool, lambda conn: self.record(conn, who, what, filters))
+
+    async def checkpoint(self, conn: Connection) -> store.SignedCheckpoint:
+        """The latest checkpoint.
+
+        Raises:
+            Problem: 409 when nothing is signed yet.
+        """
+        signed = await store.latest_checkpoint(conn)
+        if signed is None:
+            raise Problem(409, "not_yet_signed", "No checkpoint is signed yet; ask again soon.")
+        return signed
+
+    async def fold(self, conn: Connection, path: Iterable[list[Subtree]]) -> list[bytes]:
+        """The hashes of a proof.
+
+        Raises:
+            Problem: 500 when tiles are missing.
+        """
+        parts = list(path)
+        tiles = await store.read_tiles(conn, tiles_for(parts))
+        try:
+            return fold_path(parts, lambda subtree: subtree_hash(subtree, tiles))
+        except (KeyError, ValueError) as error:
+            raise Problem(
+                500, "log_damaged", f"Tiles are missing; verify the log. ({error})"
+            ) from error
+
+    async def root(self, conn: Connection, size: int) -> bytes:
+        """The root of the first `size` entries, from the tiles."""
+        whole = [[subtree] for subtree in subtrees(0, size)]
+        return fold_right(await self.fold(conn, whole))
+
+    async def paths(
+        self, conn: Connection, indexes: Iterable[int], size: int
+    ) -> dict[int, list[bytes]]:
+        """The hashes of the inclusion proofs of entries in the tree of `size`.
+
+        Raises:
+            Problem: 500 when tiles are missing.
+        """
+        wanted = {index: inclusion_path(index, size) for index in indexes}
+        parts = [part for path in wanted.values() for part in path]
+        tiles = await store.read_tiles(conn, tiles_for(parts))
+        try:
+            return {
+                index: fold_path(path, lambda subtree: subtree_hash(subtree, tiles))
+                for index, path in wanted.items()
+            }
+        except (KeyError, ValueError) as error:
+            raise Problem(
+                500, "log_damaged", f"Tiles are missing; verify the log. ({error})"
+            ) from error
+
+
+def b64(raw: bytes) -> str:
+    """Standard base64."""
+    return base64.b64encode(raw).decode()
+
+
+def all_b64(hashes: Iterable[bytes]) -> list[str]:
+    """Standard base64 of each."""
+    return [b64(hashed) for hashed in hashes]

@@ -1,0 +1,118 @@
+"""Searching the log, one entry, and what leaves commit to."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
+
+from services.audit_log import store
+from services.audit_log.api.context import MAX_INDEX, Index, Reading
+from services.audit_log.crypto import KeyStore
+from services.audit_log.reading import Showing, open_for
+from shared.auth import Authenticator, Principal
+from shared.errors import Problem
+from shared.postgres import Connection, in_transaction
+
+PAGE_DEFAULT, PAGE_MAX = 50, 500
+OPENINGS_PER_READ = 500
+
+
+def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
+    """The routes that show entries."""
+    router = APIRouter(prefix="/audit/v1", tags=["audit"])
+    Reader = Annotated[Principal, Depends(authenticator.requires("audit:read"))]
+
+    @router.get("/entries")
+    async def entries(
+        who: Reader,
+        cursor: Annotated[Index | None, Query(description="Show entries below.")] = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
+        worker: Annotated[str | None, Query(max_length=200)] = None,
+        type: Annotated[str | None, Query(max_length=100)] = None,
+        topic: Annotated[str | None, Query(max_length=100)] = None,
+        organization: Annotated[str | None, Query(max_length=100)] = None,
+    ) -> dict[str, Any]:
+        wanted = store.Filter(
+            _whose(who, organization), _plain(worker), _plain(type), _plain(topic)
+        )
+        filters = {"worker": worker, "type": type, "topic": topic, "organization": organization}
+
+        async def read(conn: Connection) -> dict[str, Any]:
+            await reading.record(conn, who, "entries", {**filters, "cursor": cursor})
+            before = MAX_INDEX if cursor is None else cursor
+            found, following = await store.search(conn, wanted, before, limit)
+            shown = await Showing(reading.keys, who).show(conn, found, payloads=False)
+            return {"entries": shown, "next_cursor": following}
+
+        return await in_transaction(reading.pool, read)
+
+    @router.get("/entries/{index}")
+    async def entry(who: Reader, index: int) -> dict[str, Any]:
+        async def read(conn: Connection) -> dict[str, Any]:
+            found = await store.read_entry(conn, min(index, MAX_INDEX))
+            if found is None:
+                raise Problem(404, "no_such_entry", f"The log has no entry {index}.")
+            await reading.record(conn, who, "entry", {"index": index})
+            [shown] = await Showing(reading.keys, who).show(conn, [found], payloads=True)
+            return shown
+
+        return await in_transaction(reading.pool, read)
+
+    @router.get("/openings")
+    async def openings(
+        who: Reader,
+        from_: Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX)],
+        to: Annotated[int, Query(ge=0, le=MAX_INDEX)],
+    ) -> StreamingResponse:
+        """What the leaves commit to, one JSON object per line, for the entries one may read."""
+        await reading.record_alone(who, "entries", {"form": "openings", "from": from_, "to": to})
+        return StreamingResponse(
+            _openings(reading, who, from_, to), media_type="application/x-ndjson"
+        )
+
+    return router
+
+
+async def _openings(reading: Reading, who: Principal, start: int, end: int) -> AsyncIterator[bytes]:
+    while start < end:
+        until = min(end, start + OPENINGS_PER_READ)
+        async with reading.pool.acquire() as conn:
+            rows = await store.read_sealed_range(conn, start, until)
+            head = await store.read_head(conn)
+        lines = [line for row in rows if (line := _opening_line(reading.keys, who, row))]
+        if lines:
+            yield b"".join(lines)
+        if head is None or until >= head[1]:
+            return
+        start = until
+
+
+def _opening_line(keys: KeyStore, who: Principal, row: store.SealedEntry) -> bytes | None:
+    opening, missing = open_for(keys, who, row)
+    if opening is not None:
+        shown = {"index": row.index, "opening": opening}
+    elif missing in ("key_unavailable", "altered"):
+        shown = {"index": row.index, "missing": missing}
+    else:
+        return None
+    return orjson.dumps(shown, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _whose(who: Principal, organization: str | None) -> str:
+    """Whose entries a query is about: one's own unless it asks for those that name nobody."""
+    if organization is None:
+        return who.organization
+    if organization not in ("", who.organization):
+        raise Problem(
+            403, "other_organization", "Only entries of your own organization can be searched."
+        )
+    return organization
+
+
+def _plain(text: str | None) -> str | None:
+    """`text`, if PostgreSQL can compare it; empty stands for not asked."""
+    if text is not None and "\x00" in text:
+        raise Problem(422, "invalid_request", "A search cannot hold NUL characters.")
+    return text or None

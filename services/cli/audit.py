@@ -1,0 +1,205 @@
+"""`portalkeeper audit`: the log for people who check, search and hand over what it says."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from services.cli import audit_mirror
+from services.cli.audit_sources import CannotVerify, Folder, FreshServer
+from services.cli.audit_verify import Report, verify_log
+from services.cli.client import NAMES, Client, Exit, Failure, no_answer
+from services.cli.printing import AsJson, err, group, out, print_answer, print_json, progress_bar
+from shared.tlog.proof import SUFFIX
+
+REMEMBERED = "audit-checkpoint.json"
+TAIL_READ_SECONDS = 120
+"""The log sends a sign of life more often than this."""
+
+app = group("The audit log.")
+
+
+@app.command("verify")
+def verify(
+    export: Annotated[
+        Path | None, typer.Option("--from", help="A folder that `audit mirror` wrote.")
+    ] = None,
+    remembered: Annotated[
+        Path | None,
+        typer.Option(help="Where the checkpoint of the last good check is kept."),
+    ] = None,
+    only_new: Annotated[
+        bool, typer.Option("--only-new", help="Check only what came after the last good check.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted check stopped.")
+    ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many check at a time; by default one a processor."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute the whole log without trusting its server. Exit status 1 if anything is wrong."""
+    source: FreshServer | Folder
+    if export is not None:
+        source, keep = Folder(export), remembered
+    else:
+        client = Client.open()
+        folder = Path(typer.get_app_dir("portalkeeper")) / client.organization
+        source, keep = _server(client), remembered or folder / REMEMBERED
+    with progress_bar() as progress:
+        task = progress.add_task("Verifying", total=None)
+        try:
+            report = verify_log(
+                source,
+                remembered=keep,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+                only_new=only_new,
+                resume=resume,
+                processes=processes,
+            )
+        except CannotVerify as error:
+            raise Failure(Exit.NO_ANSWER, f"The log could not be checked: {error}.") from error
+    if as_json:
+        print_json(_document(report))
+    elif report.good:
+        _print_good(report)
+    else:
+        first = report.first_wrong
+        assert first is not None
+        where = "The log" if first.index is None else f"Entry {first.index}"
+        err.print(
+            f"WRONG. {where}: {first.what} ({len(report.problems)} problems in all).", markup=False
+        )
+    if not report.good:
+        raise typer.Exit(Exit.NO)
+
+
+def _server(client: Client) -> FreshServer:
+    return FreshServer(client.services["audit"], lambda: Client.open().token)
+
+
+def _print_good(report: Report) -> None:
+    lines = [
+        f"{report.entries} log entries verified, none altered or missing; "
+        f"{report.payloads} payloads are what their entries commit to."
+    ]
+    if report.begun_at:
+        lines.append(f"The {report.begun_at} before them were checked earlier.")
+    if report.payloads_missing:
+        lines.append(f"{report.payloads_missing} payloads cannot be read: their keys are gone.")
+    if report.pruned:
+        lines.append(f"{report.pruned} entries were pruned: only their hashes were checked.")
+    for index, (topic, partition) in report.restarts:
+        lines.append(f"Entry {index} says that {topic}/{partition} was accepted as begun anew.")
+    lines.append(f"Log {report.origin}, root {report.root.hex()}")
+    out.print("\n".join(lines), markup=False)
+
+
+def _document(report: Report) -> dict[str, Any]:
+    return {
+        "good": report.good,
+        "origin": report.origin,
+        "size": report.size,
+        "root": report.root.hex(),
+        "public_key": report.public_key,
+        "begun_at": report.begun_at,
+        "entries": report.entries,
+        "payloads": report.payloads,
+        "payloads_missing": report.payloads_missing,
+        "pruned": report.pruned,
+        "restarts": [
+            {"index": index, "topic": topic, "partition": partition}
+            for index, (topic, partition) in report.restarts
+        ],
+        "problems": [{"index": each.index, "what": each.what} for each in report.problems],
+    }
+
+
+@app.command("mirror")
+def mirror(
+    folder: Annotated[Path, typer.Argument(help="Where to; an interrupted copy goes on there.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy the whole log into a folder, with a verifier that needs nothing of ours."""
+    with progress_bar() as progress:
+        task = progress.add_task("Copying", total=None)
+        try:
+            size = audit_mirror.mirror(
+                _server(Client.open()),
+                folder,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        except CannotVerify as error:
+            raise Failure(Exit.NO_ANSWER, f"The log could not be copied: {error}.") from error
+    print_answer(
+        as_json,
+        {"folder": str(folder), "size": size},
+        f"{size} entries are in {folder}. Check them with: portalkeeper audit verify --from "
+        f"{folder}, or hand the folder over with {audit_mirror.HANDOUT[0]} in it.",
+    )
+
+
+@app.command("prove")
+def prove(
+    indexes: Annotated[list[int], typer.Argument(help="Entries, by their index.")],
+    folder: Annotated[Path, typer.Option("--to", help="Where to write the proofs.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write a proof of each entry that verifies offline, and what was recorded beside it."""
+    client = Client.open()
+    answer = client.post("audit", "/audit/v1/proofs", {"indexes": indexes})
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for each in answer["proofs"]:
+        path = folder / f"{each['index']}{SUFFIX}"
+        path.write_text(each["proof"])
+        written.append(str(path))
+        if each["opening"] is not None:
+            (folder / f"{each['index']}.opening").write_text(f"{each['opening']}\n")
+    print_answer(
+        as_json,
+        {"files": written, "public_key": answer["public_key"]},
+        f"{len(written)} proofs written. They verify with the key\n{answer['public_key']}",
+    )
+
+
+@app.command("tail")
+def tail(
+    after: Annotated[int | None, typer.Option(min=0, help="Begin after this entry.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow the log until interrupted."""
+    client = Client.open()
+    headers = {"Authorization": f"Bearer {client.token}"}
+    if after is not None:
+        headers["Last-Event-ID"] = str(after)
+    url = client.url("audit", "/audit/v1/stream")
+    timeout = httpx.Timeout(10, read=TAIL_READ_SECONDS)
+    try:
+        with httpx.stream("GET", url, headers=headers, timeout=timeout) as response:
+            if response.status_code != httpx.codes.OK:
+                code = Exit.NOT_ALLOWED if response.status_code in (401, 403) else Exit.NO_ANSWER
+                raise Failure(code, f"{NAMES['audit']} answered {response.status_code}.")
+            _print_entries(response.iter_lines(), as_json)
+    except httpx.HTTPError as error:
+        raise no_answer(NAMES["audit"], url) from error
+
+
+def _print_entries(lines: Iterable[str], as_json: bool) -> None:
+    for line in lines:
+        if not line.startswith("data:"):
+            continue
+        entry = json.loads(line.removeprefix("data:"))
+        if as_json:
+            print(json.dumps(entry), flush=True)
+        else:
+            out.print(
+                f"{entry['index']:>8}  {entry['recorded_at']}  {entry['type'] or entry['kind']}  "
+                f"{entry['subject'] or ''}",
+                markup=False,
+            )
