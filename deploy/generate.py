@@ -20,6 +20,7 @@ from services.gateway.api import ingress_router, session_router
 from services.provisioning.api.routers import routers
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.chores import CHORE_LIFE
 from services.provisioning.rules.exceptions import EXCEPTION_LIFE
 from services.provisioning.rules.operations import OPERATION_LIFE
 from services.review_scheduler.api import review_router
@@ -27,7 +28,7 @@ from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts import generate as contracts
-from shared.contracts.state import ExceptionStatus, OperationStatus
+from shared.contracts.state import ChoreStatus, ExceptionStatus, OperationStatus
 from shared.ops import ops_router
 from shared.problems import PROBLEM_JSON
 
@@ -126,6 +127,14 @@ def exception_life() -> str:
     )
 
 
+def chore_life() -> str:
+    """The life of a chore, as Mermaid."""
+    return _diagram(
+        ChoreStatus.REQUESTED,
+        ((before, move, after) for (before, move), after in CHORE_LIFE.items()),
+    )
+
+
 def review_line_life() -> str:
     """The life of a line of a review, as Mermaid."""
     return _diagram(
@@ -159,6 +168,7 @@ def architecture() -> str:
     for name, diagram in (
         ("operation life", operation_life()),
         ("exception life", exception_life()),
+        ("chore life", chore_life()),
         ("review line life", review_line_life()),
     ):
         begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"

@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from services.cli import audit, hr
+from services.cli.chores import chore_app
 from services.cli.client import (
     Client,
     Exit,
@@ -78,6 +79,7 @@ review_app = group("Confirming or removing access.")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(work_app, name="work")
+app.add_typer(chore_app, name="chore")
 app.add_typer(exception_app, name="exception")
 app.add_typer(break_glass_app, name="break-glass")
 app.add_typer(review_app, name="review")

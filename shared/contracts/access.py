@@ -17,6 +17,8 @@ from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.state import (
     AccountKnown,
     AuthorizedBy,
+    ChoreKind,
+    ChoreStatus,
     ExceptionStatus,
     Grade,
     OperationStatus,
@@ -335,6 +337,61 @@ class FindingResolved(FindingData):
 
 
 @value_class(frozen=True, slots=True)
+class ChoreData:
+    """A chore as it is after what the event says: work that changes nobody's access.
+
+    `worker` is whom it concerns, if anybody; `details` says the same as `text` for programs.
+    """
+
+    chore_id: str
+    kind: ChoreKind
+    portal: str
+    worker: str | None
+    text: str
+    details: Mapping[str, str]
+    addressed_to: str | None
+    status: ChoreStatus
+    requested_by: str
+    requested_at: datetime
+    deadline: datetime
+    claimed_by: str | None
+
+
+@value_class(frozen=True, slots=True)
+class ChoreRequested(ChoreData):
+    """Somebody, or a recurring need, asked for it."""
+
+
+@value_class(frozen=True, slots=True)
+class ChoreSaid(ChoreData):
+    """What somebody said about a chore."""
+
+    by: str
+    evidence: Evidence | None
+    reason_given: str | None
+
+
+@value_class(frozen=True, slots=True)
+class ChoreClaimed(ChoreSaid):
+    """Somebody took it on."""
+
+
+@value_class(frozen=True, slots=True)
+class ChoreReleased(ChoreSaid):
+    """Whoever had claimed it gave it back."""
+
+
+@value_class(frozen=True, slots=True)
+class ChoreDone(ChoreSaid):
+    """It was done; `evidence` shows it."""
+
+
+@value_class(frozen=True, slots=True)
+class ChoreDeclined(ChoreSaid):
+    """It will not be done; `reason_given` says why."""
+
+
+@value_class(frozen=True, slots=True)
 class GapAccepted:
     """An operator let a refused partition go on; offsets `first` to `last` may never be read.
 
@@ -379,6 +436,11 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "break_glass.reviewed": BreakGlassReviewed,
         "finding.raised": FindingRaised,
         "finding.resolved": FindingResolved,
+        "chore.requested": ChoreRequested,
+        "chore.claimed": ChoreClaimed,
+        "chore.released": ChoreReleased,
+        "chore.done": ChoreDone,
+        "chore.declined": ChoreDeclined,
         "gap.accepted": GapAccepted,
     }
 )

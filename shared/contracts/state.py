@@ -68,6 +68,24 @@ class ExceptionStatus(StrEnum):
     ENDED = "ended"
 
 
+class ChoreKind(StrEnum):
+    """Work on a portal that changes nobody's access.
+
+    `activity_log`: ask the portal for its own record of what somebody did there.
+    """
+
+    ACTIVITY_LOG = "activity_log"
+
+
+class ChoreStatus(StrEnum):
+    """The life of a chore."""
+
+    REQUESTED = "requested"
+    CLAIMED = "claimed"
+    DONE = "done"
+    DECLINED = "declined"
+
+
 @value_class(frozen=True, slots=True)
 class Employment:
     """One span of work. `ends_at` is the instant from which it is over, if that is known.

@@ -17,6 +17,7 @@ COMMANDS = (
     ("status",),
     ("work", "list"),
     ("work", "claim", "1"),
+    ("chore", "list"),
     ("exception", "list"),
     ("review", "list"),
     ("audit", "verify"),

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
 from services.gateway.tokens import mint
+from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.operations import Transition
 from shared.auth import Authenticator, Principal
 from shared.contracts.access import ACCESS_EVENT_MODELS
@@ -22,6 +23,7 @@ from shared.ops import ops_router
 from shared.postgres import create_pool, in_transaction
 from tests.contracts.reading import MODELS, TOPIC_OF, check
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
+from tests.provisioning.test_chores import Chores
 from tests.provisioning.test_exceptions import Exceptions, wish
 from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
 
@@ -38,6 +40,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await somebody_goes_on_leave_and_returns_twice(desk)
     await somebody_moves_and_a_review_removes(desk)
     await somebody_needs_more_than_policy_gives(desk)
+    await somebody_asks_what_was_done(desk)
     await the_only_administrator_leaves(desk)
     await two_ids_are_one_person(desk)
     await somebody_leaves_and_nobody_does_the_work(desk)
@@ -98,6 +101,14 @@ async def somebody_needs_more_than_policy_gives(desk: Desk) -> None:
     await desk.pass_time(hours=5)
     await exceptions.review(opened)
     await desk.finish_all("w4")
+
+
+async def somebody_asks_what_was_done(desk: Desk) -> None:
+    chores = Chores(desk)
+    one, other = await chores.activity_log(), await chores.activity_log("w4")
+    for move in (ChoreMove.CLAIM, ChoreMove.RELEASE, ChoreMove.DONE):
+        await chores.say(one, move)
+    await chores.say(other, ChoreMove.DECLINE)
 
 
 async def the_only_administrator_leaves(desk: Desk) -> None:

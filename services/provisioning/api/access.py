@@ -69,13 +69,7 @@ class Portals:
 
     def administrator(self, portal: str, as_of: datetime) -> str | None:
         """A worker who administers the portal now, by the directory."""
-        if self._compiled is None:
-            return None
-        for worker, spans in sorted(self._compiled.administrators.items()):
-            for where, since, until in spans:
-                if where == portal and since <= as_of and (until is None or as_of < until):
-                    return worker
-        return None
+        return self._compiled.administrator(portal, as_of) if self._compiled else None
 
 
 def work_item(row: Any, portals: Portals, now: datetime) -> dict[str, Any]:

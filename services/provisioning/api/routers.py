@@ -6,7 +6,9 @@ import asyncpg
 from fastapi import APIRouter
 
 from services.provisioning.api.access import access_router
+from services.provisioning.api.chores import chores_router
 from services.provisioning.api.exceptions import exceptions_router
+from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.exceptions import ExceptionCommands
@@ -23,5 +25,6 @@ def routers(
     """The routes under `/access/v1`."""
     return [
         access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute)),
+        chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
     ]

@@ -123,6 +123,18 @@ class CompiledDirectory:
         """The first dated change of the directory strictly after `as_of`."""
         return next((instant for instant in self._boundaries if instant > as_of), None)
 
+    def administrator(self, portal: str, as_of: datetime) -> str | None:
+        """A worker who administers the portal at `as_of`; the first by id if there are several."""
+        return min(
+            (
+                worker
+                for worker, spans in self.administrators.items()
+                for where, since, until in spans
+                if where == portal and since <= as_of and (until is None or as_of < until)
+            ),
+            default=None,
+        )
+
     def duties_of(self, title: str) -> tuple[str, ...] | None:
         """Job duties of a title (compared without case), or None when nobody mapped it."""
         return self._titles.get(title.strip().casefold())

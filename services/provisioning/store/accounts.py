@@ -140,3 +140,14 @@ async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]
             ]
         ),
     )
+
+
+async def login_id_at(conn: Connection, organization: str, worker: str, portal: str) -> str | None:
+    """The login id a worker has or had on a portal, "" where nobody told it; None: no account."""
+    row = await conn.fetchrow(
+        "SELECT login_id FROM account WHERE organization = $1 AND worker = $2 AND portal = $3",
+        organization,
+        worker,
+        portal,
+    )
+    return None if row is None else (row["login_id"] or "")

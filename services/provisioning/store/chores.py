@@ -1,0 +1,136 @@
+"""Chores: work for people that changes nobody's access."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from services.provisioning.rules.chores import Chore
+from shared.contracts.state import ChoreKind, ChoreStatus
+from shared.postgres import Connection
+
+COLUMNS = """
+    chore.chore_id::text AS chore_id, chore.kind, chore.portal, chore.worker,
+    worker.name AS worker_name, chore.text, chore.details, chore.addressed_to,
+    chore.requested_by, chore.requested_at, chore.deadline, chore.status, chore.claimed_by,
+    chore.evidence, chore.outcome, chore.ended_by, chore.ended_at
+"""
+
+
+def chore_from(row: Any) -> Chore:
+    """The chore in a row of the table."""
+    return Chore(
+        str(row["chore_id"]),
+        ChoreKind(row["kind"]),
+        row["portal"],
+        row["worker"],
+        row["text"],
+        row["details"],
+        row["addressed_to"],
+        row["requested_by"],
+        row["requested_at"],
+        row["deadline"],
+        ChoreStatus(row["status"]),
+        row["claimed_by"],
+    )
+
+
+async def add_chore(conn: Connection, organization: str, chore: Chore) -> bool:
+    """Store a new chore; False if the same was asked for before."""
+    stored = await conn.fetchval(
+        """
+        INSERT INTO chore (chore_id, organization, kind, portal, worker, text, details,
+            addressed_to, requested_by, requested_at, deadline, status)
+        VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        ON CONFLICT DO NOTHING RETURNING true
+        """,
+        chore.chore_id,
+        organization,
+        chore.kind,
+        chore.portal,
+        chore.worker,
+        chore.text,
+        dict(chore.details),
+        chore.addressed_to,
+        chore.requested_by,
+        chore.requested_at,
+        chore.deadline,
+        chore.status,
+    )
+    return bool(stored)
+
+
+async def lock_chore(conn: Connection, organization: str, chore_id: str) -> Chore | None:
+    """One chore, locked for this transaction."""
+    row = await conn.fetchrow(
+        "SELECT * FROM chore WHERE organization = $1 AND chore_id = $2::uuid FOR UPDATE",
+        organization,
+        chore_id,
+    )
+    return chore_from(row) if row else None
+
+
+async def save_chore(
+    conn: Connection,
+    chore: Chore,
+    *,
+    evidence: Mapping[str, str] | None,
+    outcome: str | None,
+    ended_by: str | None,
+    ended_at: datetime | None,
+) -> None:
+    """Write where a locked chore stands, and how it ended if it did."""
+    await conn.execute(
+        """
+        UPDATE chore SET status = $2, claimed_by = $3, evidence = $4, outcome = $5,
+            ended_by = $6, ended_at = $7
+        WHERE chore_id = $1::uuid
+        """,
+        chore.chore_id,
+        chore.status,
+        chore.claimed_by,
+        evidence,
+        outcome,
+        ended_by,
+        ended_at,
+    )
+
+
+async def find_chore(conn: Connection, organization: str, chore_id: str) -> Any | None:
+    """One chore as it is shown."""
+    return await conn.fetchrow(
+        f"""
+        SELECT {COLUMNS} FROM chore LEFT JOIN worker USING (organization, worker)
+        WHERE chore.organization = $1 AND chore.chore_id = $2::uuid
+        """,
+        organization,
+        chore_id,
+    )
+
+
+async def chores(
+    conn: Connection,
+    organization: str,
+    *,
+    ended: bool,
+    portal: str | None,
+    worker: str | None,
+    limit: int,
+) -> list[Any]:
+    """Chores by deadline; the open ones, or those that ended, the latest first."""
+    order = "chore.ended_at DESC" if ended else "chore.deadline"
+    rows: list[Any] = await conn.fetch(
+        f"""
+        SELECT {COLUMNS} FROM chore LEFT JOIN worker USING (organization, worker)
+        WHERE chore.organization = $1 AND (chore.ended_at IS NOT NULL) = $2
+          AND ($3::text IS NULL OR chore.portal = $3) AND ($4::text IS NULL OR chore.worker = $4)
+        ORDER BY {order}, chore.chore_id LIMIT $5
+        """,
+        organization,
+        ended,
+        portal,
+        worker,
+        limit,
+    )
+    return rows
