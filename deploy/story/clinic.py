@@ -11,6 +11,7 @@ import yaml
 
 from deploy.story.dates import expand, instant
 from shared.contracts.directory import Directory
+from shared.contracts.directory_file import read_directory_document
 from shared.contracts.envelope import rfc3339
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -51,12 +52,11 @@ def read_directory(path: Path, today: date) -> Directory:
     """The directory in a YAML file whose days may be relative to `today`.
 
     Raises:
-        ValueError: a relative day cannot be read.
-        pydantic.ValidationError: the file is not a directory.
+        ValueError: a relative day cannot be read, or the file is not a directory.
     """
     content = yaml.safe_load(path.read_text())
     zone = ZoneInfo(content["organization"]["zone"])
-    return Directory.model_validate(expand(content, today, zone))
+    return read_directory_document(expand(content, today, zone))
 
 
 def read_feed(path: Path, today: date) -> Feed:

@@ -59,6 +59,17 @@ class OperationKind(StrEnum):
     APPOINT_SUCCESSOR = "appoint_successor"
 
 
+class Chore(StrEnum):
+    """Recurring or rare work on a portal that changes nobody's functions by itself."""
+
+    FETCH_ROSTER = "fetch_roster"
+    KEEP_ALIVE = "keep_alive"
+    RECERTIFY = "recertify"
+    CLOSE = "close"
+    ROTATE = "rotate"
+    REQUEST_LOG = "request_log"
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -354,6 +365,7 @@ class Portal(DirectoryObject):
     revoke_instead_of_suspend: bool = False
     removal_rank: int = Field(default=50, ge=0, le=100)
     steps: dict[OperationKind, tuple[Step, ...]] = {}
+    chores: dict[Chore, tuple[Step, ...]] = {}
     screens: dict[Function, Screen] = {}
     rules: tuple[PortalRule, ...] = ()
     roster_interval_days: int | None = Field(default=None, ge=1, le=365)

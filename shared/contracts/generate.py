@@ -217,6 +217,17 @@ DEAD_LETTER_HEADERS: Json = {
 }
 
 
+def directory_file_schema() -> Json:
+    """The schema of a directory file, where the catalogue may say what a portal leaves unsaid."""
+    made = json_schema(Directory, "directory-file", closed=True)
+    portal, reach = made["$defs"]["Portal"], made["$defs"]["Reach"]
+    unsaid = [name for name in portal["required"] if name != "id"]
+    portal["required"] = ["id"]
+    portal["anyOf"] = [{"required": ["catalogue"]}, {"required": unsaid}]
+    reach["required"] = ["carrier"]
+    return made
+
+
 def schemas() -> dict[str, Json]:
     """Every schema by the name of its file, without `.json`."""
     made = {
@@ -224,7 +235,7 @@ def schemas() -> dict[str, Json]:
         for each in event_types()
         if each.model is not None
     }
-    made["directory-file"] = json_schema(Directory, "directory-file", closed=True)
+    made["directory-file"] = directory_file_schema()
     made["dead-letter-headers"] = DEAD_LETTER_HEADERS
     return made
 
