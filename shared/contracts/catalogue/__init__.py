@@ -97,7 +97,7 @@ def fill_in(portal: Json, ids: Mapping[str, str] | None = None) -> Json:
 def leave_out(portal: Portal, ids: Mapping[str, str]) -> Json:
     """A portal as a file needs to say it: without defaults and what the catalogue says the same."""
     short = portal.model_dump(mode="json", exclude_defaults=True)
-    if portal.catalogue not in entries():
+    if portal.catalogue is None or portal.catalogue not in entries():
         return short
     entry = entries()[portal.catalogue]
     base = Portal.model_validate(
