@@ -345,6 +345,8 @@ class Portal(DirectoryObject):
     portals that have no suspend button. `states` limits a Medicare contractor to its jurisdiction.
     `identity` is what people call the login where it is their own (One Healthcare ID), and
     `vault_item` a reference to the vault, never a password.
+    A portal that `starts` as existing may have users nobody has told of: it is observe-only until
+    its first roster is reconciled.
     """
 
     id: Id
@@ -359,6 +361,7 @@ class Portal(DirectoryObject):
     identity: Text | None = None
     vault_item: Text | None = None
     connector: Literal["manual", "simulator"] = "manual"
+    starts: Literal["existing", "new"] = "existing"
     reaches: tuple[Reach, ...] = ()
     states: tuple[State, ...] = ()
     requires_sign_on: Id | None = None

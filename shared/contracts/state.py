@@ -180,6 +180,7 @@ class PortalAccess:
 
     `desired` is what policy says, `operations` what has been requested, `status`/`grade` and
     `effective` what evidence tells. `exposed_since` runs while something effective must be gone.
+    `last_login_at` is the last known login, as `last_login_source` (a roster) tells.
     """
 
     portal: str
@@ -191,6 +192,9 @@ class PortalAccess:
     held: tuple[Held, ...]
     operations: tuple[OpenOperation, ...]
     exposed_since: datetime | None
+    last_login_at: datetime | None = None
+    last_login_grade: Grade | None = None
+    last_login_source: str | None = None
 
 
 @value_class(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def directory(version: str = "v1", connector: str = "manual") -> Directory:
             "name": f"Portal {number}",
             "kind": "standalone",
             "connector": connector,
+            "starts": "new",
             "url": f"https://portal-{number}.example",
             "reaches": [
                 {

@@ -53,6 +53,7 @@ def directory(**changes: Any) -> Directory:
                 "name": "Hub",
                 "kind": "hub",
                 "url": "https://hub.example",
+                "starts": "new",
                 "requires_sign_on": "gate",
                 "removal_rank": 20,
                 "reaches": [
@@ -67,6 +68,7 @@ def directory(**changes: Any) -> Directory:
                 "name": "Gate",
                 "kind": "sign_on",
                 "url": "https://gate.example",
+                "starts": "new",
                 "removal_rank": 10,
             },
             {
@@ -74,6 +76,7 @@ def directory(**changes: Any) -> Directory:
                 "name": "Medicare portal",
                 "kind": "mac",
                 "url": "https://mac.example",
+                "starts": "new",
                 "states": ["WA"],
                 "support": "800-555-0100",
                 "reaches": [{"carrier": "medicare", "functions": ["eligibility", "claim_status"]}],
@@ -83,6 +86,7 @@ def directory(**changes: Any) -> Directory:
                 "name": "Old portal",
                 "kind": "standalone",
                 "url": "https://old.example",
+                "starts": "new",
                 "revoke_instead_of_suspend": True,
                 "reaches": [
                     {"carrier": "lapsed", "functions": ["eligibility"]},

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from services.provisioning.rules.decide import (
     UNSET,
@@ -16,7 +16,7 @@ from services.provisioning.rules.decide import (
     decide,
     decide_beside_portals,
 )
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired import CompiledDirectory, PortalKnowledge
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
@@ -64,8 +64,24 @@ class Directories:
             if version and (known is None or known.version != version):
                 row = await directories_store.directory_document(conn, organization, version)
                 directory = Directory.model_validate(row["document"])
-                self._compiled[organization] = CompiledDirectory(directory, version)
+                self._compiled[organization] = CompiledDirectory(
+                    directory, version, portal_knowledge(row["observed"])
+                )
         return {name: self._compiled[name] for name, version in versions.items() if version}
+
+
+def portal_knowledge(observed: Mapping[str, Any]) -> dict[str, PortalKnowledge]:
+    """What a stored version says is known of its portals."""
+    return {
+        portal: PortalKnowledge(
+            datetime.fromisoformat(known["since"]),
+            known["adopted"],
+            datetime.fromisoformat(known["reconciled_as_of"])
+            if known["reconciled_as_of"]
+            else None,
+        )
+        for portal, known in observed.items()
+    }
 
 
 @dataclass(slots=True)

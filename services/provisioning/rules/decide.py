@@ -1,7 +1,7 @@
 """The whole decision about one person: fold, desire, compare with the portals, say what follows."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -13,10 +13,12 @@ from services.provisioning.rules.desired import (
     CompiledDirectory,
     Desired,
     Removal,
+    Right,
     desire,
 )
 from services.provisioning.rules.exceptions import AccessException, expired
 from services.provisioning.rules.guards import LAST_ADMINISTRATOR, removal_preamble
+from services.provisioning.rules.observing import OBSERVE_ONLY, Observed, observe
 from services.provisioning.rules.operations import (
     DEFAULT_STEPS,
     EVENT_OF,
@@ -31,6 +33,7 @@ from services.provisioning.rules.operations import (
     Transition,
     needed,
     operation_id,
+    rights_of,
     target_key,
 )
 from services.provisioning.rules.timeline import Folded, Person, fold
@@ -57,12 +60,14 @@ from shared.contracts.state import (
     ExceptionKind,
     ExceptionStatus,
     Finding,
+    Grade,
     OpenOperation,
     OperationStatus,
     PortalAccess,
     WorkerState,
     WorkerStatus,
 )
+from shared.contracts.state import Held as HeldBack
 from shared.values import value_class
 
 NEVER_ASKED = Target()
@@ -73,6 +78,8 @@ TEMPORARY = frozenset({"exception", "break_glass", "mover_grace"})
 
 MAX_CAUSES = 5
 """Ids of causing events that an operation carries; its timeline shows them all."""
+
+WHY_OBSERVED = "differs from policy as far as is known; import the portal's first user list"
 
 PORTALS_EDITION = 1
 """Raise it with what is planned for portals or said of them: then nothing older stands."""
@@ -170,6 +177,8 @@ class _Decision:
         self._changed_operations: dict[str, Operation] = {}
         self._changed_accounts: dict[tuple[str, str], Account] = {}
         self._findings: dict[Finding, None] = {}
+        self._desired_before: dict[datetime, Collection[Right]] = {}
+        self._unknown: dict[str, None] = {}
 
     def run(self) -> Outcome:
         facts = self._facts
@@ -189,6 +198,9 @@ class _Decision:
         if desired is not None:
             self._findings.update(dict.fromkeys(desired.findings))
             portals = self._portals(folded, desired)
+            if self._unknown:
+                detail = f"{', '.join(self._unknown)}: {WHY_OBSERVED}"
+                self._findings[Finding(OBSERVE_ONLY, detail)] = None
         else:
             portals = self._as_it_stands()
         self._mark_overdue()
@@ -248,6 +260,7 @@ class _Decision:
             or desired is NOTHING
             or folded.status is WorkerStatus.ERASED
             or len(person.aliases) > 1
+            or self._compiled.observed_since
             or person.worker in self._compiled.administrators
             or self._facts.sole_administrator_of
             or self._facts.reviews
@@ -351,11 +364,16 @@ class _Decision:
             for own, authorization in wanted.items()
             if authorization.kind != "mover_grace" or own in account.rights
         }
+        kept = wanted
+        if why_cut is None and portal.id in self._compiled.observed_since:
+            observed = self._observe(account, wanted, held)
+            wanted, held = observed.wanted, (*held, *observed.held)
+            kept = {**observed.spared, **wanted}
         operations = self._open_operations(account)
         orders, moves = needed(
             account,
             operations,
-            wanted,
+            kept,
             cut=why_cut is not None,
             portal=portal,
             rule_of=_why_too_much(account, held),
@@ -367,7 +385,7 @@ class _Decision:
         for order in orders:
             account = self._order(account, portal, order, wanted, folded)
         account = self._successor(account, portal, folded)
-        account = self._exposure(account, wanted, folded)
+        account = self._exposure(account, kept, folded)
         if portal.id not in self._compiled.portals and (
             account.status is not AccountStatus.NONE or self._open_operations(account)
         ):
@@ -376,6 +394,29 @@ class _Decision:
         if account not in self._facts.accounts and (account.targets or account.rights):
             self._changed_accounts[account.worker, account.portal] = account
         return self._access(account, wanted, held)
+
+    def _observe(
+        self, account: Account, wanted: Mapping[Held, AuthorizedBy], held: Iterable[HeldBack]
+    ) -> Observed:
+        """Keep to what is known on a portal whose first roster is not reconciled yet."""
+        before = self._desired_at(self._compiled.observed_since[account.portal])
+        removed = {(reason.tin, reason.function) for reason in held}
+        for review in self._facts.reviews:
+            removed |= {
+                right for right in account.rights if review.removal.covers((account.portal, *right))
+            }
+        observed = observe(account, wanted, rights_of(before, account.portal), removed)
+        if observed.held or observed.spared:
+            self._unknown[self._portal(account.portal).name] = None
+        return observed
+
+    def _desired_at(self, instant: datetime) -> Collection[Right]:
+        """What policy gave this person at an earlier instant (UTC), by what is known now."""
+        if instant not in self._desired_before:
+            then = min(instant, self._as_of)
+            folded = fold(self._facts.person, then, self._compiled.zone)
+            self._desired_before[instant] = desire(folded, self._compiled, (), then).rights.keys()
+        return self._desired_before[instant]
 
     def _as_it_stands(self) -> list[PortalAccess]:
         """A blocked worker's portals: shown as known, nothing ordered and nothing withdrawn."""
@@ -410,6 +451,9 @@ class _Decision:
                 for op in sorted(self._open_operations(account), key=_since_when)
             ),
             exposed_since=account.exposed_since,
+            last_login_at=account.last_login_at,
+            last_login_grade=Grade.ROSTER if account.last_login_at else None,
+            last_login_source=account.last_login_source,
         )
 
     def _open_operations(self, account: Account) -> list[Operation]:

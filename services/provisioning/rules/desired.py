@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from services.provisioning.rules.exceptions import AccessException
@@ -64,16 +64,32 @@ NOTHING = Desired({}, {}, (), (), True, None)
 """Desired access of someone who must have none."""
 
 
+@value_class(frozen=True, slots=True)
+class PortalKnowledge:
+    """Since when a portal's users are heard of, and as of when its first roster told them all."""
+
+    since: datetime
+    adopted: bool = False
+    reconciled_as_of: datetime | None = None
+
+
+NEVER_HEARD_OF = PortalKnowledge(datetime.max.replace(tzinfo=UTC))
+
+
 @dataclass(slots=True)
 class CompiledDirectory:
     """One version of an organization's directory, arranged for deciding about many workers."""
 
     directory: Directory
     version: int
+    knowledge: Mapping[str, PortalKnowledge] = field(default_factory=dict)
     zone: ZoneInfo = field(init=False)
     sources: frozenset[str] = field(init=False)
     portals: dict[str, Portal] = field(init=False)
     administrators: dict[str, list[tuple[str, datetime, datetime | None]]] = field(init=False)
+    observed_since: dict[str, datetime] = field(init=False)
+    """Portals that are observe-only: what was there before the instant may not be known."""
+
     _titles: dict[str, tuple[str, ...]] = field(init=False)
     _functions: dict[str, tuple[Function, ...]] = field(init=False)
     _site_tins: dict[str, tuple[str, ...]] = field(init=False)
@@ -98,6 +114,12 @@ class CompiledDirectory:
             self.administrators.setdefault(appointed.worker, []).append(
                 (appointed.portal, start_of_day(appointed.since, self.zone), until)
             )
+        self.observed_since = {
+            portal.id: known.since
+            for portal in directory.portals
+            if (known := self.knowledge.get(portal.id, NEVER_HEARD_OF)).reconciled_as_of is None
+            and (known.adopted or portal.starts == "existing")
+        }
         self._boundaries = sorted(set(self._dates()))
 
     def _dates(self) -> Iterable[datetime]:

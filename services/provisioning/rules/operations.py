@@ -157,7 +157,11 @@ class Target:
 
 @value_class(frozen=True, slots=True)
 class Account:
-    """What evidence tells of one person's identity on one portal, and the targets within it."""
+    """What evidence tells of one person's identity on one portal, and the targets within it.
+
+    `known_as_of` is the instant that the latest evidence speaks of; `last_login_source` names the
+    roster that tells the last login.
+    """
 
     worker: str
     portal: str
@@ -167,6 +171,9 @@ class Account:
     rights: Mapping[Held, Entitlement] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     exposed_since: datetime | None = None
+    known_as_of: datetime | None = None
+    last_login_at: datetime | None = None
+    last_login_source: str | None = None
 
     @property
     def effective(self) -> Mapping[Held, Entitlement]:
@@ -405,7 +412,12 @@ def confirm(
         )
         for held in operation.rights
     }
-    known = replace(account, grade=grade, login_id=login_id or account.login_id)
+    known = replace(
+        account,
+        grade=grade,
+        login_id=login_id or account.login_id,
+        known_as_of=max(at, account.known_as_of or at),
+    )
     match operation.kind:
         case OperationKind.OPEN | OperationKind.RESUME:
             return replace(known, status=AccountStatus.ACTIVE, rights=given)

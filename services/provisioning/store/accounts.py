@@ -46,6 +46,9 @@ def _account(row: Any) -> Account:
             for key, target in row["targets"].items()
         },
         row["exposed_since"],
+        row["known_as_of"],
+        row["last_login_at"],
+        row["last_login_source"],
     )
 
 
@@ -89,6 +92,9 @@ async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -
             "rights",
             "targets",
             "exposed_since",
+            "known_as_of",
+            "last_login_at",
+            "last_login_source",
         ),
         records=[
             (
@@ -101,6 +107,9 @@ async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -
                 list(account.rights.values()),
                 account.targets,
                 account.exposed_since,
+                account.known_as_of,
+                account.last_login_at,
+                account.last_login_source,
             )
             for organization, account in begun
         ],
@@ -114,14 +123,16 @@ async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]
     await conn.execute(
         """
         INSERT INTO account (organization, worker, portal, status, grade, login_id, rights,
-            targets, exposed_since)
+            targets, exposed_since, known_as_of, last_login_at, last_login_source)
         SELECT * FROM json_to_recordset($1::text::json)
             AS new (organization text, worker text, portal text, status text, grade text,
-                    login_id text, rights jsonb, targets jsonb, exposed_since timestamptz)
+                    login_id text, rights jsonb, targets jsonb, exposed_since timestamptz,
+                    known_as_of timestamptz, last_login_at timestamptz, last_login_source text)
         ON CONFLICT (organization, worker, portal) DO UPDATE SET
             status = excluded.status, grade = excluded.grade, login_id = excluded.login_id,
             rights = excluded.rights, targets = excluded.targets,
-            exposed_since = excluded.exposed_since
+            exposed_since = excluded.exposed_since, known_as_of = excluded.known_as_of,
+            last_login_at = excluded.last_login_at, last_login_source = excluded.last_login_source
         """,
         json_text(
             [
@@ -135,6 +146,9 @@ async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]
                     "rights": list(account.rights.values()),
                     "targets": account.targets,
                     "exposed_since": account.exposed_since,
+                    "known_as_of": account.known_as_of,
+                    "last_login_at": account.last_login_at,
+                    "last_login_source": account.last_login_source,
                 }
                 for organization, account in changed
             ]

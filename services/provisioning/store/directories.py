@@ -22,7 +22,7 @@ async def directory_versions(conn: Connection, organizations: Iterable[str]) -> 
 async def directory_document(conn: Connection, organization: str, version: int) -> Any:
     """One version's document with who applied it and when, or None."""
     return await conn.fetchrow(
-        "SELECT document, applied_at, applied_by FROM directory_version"
+        "SELECT document, applied_at, applied_by, observed FROM directory_version"
         " WHERE organization = $1 AND version = $2",
         organization,
         version,
@@ -44,10 +44,23 @@ async def lock_directory(conn: Connection, organization: str) -> int:
 async def save_directory(
     conn: Connection, organization: str, version: int, document: Any, by: str, at: datetime
 ) -> None:
-    """Store a version and put it in force; the sweep finds whoever is behind."""
+    """Store a version and put it in force; the sweep finds whoever is behind.
+
+    What is known of a portal goes on to the next version; a new one is known from now on.
+    """
     await conn.execute(
-        "INSERT INTO directory_version (organization, version, document, applied_at, applied_by)"
-        " VALUES ($1, $2, $3, $4, $5)",
+        """
+        INSERT INTO directory_version
+            (organization, version, document, applied_at, applied_by, observed)
+        SELECT $1, $2, $3, $4, $5, (
+            SELECT coalesce(jsonb_object_agg(portal ->> 'id', coalesce(
+                (SELECT observed -> (portal ->> 'id') FROM directory_version
+                 WHERE organization = $1 AND version = $2 - 1),
+                jsonb_build_object('since', $4::timestamptz, 'adopted', false,
+                                   'reconciled_as_of', NULL))), '{}')
+            FROM jsonb_array_elements($3::jsonb -> 'portals') AS portal
+        )
+        """,
         organization,
         version,
         document,
@@ -56,6 +69,47 @@ async def save_directory(
     )
     await conn.execute(
         "UPDATE directory_head SET version = $2 WHERE organization = $1", organization, version
+    )
+
+
+async def save_observed(
+    conn: Connection,
+    organization: str,
+    version: int,
+    portals: Sequence[str],
+    *,
+    since: datetime,
+    adopted: bool,
+    reconciled_as_of: datetime | None,
+    by: str,
+    at: datetime,
+) -> None:
+    """Put the same directory in force anew with more known of these portals.
+
+    Args:
+        version: the version in force, whose head the caller has locked.
+    """
+    await conn.execute(
+        """
+        INSERT INTO directory_version
+            (organization, version, document, applied_at, applied_by, observed)
+        SELECT organization, version + 1, document, $7, $8,
+               observed || (SELECT jsonb_object_agg(portal, jsonb_build_object(
+                   'since', $4::timestamptz, 'adopted', $5::boolean,
+                   'reconciled_as_of', $6::timestamptz)) FROM unnest($3::text[]) AS portal)
+        FROM directory_version WHERE organization = $1 AND version = $2
+        """,
+        organization,
+        version,
+        list(portals),
+        since,
+        adopted,
+        reconciled_as_of,
+        at,
+        by,
+    )
+    await conn.execute(
+        "UPDATE directory_head SET version = $2 + 1 WHERE organization = $1", organization, version
     )
 
 
