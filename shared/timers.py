@@ -7,6 +7,7 @@ only then is the timer taken with `DELETE … RETURNING`: replicas may race for 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,10 +102,15 @@ class Ticker:
         self._idle_seconds = idle_seconds
         self._rest = rest
         self._task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
 
     def start(self) -> None:
         """Begin ticking in the running event loop."""
         self._task = asyncio.create_task(self._run(), name=self._name)
+
+    def wake(self) -> None:
+        """Look for work at once instead of when the idle time is over."""
+        self._woken.set()
 
     async def stop(self) -> None:
         """Stop; a piece of work under way is cancelled and its transaction rolled back."""
@@ -115,6 +121,7 @@ class Ticker:
     async def _run(self) -> None:
         while True:
             began = time.monotonic()
+            self._woken.clear()
             try:
                 done = await self._work()
             except Exception:
@@ -122,4 +129,8 @@ class Ticker:
                 logger.exception("ticker.failed", ticker=self._name)
                 done = 0
             took = time.monotonic() - began
-            await asyncio.sleep(took * self._rest if done else self._idle_seconds)
+            if done:
+                await asyncio.sleep(took * self._rest)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), self._idle_seconds)

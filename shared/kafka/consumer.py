@@ -79,6 +79,7 @@ class BatchConsumer(Generic[T]):
             kept in memory and stored every few seconds, and nothing is dead-lettered (the lane
             that applies everything does that).
         service: source of the dead letters it writes.
+        applied: called whenever a batch has been committed, e.g. to wake who works on from there.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class BatchConsumer(Generic[T]):
         matches: Callable[[Record], bool] | None = None,
         batch_max_records: int = BATCH_MAX_RECORDS,
         concurrent_batches: int = CONCURRENT_BATCHES,
+        applied: Callable[[], None] | None = None,
     ) -> None:
         self._group = group
         self._pool = pool
@@ -100,6 +102,7 @@ class BatchConsumer(Generic[T]):
         self._matches = matches
         self._batch_max = batch_max_records
         self._concurrent = concurrent_batches
+        self._applied = applied
         self._offsets = Offsets(group)
         self._applier = Applier(
             handler, self._offsets, service=service, group=group, scanning=matches is not None
@@ -541,6 +544,8 @@ class BatchConsumer(Generic[T]):
                 logger.warning("partition.set_aside", partition=str(tp), group=self._group)
                 self._resume_later(tp)
         if outcome.records:
+            if self._applied is not None:
+                self._applied()
             logger.info(
                 "batch.applied",
                 group=self._group,
