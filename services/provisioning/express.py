@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import uvloop
 from fastapi import FastAPI
 
-from services.provisioning.handlers.events import HrEventHandler, may_take_access
+from services.provisioning.handlers.events import HrExpress, may_take_access
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
 from shared import problems
@@ -37,7 +37,7 @@ async def build_app(settings: Settings) -> FastAPI:
         group=GROUP,
         topics=[HR_EVENTS.name],
         pool=pool,
-        handler=HrEventHandler(Recompute(DatabaseClock()), "express"),
+        handler=HrExpress(Recompute(DatabaseClock())),
         service=SERVICE,
         matches=may_take_access,
     )

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import uvloop
 from fastapi import FastAPI
 
 from services.provisioning.api.routers import routers
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.commands import OperationCommands
+from services.provisioning.handlers.deciding import Decider
 from services.provisioning.handlers.events import (
-    HrEventHandler,
+    HrIntake,
     ReviewDecisionHandler,
     TimeHandler,
 )
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
+from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
+from services.provisioning.store.undecided import SHARDS
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
+from shared.contracts.hr import HrEvent
 from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
 from shared.idempotency import forget
 from shared.kafka import BatchConsumer
@@ -36,6 +41,15 @@ SERVICE = "provisioning"
 MAIN_GROUP = "provisioning"
 REVIEW_GROUP = "provisioning-reviews"
 
+INTAKE_BATCH_RECORDS = 2_000
+"""Intake holds no worker's lock, so nothing but memory speaks against big batches."""
+
+DECIDERS = 2
+"""Python decides for one while PostgreSQL reads and writes for the other."""
+
+DECIDE_IDLE_SECONDS = 0.2
+"""Intake here wakes the deciders; this is for what another process stored."""
+
 DUE_IDLE_SECONDS = 0.5
 SWEEP_IDLE_SECONDS = 0.5
 SWEEP_REST = 1.0
@@ -43,6 +57,44 @@ SWEEP_REST = 1.0
 
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
+
+
+def decide_tickers(pool: asyncpg.Pool[Any], recompute: Recompute) -> list[Ticker]:
+    """Loops that decide about whomever something was heard of."""
+    return [
+        Ticker(
+            f"decide-{number}",
+            Decider(pool, recompute, begin_with=number * SHARDS // DECIDERS).decide_next,
+            idle_seconds=DECIDE_IDLE_SECONDS,
+        )
+        for number in range(DECIDERS)
+    ]
+
+
+def main_lane(
+    kafka: str,
+    group: str,
+    topic: str,
+    pool: asyncpg.Pool[Any],
+    recompute: Recompute,
+    deciders: Sequence[Ticker],
+) -> BatchConsumer[HrEvent]:
+    """The consumer that takes in every HR event and wakes the deciders."""
+
+    def wake() -> None:
+        for decider in deciders:
+            decider.wake()
+
+    return BatchConsumer(
+        bootstrap=kafka,
+        group=group,
+        topics=[topic],
+        pool=pool,
+        handler=HrIntake(recompute),
+        service=SERVICE,
+        batch_max_records=INTAKE_BATCH_RECORDS,
+        applied=wake,
+    )
 
 
 async def build_app(settings: Settings) -> FastAPI:
@@ -56,14 +108,10 @@ async def build_app(settings: Settings) -> FastAPI:
     recompute = Recompute(DatabaseClock())
     operations = OperationCommands(pool, recompute)
     time = TimeHandler(pool, recompute)
+    deciders = decide_tickers(pool, recompute)
     consumers: dict[str, BatchConsumer[Any]] = {
-        MAIN_GROUP: BatchConsumer(
-            bootstrap=settings.kafka,
-            group=MAIN_GROUP,
-            topics=[HR_EVENTS.name],
-            pool=pool,
-            handler=HrEventHandler(recompute, "main"),
-            service=SERVICE,
+        MAIN_GROUP: main_lane(
+            settings.kafka, MAIN_GROUP, HR_EVENTS.name, pool, recompute, deciders
         ),
         REVIEW_GROUP: BatchConsumer(
             bootstrap=settings.kafka,
@@ -81,6 +129,7 @@ async def build_app(settings: Settings) -> FastAPI:
         return 0
 
     tickers = [
+        *deciders,
         Ticker("forget", forget_old_commands, idle_seconds=FORGET_IDLE_SECONDS),
         Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
@@ -92,7 +141,10 @@ async def build_app(settings: Settings) -> FastAPI:
     ]
 
     async def more_status(conn: Connection) -> dict[str, Any]:
-        return {"workers_behind": await workers_store.count_behind(conn)}
+        return {
+            "workers_behind": await workers_store.count_behind(conn),
+            "workers_set_aside": await undecided_store.count_failed(conn),
+        }
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -11,11 +11,10 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer
 
 from services.provisioning.handlers.directory import DirectoryCommands
-from services.provisioning.handlers.events import HrEventHandler
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.main import decide_tickers, main_lane
 from shared.auth import Principal
 from shared.clock import DatabaseClock
-from shared.kafka import BatchConsumer
 from shared.postgres import create_pool, in_transaction
 from tests.benchmarks.workload import ORGANIZATION, directory
 
@@ -56,25 +55,27 @@ async def run_provisioning(
     pool = await create_pool(dsns["provisioning"], max_size=8)
     try:
         await apply_directory(pool)
-        consumer = BatchConsumer(
-            bootstrap=kafka,
-            group=f"bench-{topic}",
-            topics=[topic],
-            pool=pool,
-            handler=HrEventHandler(Recompute(DatabaseClock()), "main"),
-            service="provisioning",
-        )
+        recompute = Recompute(DatabaseClock())
+        deciders = decide_tickers(pool, recompute)
+
+        consumer = main_lane(kafka, f"bench-{topic}", topic, pool, recompute, deciders)
 
         async def applied() -> bool:
             total = await pool.fetchval("SELECT coalesce(sum(next_offset), 0) FROM source_offset")
-            return int(total) >= count
+            return int(total) >= count and not await pool.fetchval(
+                "SELECT EXISTS (SELECT FROM undecided)"
+            )
 
         began = time.perf_counter()
+        for decider in deciders:
+            decider.start()
         await consumer.start()
         try:
             await until(applied, "provisioning did not apply every event")
             seconds = time.perf_counter() - began
         finally:
+            for decider in deciders:
+                await decider.stop()
             await consumer.stop()
         rows = 0
         for table in TABLES:

@@ -18,9 +18,11 @@ from services.provisioning.handlers.commands import (
     OperationCommands,
     Said,
 )
+from services.provisioning.handlers.deciding import Decider
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
-    HrEventHandler,
+    HrExpress,
+    HrIntake,
     ReviewDecisionHandler,
     TimeHandler,
 )
@@ -30,8 +32,9 @@ from services.provisioning.store import views
 from shared.auth import Principal
 from shared.contracts.directory import Directory
 from shared.contracts.envelope import binary_headers, event_key
+from shared.contracts.hr import HrEvent
 from shared.contracts.state import Grade
-from shared.kafka import Batch, Item
+from shared.kafka import Batch, Handler, Item
 from shared.postgres import Connection, in_transaction
 from tests.provisioning.worlds import NOW, ORGANIZATION, SOURCE, ago, directory
 
@@ -103,7 +106,11 @@ class Desk:
         self.pool = pool
         self.clock = StandingClock()
         self.recompute = Recompute(self.clock)
-        self.lanes = {lane: HrEventHandler(self.recompute, lane) for lane in ("main", "express")}
+        self.lanes: dict[str, Handler[HrEvent]] = {
+            "main": HrIntake(self.recompute),
+            "express": HrExpress(self.recompute),
+        }
+        self.decider = Decider(pool, self.recompute)
         self.reviews = ReviewDecisionHandler(self.recompute)
         self.operations = OperationCommands(pool, self.recompute)
         self.time = TimeHandler(pool, self.recompute)
@@ -116,6 +123,17 @@ class Desk:
         )
 
     async def hear(self, *records: RawRecord, lane: str = "main") -> list[str]:
+        """Apply records and decide; codes of those that were refused."""
+        rejected = await self.take_in(*records, lane=lane)
+        await self.decide()
+        return rejected
+
+    async def decide(self) -> None:
+        """Decide about everybody of whom something was heard."""
+        while await self.decider.decide_next():
+            pass
+
+    async def take_in(self, *records: RawRecord, lane: str = "main") -> list[str]:
         """Apply records in one transaction; codes of those that were refused."""
         handler = self.lanes[lane]
         items: list[Item[Any]] = [Item(record, handler.parse(record)) for record in records]
@@ -168,7 +186,7 @@ class Desk:
     async def pass_time(self, **parts: float) -> None:
         """Let time pass and do what has come due."""
         self.clock.at += timedelta(**parts)
-        while await self.time.due() + await self.time.sweep():
+        while await self.decider.decide_next() + await self.time.due() + await self.time.sweep():
             pass
 
     async def state(self, worker: str = "w1") -> dict[str, Any]:

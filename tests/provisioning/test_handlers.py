@@ -387,7 +387,7 @@ async def test_only_higher_versions_of_a_state_are_published(desk: Desk) -> None
 
 
 async def test_a_crash_before_commit_leaves_nothing(desk: Desk) -> None:
-    handler = desk.lanes["main"]
+    handler = desk.lanes["express"]
 
     async def crash(conn: Any) -> None:
         record = hire()
@@ -489,7 +489,7 @@ async def test_two_workers_given_one_event_id_at_once_are_both_told_of(desk: Des
 
 
 async def test_a_login_on_a_portal_taken_out_meanwhile_holds_nobody_up(desk: Desk) -> None:
-    handler = desk.lanes["main"]
+    handler = desk.lanes["express"]
     without = directory().model_dump(mode="json", exclude_none=True)
     for kind, name in (("portals", "id"), ("enrolments", "portal")):
         without[kind] = [each for each in without[kind] if each[name] != "old"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from services.provisioning.handlers.directory import DirectoryCommands
-from services.provisioning.handlers.events import HrEventHandler
+from services.provisioning.handlers.events import HrExpress
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.history import FOREVER, Holding
 from services.provisioning.store import history as history_store
@@ -103,6 +103,7 @@ async def check(theatre: Theatre, organization: str, hr: Log, ledger: Ledger) ->
     tables = await _read(theatre.plain, organization)
     outbox = await _outbox(theatre.plain)
     published = _fold(outbox)
+    assert not await theatre.plain.fetchval("SELECT count(*) FROM undecided"), "left undecided"
     _every_event_once(hr, tables, published)
     _operations_agree(tables, published, ledger)
     _access_agrees(tables, published)
@@ -583,7 +584,7 @@ async def _a_clean_replay_agrees(
             organization,
             again,
         )
-        handler = HrEventHandler(recompute, "main")
+        handler = HrExpress(recompute)
         items: list[Item[HrEvent]] = []
         for said in sorted_events:
             sent = letter(said, again)

@@ -18,9 +18,11 @@ from services.provisioning.handlers.commands import (
     OperationCommands,
 )
 from services.provisioning.handlers.commands import Said as Word
+from services.provisioning.handlers.deciding import Decider
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
-    HrEventHandler,
+    HrExpress,
+    HrIntake,
     ReviewDecisionHandler,
     TimeHandler,
     may_take_access,
@@ -29,6 +31,7 @@ from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.main import MAIN_GROUP, REVIEW_GROUP
 from services.provisioning.rules.operations import Transition
 from services.provisioning.store import views
+from services.provisioning.store.undecided import SHARDS
 from shared.auth import Principal
 from shared.contracts.envelope import binary_headers, event_key
 from shared.contracts.state import Grade
@@ -41,7 +44,7 @@ from tests.simulation.source import Log, Member
 from tests.simulation.stage import CrashNow, Odds, SimulatedClock, Stage
 from tests.simulation.stories import Author, Letter, directory_of, found, reform, scatter
 
-CAST_MAX = 7
+CAST_MAX = 8
 ROUNDS = 3
 REST_ROUNDS = 60
 """How often time and sweep may find something before the organization must have come to rest."""
@@ -52,6 +55,7 @@ REFUSALS = ("not_possible_now", "claimed_by_another", "operation_ended")
 PEOPLE = ("admin-1", "w1", "w2")
 TABLES = (
     "worker_event",
+    "undecided",
     "worker",
     "account",
     "entitlement_history",
@@ -93,8 +97,8 @@ class Theatre:
         pool = self.stage.pool
         # As in production: the express lane is another process with a memory of its own.
         self.recompute, self.express_recompute = Recompute(self.clock), Recompute(self.clock)
-        self.main_lane = HrEventHandler(self.recompute, "main")
-        express_lane = HrEventHandler(self.express_recompute, "express")
+        self.main_lane = HrIntake(self.recompute)
+        express_lane = HrExpress(self.express_recompute)
         self.review_handler = ReviewDecisionHandler(self.recompute)
         hr, reviews = HR_EVENTS.name, REVIEW_EVENTS.name
         self.mains = [Member(MAIN_GROUP, hr, pool, self.main_lane) for _ in range(2)]
@@ -105,6 +109,9 @@ class Theatre:
         self.directories = DirectoryCommands(self.recompute)
         self.operations = OperationCommands(pool, self.recompute)
         self.time = TimeHandler(pool, self.recompute)
+        self.deciders = [
+            Decider(pool, self.recompute, begin_with=shard, most=3) for shard in (0, SHARDS // 2)
+        ]
         self.simulator = PortalSimulator(pool, self.recompute, self.operations)
 
     async def play(self, seed: int) -> Played:
@@ -211,6 +218,8 @@ class _Play:
         possible: dict[str, tuple[float, Callable[[Random], Awaitable[None]]]] = {
             "main-a": (1.0, lambda own: self._consume(mains[0], self.hr, own)),
             "main-b": (0.5, lambda own: self._consume(mains[1], self.hr, own)),
+            "decide-a": (0.9, lambda own: self._decide_anew(theatre.deciders[0], own)),
+            "decide-b": (0.4, lambda own: self._decide_anew(theatre.deciders[1], own)),
             "express-a": (0.7, lambda own: self._consume(expresses[0], self.hr, own)),
             "express-b": (0.15, lambda own: self._consume(expresses[1], self.hr, own)),
             "people": (0.8, self._do_work),
@@ -247,6 +256,13 @@ class _Play:
                     return
             except CrashNow:
                 member.join(log)
+
+    async def _decide_anew(self, decider: Decider, random: Random) -> None:
+        for _ in range(random.randint(1, 6)):
+            try:
+                await decider.decide_next()
+            except CrashNow:
+                continue
 
     async def _tick(self, random: Random) -> None:
         for _ in range(random.randint(1, 4)):
@@ -469,7 +485,8 @@ class _Play:
             while await member.consume(random, most=50, mishaps=False):
                 pass
         for _ in range(REST_ROUNDS):
-            if not await theatre.time.due() + await theatre.time.sweep():
+            found = await theatre.time.due() + await theatre.time.sweep()
+            if not found + await theatre.deciders[0].decide_next():
                 return
         raise AssertionError("time and sweep never come to rest")
 

@@ -12,6 +12,7 @@ import asyncpg
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.store import reviews as reviews_store
 from services.provisioning.store import timelines as timelines_store
+from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.contracts.envelope import Envelope, read_event
@@ -39,109 +40,140 @@ def may_take_access(record: Record) -> bool:
     return any(type_.encode() in body for type_ in EXPRESS_TYPES)
 
 
-class HrEventHandler:
-    """Stores new HR events and decides about the workers they concern.
+Accepted = tuple[HrEvent, datetime | None, str]
+"""A valid event with the instant at which it takes effect and the zone that was resolved in."""
 
-    Args:
-        lane: `main` or `express`; whichever is second finds the events stored and does nothing.
+
+class HrIntake:
+    """The main lane: stores what is new and notes whom to decide about.
+
+    It waits for no worker's lock (but where two ids turn out to be one person), and nobody waits
+    for its big batches: deciding follows in small ones.
     """
 
-    def __init__(self, recompute: Recompute, lane: str) -> None:
+    def __init__(self, recompute: Recompute) -> None:
         self._recompute = recompute
-        self._lane = lane
 
     def parse(self, record: Record) -> HrEvent:
-        """The validated event; scanning lanes never see what does not match."""
+        """The validated event."""
         return read_hr_event(record)
 
     async def apply(self, conn: Connection, batch: Batch[HrEvent]) -> None:
-        """Store what is new and recompute the workers it concerns."""
-        accepted = await self._accept(conn, batch)
+        """Store what is new and note the workers it concerns."""
+        accepted = await _accept(conn, self._recompute, batch)
+        if not accepted:
+            return
+        merges = merges_in(accepted)
+        if merges:
+            await workers_store.lock_workers(conn, (), sorted(merges))
+        now = await self._recompute.clock.now(conn)
+        fresh, contradicting = await _store(conn, accepted, now, lane="main")
+        heard: dict[WorkerKey, list[str]] = {}
+        for event in fresh:
+            heard.setdefault((event.organization, event.worker), []).append(event.id)
+        if contradicting:
+            for key in await timelines_store.mark_conflicts(conn, contradicting):
+                heard.setdefault(key, [])
+        await undecided_store.add_undecided(conn, heard)
+
+
+class HrExpress:
+    """The express lane: stores what is new and decides about the workers at once.
+
+    Where the main lane was first, nothing is said twice: either it is decided already, or it is
+    decided now instead of in its turn.
+    """
+
+    def __init__(self, recompute: Recompute) -> None:
+        self._recompute = recompute
+
+    def parse(self, record: Record) -> HrEvent:
+        """The validated event; a scanning lane never sees what does not match."""
+        return read_hr_event(record)
+
+    async def apply(self, conn: Connection, batch: Batch[HrEvent]) -> None:
+        """Store what is new and decide about the workers it concerns."""
+        accepted = await _accept(conn, self._recompute, batch)
         if not accepted:
             return
         keys = {(event.organization, event.worker) for event, _, _ in accepted}
-        merges = {
-            (event.organization, event.worker, event.data.previous_worker_id)
-            for event, _, _ in accepted
-            if isinstance(event.data, WorkerMerged)
-        }
-        locked = await workers_store.lock_workers(conn, keys, sorted(merges))
+        locked = await workers_store.lock_workers(conn, keys, sorted(merges_in(accepted)))
         now = await self._recompute.clock.now(conn)
-        fresh, contradicting = await self._store(conn, accepted, now)
-        if not fresh:
-            return
-        touched = {(event.organization, event.worker) for event in fresh}
-        conflicts = (
-            set(await timelines_store.mark_conflicts(conn, contradicting))
-            if contradicting
-            else set()
-        )
-        held = {row.key for row in locked}
-        if conflicts - held:
-            await workers_store.request_recompute(conn, conflicts - held)
+        fresh, contradicting = await _store(conn, accepted, now, lane="express")
+        touched = await undecided_store.undecided_among(conn, keys)
         cause: dict[WorkerKey, tuple[str, ...]] = {}
         for event in fresh:
             key = (event.organization, event.worker)
             cause[key] = (*cause.get(key, ()), event.id)
+        if contradicting:
+            conflicts = set(await timelines_store.mark_conflicts(conn, contradicting))
+            held = {row.key for row in locked}
+            await undecided_store.add_undecided(conn, dict.fromkeys(conflicts - held, ()))
+            touched |= conflicts & held
         await self._recompute.run(
             conn,
-            in_same_cluster(locked, touched | (conflicts & held)),
+            in_same_cluster(locked, touched | cause.keys()),
             cause=cause,
             only_timelines_changed=True,
         )
 
-    async def _store(
-        self,
-        conn: Connection,
-        accepted: Sequence[tuple[HrEvent, datetime | None, str]],
-        now: datetime,
-    ) -> tuple[list[HrEvent], list[HrEvent]]:
-        """Store what is new; the new events, and those of them whose id said something else.
 
-        Equal identities name one worker, whose lock is held, so nobody stores one beside us. Of
-        equal ids with other content, two transactions that cannot see each other can store one
-        each as the first: then the later one has to look again.
+def merges_in(accepted: Sequence[Accepted]) -> set[tuple[str, str, str]]:
+    """(organization, worker, previous worker) of the merges among these events."""
+    return {
+        (event.organization, event.worker, event.data.previous_worker_id)
+        for event, _, _ in accepted
+        if isinstance(event.data, WorkerMerged)
+    }
 
-        Raises:
-            TryAgain: somebody has just stored one of these ids with other content.
-        """
-        contents = await timelines_store.contents_of(conn, [event for event, _, _ in accepted])
-        fresh, contradicting, contradicts = [], [], []
-        for each in accepted:
-            event = each[0]
-            known = contents.setdefault((event.organization, event.source, event.id), set())
-            if event.fingerprint in known:
-                continue
-            if known:
-                contradicting.append(event)
-            contradicts.append(bool(known))
-            known.add(event.fingerprint)
-            fresh.append(each)
-        await timelines_store.add_events(conn, fresh, contradicts, lane=self._lane, now=now)
-        return [event for event, _, _ in fresh], contradicting
 
-    async def _accept(
-        self, conn: Connection, batch: Batch[HrEvent]
-    ) -> list[tuple[HrEvent, datetime | None, str]]:
-        """The events whose source may speak for the organization, with their instants resolved."""
-        compiled = await self._recompute.directories.current(
-            conn, {item.parsed.organization for item in batch.items}
-        )
-        accepted = []
-        for item in batch.items:
-            event = item.parsed
-            known = compiled.get(event.organization)
-            if known is None:
-                batch.reject(item, Rejected("unknown_organization", "it has no directory yet"))
-                continue
-            if event.source not in known.sources:
-                batch.reject(item, Rejected("source_not_bound", "the source may not speak for it"))
-                continue
-            effective_at = None
-            if isinstance(event.data, Dated):
-                effective_at = event.data.takes_effect(known.zone)
-            accepted.append((event, effective_at, known.zone.key))
-        return accepted
+async def _store(
+    conn: Connection, accepted: Sequence[Accepted], now: datetime, *, lane: str
+) -> tuple[list[HrEvent], list[HrEvent]]:
+    """Store what is new; the new events, and those of them whose id said something else.
+
+    Two transactions that cannot see each other can store one id each as the first: then the later
+    one has to look again. They store in one order, so that neither waits for the other for ever.
+
+    Raises:
+        TryAgain: somebody has just stored one of these ids.
+    """
+    contents = await timelines_store.contents_of(conn, [event for event, _, _ in accepted])
+    fresh, contradicting, contradicts = [], [], []
+    for each in sorted(accepted, key=lambda each: (each[0].organization, *each[0].order[1:])):
+        event = each[0]
+        known = contents.setdefault((event.organization, event.source, event.id), set())
+        if event.fingerprint in known:
+            continue
+        if known:
+            contradicting.append(event)
+        contradicts.append(bool(known))
+        known.add(event.fingerprint)
+        fresh.append(each)
+    await timelines_store.add_events(conn, fresh, contradicts, lane=lane, now=now)
+    return [event for event, _, _ in fresh], contradicting
+
+
+async def _accept(conn: Connection, recompute: Recompute, batch: Batch[HrEvent]) -> list[Accepted]:
+    """The events whose source may speak for the organization, with their instants resolved."""
+    compiled = await recompute.directories.current(
+        conn, {item.parsed.organization for item in batch.items}
+    )
+    accepted = []
+    for item in batch.items:
+        event = item.parsed
+        known = compiled.get(event.organization)
+        if known is None:
+            batch.reject(item, Rejected("unknown_organization", "it has no directory yet"))
+            continue
+        if event.source not in known.sources:
+            batch.reject(item, Rejected("source_not_bound", "the source may not speak for it"))
+            continue
+        effective_at = None
+        if isinstance(event.data, Dated):
+            effective_at = event.data.takes_effect(known.zone)
+        accepted.append((event, effective_at, known.zone.key))
+    return accepted
 
 
 def in_same_cluster(locked: Sequence[LockedWorker], touched: set[WorkerKey]) -> list[LockedWorker]:

@@ -96,7 +96,10 @@ class _Pending:
 
 
 class Recompute:
-    """Decides about workers whose rows (with all their aliases) the caller has locked."""
+    """Decides about workers whose rows (with all their aliases) the caller has locked.
+
+    Whatever of them was heard and not decided about yet is taken along, with its events as causes.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -144,7 +147,7 @@ class Recompute:
         cause: Mapping[WorkerKey, tuple[str, ...]],
     ) -> list[_Pending]:
         """The persons behind the rows, with everything a decision needs but for their portals."""
-        timelines = await timelines_store.timelines(conn, locked)
+        timelines, undecided = await timelines_store.timelines(conn, locked)
         reviews = await reviews_store.review_removals(conn, locked)
         exceptions = await exceptions_store.live_exceptions(conn, locked)
         pending = []
@@ -162,7 +165,7 @@ class Recompute:
                     reviews=_all(reviews, own),
                     exceptions=_all(exceptions, own),
                     known_findings=frozenset(f for row in own for f in row.findings),
-                    cause=_all(cause, own),
+                    cause=(*_all(undecided, own), *_all(cause, own)),
                 )
                 pending.append(_Pending(person, own, compiled[organization], as_of, facts))
         return pending

@@ -9,6 +9,7 @@ import asyncpg
 import orjson
 
 from services.provisioning.rules.timeline import TimelineEvent
+from services.provisioning.store.undecided import shard_of
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.contracts.hr import HrEvent
 from shared.postgres import Connection, TryAgain
@@ -53,7 +54,7 @@ async def add_events(
         contradicts: for each, whether its source has used its id for something else before.
 
     Raises:
-        TryAgain: somebody else has just stored one of these ids with other content.
+        TryAgain: somebody else has just stored one of these ids.
     """
     try:
         await conn.copy_records_to_table(
@@ -97,7 +98,7 @@ async def add_events(
             ],
         )
     except asyncpg.UniqueViolationError as error:
-        raise TryAgain("an id was given to two events at once") from error
+        raise TryAgain("somebody else has just stored one of these events") from error
 
 
 async def mark_conflicts(conn: Connection, events: Sequence[HrEvent]) -> list[WorkerKey]:
@@ -125,12 +126,31 @@ async def mark_conflicts(conn: Connection, events: Sequence[HrEvent]) -> list[Wo
 
 async def timelines(
     conn: Connection, workers: Sequence[LockedWorker]
-) -> dict[WorkerKey, list[TimelineEvent]]:
-    """Every stored event of these workers."""
+) -> tuple[dict[WorkerKey, list[TimelineEvent]], dict[WorkerKey, tuple[str, ...]]]:
+    """Every stored event of these workers, and the ids of those nobody had decided about.
+
+    The caller decides about them now. One statement, so that what is taken as undecided is among
+    the events: they are stored by transactions that hold no lock on the worker.
+    """
     rows = await conn.fetch(
         """
-        SELECT event.*
-        FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
+        WITH wanted AS MATERIALIZED (
+            SELECT * FROM unnest($1::smallint[], $2::text[], $3::text[])
+                AS wanted (shard, organization, worker)
+        ), taken AS (
+            DELETE FROM undecided WHERE ctid = ANY (ARRAY(
+                SELECT heard.place FROM wanted, LATERAL (
+                    SELECT ctid AS place FROM undecided
+                    WHERE undecided.shard = wanted.shard
+                      AND undecided.organization = wanted.organization
+                      AND undecided.worker = wanted.worker
+                    OFFSET 0
+                ) AS heard
+            ))
+            RETURNING organization, worker, events
+        )
+        SELECT event.*, NULL AS undecided
+        FROM wanted,
             LATERAL (
                 SELECT organization, worker, source, id, fingerprint, type, time, effective_at,
                        data, entered_by, conflicting
@@ -138,12 +158,21 @@ async def timelines(
                 WHERE event.organization = wanted.organization AND event.worker = wanted.worker
                 OFFSET 0
             ) AS event
+        UNION ALL
+        SELECT organization, worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, events
+        FROM taken
         """,
+        [shard_of(worker.key) for worker in workers],
         [worker.organization for worker in workers],
         [worker.worker for worker in workers],
     )
     found: dict[WorkerKey, list[TimelineEvent]] = {}
-    for organization, *said in rows:
-        event = TimelineEvent(*said)
-        found.setdefault((organization, event.worker), []).append(event)
-    return found
+    undecided: dict[WorkerKey, tuple[str, ...]] = {}
+    for organization, *said, ids in rows:
+        if ids is None:
+            event = TimelineEvent(*said)
+            found.setdefault((organization, event.worker), []).append(event)
+        else:
+            key = (organization, said[0])
+            undecided[key] = (*undecided.get(key, ()), *ids)
+    return found, undecided

@@ -210,10 +210,11 @@ async def workers_behind(conn: Connection, limit: int) -> list[WorkerKey]:
 
 
 async def count_behind(conn: Connection) -> int:
-    """How many workers the sweep has yet to look at."""
+    """How many workers somebody has yet to decide about, for news, a directory, or a date."""
     count: int = await conn.fetchval(
         """
         SELECT (SELECT count(DISTINCT (organization, worker)) FROM recompute_request)
+             + (SELECT count(DISTINCT (organization, worker)) FROM undecided)
              + (SELECT count(*) FROM directory_head JOIN worker
                   ON worker.organization = directory_head.organization
                  AND worker.directory_version < directory_head.version)
