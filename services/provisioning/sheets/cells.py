@@ -1,0 +1,147 @@
+"""What single cells say: ids, days, instants; and cells that are safe to open in a spreadsheet."""
+
+import csv
+import io
+import re
+from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
+
+from services.provisioning.sheets.table import Row, UnreadableSheet
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet computes a cell that begins so; with a quote before it, it is text."""
+
+_SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+\d{2,3}")
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MANGLED = re.compile(rf"\d{{1,2}}-({'|'.join(_MONTHS)})|({'|'.join(_MONTHS)})-\d{{2}}", re.I)
+_ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
+_SLASHED = re.compile(r"(\d{1,2})[/.](\d{1,2})[/.](\d{4}|\d{2})")
+_NAMED = re.compile(r"(\d{1,2})[ -]([A-Za-z]{3})[a-z]*\.?[ ,-]+(\d{4}|\d{2})")
+_MONTH_FIRST = re.compile(r"([A-Za-z]{3})[a-z]*\.? (\d{1,2}),? +(\d{4})")
+_TIME = re.compile(r"[ T,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)? ?([AaPp])?\.?[Mm]?\.?")
+_OFFSET = re.compile(r" ?(Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
+NEVER = frozenset({"", "-", "--", "–", "n/a", "na", "none", "never", "never logged in", "null"})
+
+
+def unquoted(cell: str) -> str:
+    """A cell without the quote that keeps a spreadsheet from computing it."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
+
+
+def quoted(cell: str) -> str:
+    """A cell that a spreadsheet shows and does not compute."""
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+
+
+def id_in(row: Row, index: int, column: str) -> str:
+    """A login or worker id.
+
+    Raises:
+        UnreadableSheet: Excel has turned it into a number or a date.
+    """
+    cell = unquoted(row.cells[index])
+    where = f"Line {row.line}, column {column!r}"
+    if _SCIENTIFIC.fullmatch(cell):
+        raise UnreadableSheet(
+            f"{where}: {cell} is an id that Excel wrote as a rounded number. Take it from the"
+            " portal again, with the column formatted as text."
+        )
+    if index in row.dates or _MANGLED.fullmatch(cell):
+        raise UnreadableSheet(
+            f"{where}: {cell} looks like an id that Excel turned into a date. Take it from the"
+            " portal again, with the column formatted as text."
+        )
+    if cell and set(cell) == {"#"}:
+        raise UnreadableSheet(f"{where}: the cell shows only #; make the column wider and save.")
+    return cell
+
+
+def day_in(row: Row, index: int, column: str) -> date | None:
+    """A calendar day; None where the cell says that there is none.
+
+    Raises:
+        UnreadableSheet: it is no day.
+    """
+    at = _parsed(row, index, column)
+    return None if at is None else at[0]
+
+
+def instant_in(row: Row, index: int, column: str, zone: ZoneInfo) -> datetime | None:
+    """An instant in UTC: what has no zone is on the wall clock of `zone`, a day its midnight.
+
+    Raises:
+        UnreadableSheet: it is no instant.
+    """
+    at = _parsed(row, index, column)
+    if at is None:
+        return None
+    day, clock, offset = at
+    if offset is not None:
+        return datetime.combine(day, clock, tzinfo=offset.tzinfo).astimezone(UTC)
+    return datetime.combine(day, clock, tzinfo=zone).astimezone(UTC)
+
+
+def _parsed(row: Row, index: int, column: str) -> tuple[date, time, datetime | None] | None:
+    cell = unquoted(row.cells[index])
+    if cell.casefold() in NEVER:
+        return None
+    found = _read_instant(cell)
+    if found is None:
+        raise UnreadableSheet(
+            f"Line {row.line}, column {column!r}: {cell!r} is no day such as 2026-03-31 or"
+            " 3/31/2026."
+        )
+    return found
+
+
+def _read_instant(cell: str) -> tuple[date, time, datetime | None] | None:
+    offset = None
+    if (zone := _OFFSET.search(cell)) and ":" in cell:
+        sign = zone[1].replace("UTC", "+00:00").replace("GMT", "+00:00").replace("Z", "+00:00")
+        offset = datetime.fromisoformat(f"2000-01-01T00:00:00{sign}")
+        cell = cell[: zone.start()]
+    try:
+        for pattern, order in (
+            (_ISO, (1, 2, 3)),
+            (_SLASHED, (3, 1, 2)),
+            (_NAMED, (3, 2, 1)),
+            (_MONTH_FIRST, (3, 1, 2)),
+        ):
+            if parts := pattern.match(cell):
+                year, month, day = (parts[position] for position in order)
+                clock = _clock(cell[parts.end() :])
+                if clock is None:
+                    return None
+                return date(_year(year), _month(month), int(day)), clock, offset
+    except ValueError:
+        return None
+    return None
+
+
+def _year(text: str) -> int:
+    return int(text) + (2000 if len(text) == 2 else 0)
+
+
+def _month(text: str) -> int:
+    return int(text) if text.isdigit() else _MONTHS.index(text.casefold()) + 1
+
+
+def _clock(rest: str) -> time | None:
+    if not rest.strip():
+        return time()
+    parts = _TIME.fullmatch(rest)
+    if parts is None:
+        return None
+    hour = int(parts[1])
+    if parts[4]:
+        hour = hour % 12 + (12 if parts[4] in "Pp" else 0)
+    return time(hour, int(parts[2]), int(parts[3] or 0))
+
+
+def write_csv(columns: list[str], rows: list[list[str]]) -> bytes:
+    """CSV that Excel opens with accents right and without computing any cell."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([quoted(column) for column in columns])
+    writer.writerows([quoted(cell) for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8-sig")

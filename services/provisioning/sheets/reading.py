@@ -1,0 +1,35 @@
+"""A file's table, whatever kind of file it is."""
+
+import re
+
+from services.provisioning.sheets.mail import read_mail, table_of_html
+from services.provisioning.sheets.table import MAX_FILE_BYTES, Table, UnreadableSheet, arrange
+from services.provisioning.sheets.text import decode, read_text
+from services.provisioning.sheets.workbook import read_workbook
+
+ZIP = b"PK\x03\x04"
+OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+_MAIL = re.compile(rb"(received|from|return-path|mime-version|date|subject|delivered-to):", re.I)
+
+
+def read_table(name: str, content: bytes) -> Table:
+    """The table in a file: CSV of any dialect, XLSX, a mail (.eml), HTML, or pasted text.
+
+    Raises:
+        UnreadableSheet: it cannot be read; the message names line and column where it can.
+    """
+    notes: list[str] = []
+    if not content.strip():
+        raise UnreadableSheet("The file is empty.")
+    if len(content) > MAX_FILE_BYTES:
+        raise UnreadableSheet(f"The file is larger than {MAX_FILE_BYTES // 1024 // 1024} MB.")
+    if content.startswith(ZIP):
+        return read_workbook(content, notes)
+    if content.startswith(OLD_EXCEL):
+        raise UnreadableSheet("This is the old Excel format (.xls). Save it as .xlsx or CSV UTF-8.")
+    if name.casefold().endswith(".eml") or _MAIL.match(content):
+        return read_mail(content, notes)
+    text = decode(content, notes)
+    if re.search(r"<table[\s>]", text[:100_000], re.I):
+        return arrange(table_of_html(text), notes)
+    return read_text(text, notes)
