@@ -22,6 +22,7 @@ from services.provisioning.rules.history import (
 )
 from services.provisioning.store import history as history_store
 from shared.contracts.directory import Function
+from shared.contracts.envelope import event_id
 from shared.contracts.state import AuthorizedBy, Entitlement, Grade
 from shared.postgres import Connection, in_transaction
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
@@ -51,7 +52,7 @@ def said(
         FOREVER if last is None else at(last),
         entitlement,
         "login" if grade else None,
-        Source(f"op{number}", "ann", f"event{number}"),
+        Source(f"op{number}", "ann", event_id(str(number))),
     )
 
 
@@ -89,7 +90,7 @@ async def test_a_grant_and_its_end_are_one_closed_stretch(pool: asyncpg.Pool[Any
     await record(pool, at(5), said(5, None, None, number=2))
     [holding] = await known_now(pool)
     assert (holding.valid_from, holding.valid_until) == (at(0), at(5))
-    assert holding.ended == Source("op2", "ann", "event2")
+    assert holding.ended == Source("op2", "ann", event_id("2"))
 
 
 async def test_better_evidence_begins_when_it_was_seen_and_the_holding_goes_on(
@@ -132,9 +133,12 @@ async def test_the_tables_know_at_every_instant_what_a_naive_telling_knows(
     async with pool.acquire() as conn:
         for known_at in range(-1, days + 2):
             for valid_at in range(-1, 22):
-                found = await history_store.held_at(
-                    conn, ORGANIZATION, "hub", at=at(valid_at), known_at=at(known_at)
-                )
+                moment = history_store.Moment(ORGANIZATION, "hub", None, at(valid_at), at(known_at))
+                found = await history_store.held_at(conn, moment, ["w1", "w2"])
+                holders = await history_store.holders(conn, moment, after="", limit=9)
+                grades, _ = await history_store.count_holders(conn, moment)
+                assert holders == sorted({one.worker for one in found})
+                assert sum(row["people"] for row in grades) == len(holders)
                 naive = [
                     one
                     for one in as_known(story, at(known_at))

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from services.provisioning.api.access import access_router
 from services.provisioning.api.chores import chores_router
 from services.provisioning.api.exceptions import exceptions_router
+from services.provisioning.api.history import history_router
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.directory import DirectoryCommands
@@ -27,4 +28,5 @@ def routers(
         access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute)),
         chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
+        history_router(pool, authenticator, recompute),
     ]

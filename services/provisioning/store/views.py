@@ -286,3 +286,20 @@ async def names(conn: Connection, organization: str, workers: Sequence[str]) -> 
         list(workers),
     )
     return {row["worker"]: row["name"] for row in rows}
+
+
+async def people(conn: Connection, organization: str, workers: Sequence[str]) -> dict[str, Any]:
+    """Name and state of worker ids, those of the id in use for one that was merged into it."""
+    rows = await conn.fetch(
+        """
+        SELECT worker.worker, worker.merged_into, coalesce(kept.name, worker.name) AS name,
+               coalesce(kept.status, worker.status) AS status
+        FROM worker
+        LEFT JOIN worker AS kept
+            ON kept.organization = worker.organization AND kept.worker = worker.merged_into
+        WHERE worker.organization = $1 AND worker.worker = ANY($2::text[])
+        """,
+        organization,
+        list(workers),
+    )
+    return {row["worker"]: row for row in rows}
