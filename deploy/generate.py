@@ -18,8 +18,10 @@ from services.audit_log.api import Reading
 from services.audit_log.api import routers as audit_routers
 from services.gateway.api import ingress_router, session_router
 from services.provisioning.api.routers import routers
+from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.brake import CAUSE_LIFE, CauseStatus
 from services.provisioning.rules.chores import CHORE_LIFE
 from services.provisioning.rules.exceptions import EXCEPTION_LIFE
 from services.provisioning.rules.operations import OPERATION_LIFE
@@ -72,7 +74,11 @@ def openapi() -> dict[str, contracts.Json]:
             session_router(NOTHING, NOTHING, NOTHING),
         ],
         "provisioning": routers(
-            NOTHING, authenticator, recompute, OperationCommands(NOTHING, recompute)
+            NOTHING,
+            authenticator,
+            recompute,
+            OperationCommands(NOTHING, recompute),
+            BrakeHandler(NOTHING, recompute, NOTHING),
         ),
         "audit_log": audit_routers(reading, authenticator),
         "review_scheduler": [review_router(NOTHING, DatabaseClock(), authenticator)],
@@ -135,6 +141,14 @@ def chore_life() -> str:
     )
 
 
+def brake_cause_life() -> str:
+    """The life of a cause of removals under the brake, as Mermaid."""
+    return _diagram(
+        CauseStatus.GATHERING,
+        ((before, move, after) for (before, move), after in CAUSE_LIFE.items()),
+    )
+
+
 def review_line_life() -> str:
     """The life of a line of a review, as Mermaid."""
     return _diagram(
@@ -169,6 +183,7 @@ def architecture() -> str:
         ("operation life", operation_life()),
         ("exception life", exception_life()),
         ("chore life", chore_life()),
+        ("brake cause life", brake_cause_life()),
         ("review line life", review_line_life()),
     ):
         begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"

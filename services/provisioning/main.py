@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from services.provisioning.api.routers import routers
 from services.provisioning.connectors.simulator import PortalSimulator
+from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.deciding import Decider
 from services.provisioning.handlers.events import (
@@ -21,6 +22,7 @@ from services.provisioning.handlers.events import (
 )
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
+from services.provisioning.store import brake as brake_store
 from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.undecided import SHARDS
@@ -31,6 +33,7 @@ from shared.contracts.hr import HrEvent
 from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
 from shared.idempotency import forget
 from shared.kafka import BatchConsumer
+from shared.kafka.ends import log_ends
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
 from shared.process import serve
@@ -55,6 +58,7 @@ SWEEP_IDLE_SECONDS = 0.5
 SWEEP_REST = 1.0
 """A new policy may reach the last worker a minute later; a termination may not wait for it."""
 
+BRAKE_IDLE_SECONDS = 1.0
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
 
@@ -109,6 +113,16 @@ async def build_app(settings: Settings) -> FastAPI:
     operations = OperationCommands(pool, recompute)
     time = TimeHandler(pool, recompute)
     deciders = decide_tickers(pool, recompute)
+
+    async def main_lane_has_passed(conn: Connection) -> bool:
+        ends = await log_ends(settings.kafka, HR_EVENTS.name)
+        applied = await brake_store.applied_offsets(conn, MAIN_GROUP, HR_EVENTS.name)
+        return (
+            all(applied.get(partition, 0) >= end for partition, end in ends.items())
+            and await workers_store.count_behind(conn) == 0
+        )
+
+    brake = BrakeHandler(pool, recompute, main_lane_has_passed)
     consumers: dict[str, BatchConsumer[Any]] = {
         MAIN_GROUP: main_lane(
             settings.kafka, MAIN_GROUP, HR_EVENTS.name, pool, recompute, deciders
@@ -133,6 +147,7 @@ async def build_app(settings: Settings) -> FastAPI:
         Ticker("forget", forget_old_commands, idle_seconds=FORGET_IDLE_SECONDS),
         Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
+        Ticker("brake", brake.judge, idle_seconds=BRAKE_IDLE_SECONDS),
         Ticker(
             "simulator",
             PortalSimulator(pool, recompute, operations).work,
@@ -161,7 +176,7 @@ async def build_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)
     problems.install(app)
-    for router in routers(pool, authenticator, recompute, operations):
+    for router in routers(pool, authenticator, recompute, operations, brake):
         app.include_router(router)
     app.include_router(
         ops_router(

@@ -208,6 +208,16 @@ class AccountResumed(AccountFact):
 
 
 @value_class(frozen=True, slots=True)
+class AccountClosed(AccountFact):
+    """The account was ended for good at the portal."""
+
+
+@value_class(frozen=True, slots=True)
+class AccountRotated(AccountFact):
+    """What a login that several people know is opened with was changed: `worker` lost it."""
+
+
+@value_class(frozen=True, slots=True)
 class EntitlementFact:
     """A confirmed fact about one function on one account, and who answers for having it."""
 
@@ -262,6 +272,36 @@ class GuardRefused:
     portal: str
     worker: str
     effect: str
+
+
+@value_class(frozen=True, slots=True)
+class BrakeData:
+    """A cause of removals and what the brake did: `parked` of `held` entitlements would go.
+
+    `by` is whoever decided, or `brake` where the limits did.
+    """
+
+    cause_id: str
+    kind: str
+    parked: int
+    held: int
+    by: str
+    reason: str | None
+
+
+@value_class(frozen=True, slots=True)
+class BrakeEngaged(BrakeData):
+    """Too much would be removed at once: it waits for a person."""
+
+
+@value_class(frozen=True, slots=True)
+class BrakeReleased(BrakeData):
+    """A person let the removals go on; each is ordered now."""
+
+
+@value_class(frozen=True, slots=True)
+class BrakeRejected(BrakeData):
+    """A person decided that the access stays; that decision answers for it from now on."""
 
 
 @value_class(frozen=True, slots=True)
@@ -423,11 +463,16 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "account.opened": AccountOpened,
         "account.suspended": AccountSuspended,
         "account.resumed": AccountResumed,
+        "account.closed": AccountClosed,
+        "account.rotated": AccountRotated,
         "entitlement.granted": EntitlementGranted,
         "entitlement.revoked": EntitlementRevoked,
         "exposure.started": ExposureStarted,
         "exposure.ended": ExposureEnded,
         "guard.refused": GuardRefused,
+        "brake.engaged": BrakeEngaged,
+        "brake.released": BrakeReleased,
+        "brake.rejected": BrakeRejected,
         "exception.requested": ExceptionRequested,
         "exception.approved": ExceptionApproved,
         "exception.ended": ExceptionEnded,

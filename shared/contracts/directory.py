@@ -49,13 +49,19 @@ FINANCIAL = frozenset({Function.REMITTANCE, Function.PAYMENT, Function.FEE_SCHED
 
 
 class OperationKind(StrEnum):
-    """The changes a portal can undergo that are ordered in this version."""
+    """The changes a portal can undergo that are ordered in this version.
+
+    `rotate`: change what a login that several people know is opened with. `close`: end a login for
+    good.
+    """
 
     OPEN = "open"
     GRANT = "grant"
     REVOKE = "revoke"
     SUSPEND = "suspend"
     RESUME = "resume"
+    ROTATE = "rotate"
+    CLOSE = "close"
     APPOINT_SUCCESSOR = "appoint_successor"
 
 
@@ -104,6 +110,18 @@ class Deadlines(DirectoryObject):
     """Telling a portal that somebody has left; 24 hours follow the same proposed rule."""
 
 
+class BrakeLimits(DirectoryObject):
+    """How much a change of directory or policy may remove before a person must release it.
+
+    The brake engages when more than `removals` entitlements AND more than `percent` of all that is
+    held would go, counting what else went within `window_hours`. This product's defaults.
+    """
+
+    removals: int = Field(default=10, ge=0, le=100_000)
+    percent: int = Field(default=5, ge=0, le=100)
+    window_hours: int = Field(default=24, ge=1, le=24 * 31)
+
+
 class PhaseDays(DirectoryObject):
     """How many days each phase of an enrolment may take before it counts as stalled."""
 
@@ -124,6 +142,7 @@ class Organization(DirectoryObject):
     leave_suspends: bool = True
     leave_suspends_after_days: int = Field(default=0, ge=0, le=365)
     deadlines: Deadlines = Deadlines()
+    brake: BrakeLimits = BrakeLimits()
     roster_interval_days: int = Field(default=30, ge=1, le=365)
     """How often each portal's list of users is fetched, unless the portal says otherwise."""
     enrolment_days: PhaseDays = PhaseDays()

@@ -38,6 +38,7 @@ class AccountStatus(StrEnum):
     NONE = "none"
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    CLOSED = "closed"
 
 
 class OperationStatus(StrEnum):
@@ -115,7 +116,8 @@ class AuthorizedBy:
     """Who answers for an entitlement.
 
     `kind` is `policy` (a version, its signatory), `mover_grace` (the same, for what the former job
-    gave), `exception` (its id, its approver) or `break_glass` (its id, whoever opened it).
+    gave), `exception` (its id, its approver), `break_glass` (its id, whoever opened it) or
+    `brake_rejection` (the rejected cause, whoever rejected it).
     """
 
     kind: str
@@ -160,6 +162,21 @@ class Held:
 
 
 @value_class(frozen=True, slots=True)
+class ParkedRemoval:
+    """An entitlement that policy no longer gives and the brake holds back from being removed.
+
+    `verdict` is `gathering`, `engaged` or `rejected`; without `tin` and `function` what waits is
+    the closing of the login for good.
+    """
+
+    tin: str | None
+    function: Function | None
+    cause_id: str
+    parked_at: datetime
+    verdict: str
+
+
+@value_class(frozen=True, slots=True)
 class OpenOperation:
     """An operation that has not ended."""
 
@@ -181,6 +198,7 @@ class PortalAccess:
     `desired` is what policy says, `operations` what has been requested, `status`/`grade` and
     `effective` what evidence tells. `exposed_since` runs while something effective must be gone.
     `last_login_at` is the last known login, as `last_login_source` (a roster) tells.
+    `parked` is what would be removed if the brake did not hold it.
     """
 
     portal: str
@@ -195,6 +213,7 @@ class PortalAccess:
     last_login_at: datetime | None = None
     last_login_grade: Grade | None = None
     last_login_source: str | None = None
+    parked: tuple[ParkedRemoval, ...] = ()
 
 
 @value_class(frozen=True, slots=True)

@@ -12,17 +12,19 @@ from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
 from services.gateway.tokens import mint
+from services.provisioning.rules.brake import CauseMove
 from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.operations import Transition
 from shared.auth import Authenticator, Principal
 from shared.contracts.access import ACCESS_EVENT_MODELS
-from shared.contracts.directory import Function
+from shared.contracts.directory import Directory, Function
 from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS, WORKER_STATE
 from shared.kafka import Gap
 from shared.ops import ops_router
 from shared.postgres import create_pool, in_transaction
 from tests.contracts.reading import MODELS, TOPIC_OF, check
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
+from tests.provisioning.test_brake import SMALLER, closing, decide, last_engaged
 from tests.provisioning.test_chores import Chores
 from tests.provisioning.test_exceptions import Exceptions, wish
 from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
@@ -45,6 +47,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await two_ids_are_one_person(desk)
     await somebody_leaves_and_nobody_does_the_work(desk)
     await the_directory_shrinks(desk)
+    await rules_change_and_logins_end(desk)
     await an_operator_accepts_a_gap(desk, tmp_path_factory.mktemp("keys"))
     yield await desk.published()
     await pool.close()
@@ -140,6 +143,26 @@ async def the_directory_shrinks(desk: Desk) -> None:
     titles = [{"id": "Front Desk", "duties": ["front-desk"]}]
     await desk.apply_directory(directory(titles=titles))
     await desk.pass_time()
+
+
+async def rules_change_and_logins_end(desk: Desk) -> None:
+    base = closing().model_dump(mode="json")
+    base["organization"]["brake"] = {"removals": 0, "percent": 0}
+    old = next(portal for portal in base["portals"] if portal["id"] == "old")
+    old["revoke_instead_of_suspend"] = False
+    old["rules"] = [{"rule": "one_login", "value": True, "source": "the carrier"}]
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.hear(hire("w7"), hire("w8", title="Biller"))
+    await desk.finish_all()
+    fewer = {**base, "job_duties": SMALLER}
+    await desk.apply_directory(Directory.model_validate(fewer))
+    await desk.pass_time()
+    await decide(desk, await last_engaged(desk), CauseMove.REJECT)
+    await desk.hear(leave_now("w7"), leave_now("w8"))
+    await desk.finish_all()
+    await desk.pass_time(days=31)
+    await decide(desk, await last_engaged(desk), CauseMove.RELEASE)
+    await desk.finish_all()
 
 
 class RefusingConsumer:

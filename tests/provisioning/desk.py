@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 
 from services.provisioning.connectors.simulator import PortalSimulator
+from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import (
     Evidence,
     OperationCommands,
@@ -114,7 +115,12 @@ class Desk:
         self.reviews = ReviewDecisionHandler(self.recompute)
         self.operations = OperationCommands(pool, self.recompute)
         self.time = TimeHandler(pool, self.recompute)
+        self.hr_is_read = True
+        self.brake = BrakeHandler(pool, self.recompute, self._main_lane_has_passed)
         self.simulator = PortalSimulator(pool, self.recompute, self.operations)
+
+    async def _main_lane_has_passed(self, conn: Connection) -> bool:
+        return self.hr_is_read
 
     async def apply_directory(self, applied: Directory | None = None) -> dict[str, Any]:
         commands = DirectoryCommands(self.recompute)
@@ -186,7 +192,12 @@ class Desk:
     async def pass_time(self, **parts: float) -> None:
         """Let time pass and do what has come due."""
         self.clock.at += timedelta(**parts)
-        while await self.decider.decide_next() + await self.time.due() + await self.time.sweep():
+        while (
+            await self.decider.decide_next()
+            + await self.time.due()
+            + await self.time.sweep()
+            + await self.brake.judge()
+        ):
             pass
 
     async def state(self, worker: str = "w1") -> dict[str, Any]:

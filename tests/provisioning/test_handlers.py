@@ -543,3 +543,56 @@ async def test_what_a_former_job_gave_is_kept_for_its_grace_but_never_given_anew
     assert {item["kind"] for item in await desk.work("w1")} == {"revoke"}
     await desk.finish_all()
     assert ("hub", "benefits") not in await desk.effective("w1")
+
+
+def one_login(portal: str = "old") -> Directory:
+    """The directory in which one portal takes a single login that several people know."""
+    base = directory().model_dump(mode="json")
+    for one in base["portals"]:
+        if one["id"] == portal:
+            one["revoke_instead_of_suspend"] = False
+            one["rules"] = [{"rule": "one_login", "value": True, "source": "the carrier's manual"}]
+    return Directory.model_validate(base)
+
+
+async def test_a_leaver_who_knew_a_shared_login_causes_its_rotation(desk: Desk) -> None:
+    await desk.apply_directory(one_login())
+    await desk.hear(hire("w1", title="Biller"), hire("w2", title="Biller"))
+    await desk.finish_all()
+    await desk.hear(leave_now("w1"))
+    (item,) = [item for item in await desk.work("w1") if item["portal"] == "old"]
+    assert item["kind"] == "rotate"
+    assert (await portals_of(desk, "w1"))["old"]["exposed_since"]
+    await desk.say(item["operation_id"], Transition.DONE)
+    assert ("old", "fee_schedule") not in await desk.effective("w1")
+    assert ("old", "fee_schedule") in await desk.effective("w2")
+    assert len(await desk.published("account.rotated")) == 1
+
+
+async def test_a_mover_who_needs_a_shared_login_no_more_causes_its_rotation(desk: Desk) -> None:
+    await desk.apply_directory(one_login())
+    await desk.hear(hire("w1", title="Biller"))
+    await desk.finish_all()
+    moves = hr_record(
+        "worker.changed",
+        id_="m",
+        employment_id="w1-e1",
+        effective_on=day(0),
+        title="Front Desk",
+    )
+    await desk.hear(moves)
+    (item,) = [item for item in await desk.work("w1") if item["portal"] == "old"]
+    assert (item["kind"], item["rule"]) == ("rotate", "no_longer_needed")
+
+
+async def test_a_hire_is_asked_for_the_login_they_bring_along(desk: Desk) -> None:
+    base = directory().model_dump(mode="json")
+    gate = next(one for one in base["portals"] if one["id"] == "gate")
+    gate["identity"] = "Gate Pass"
+    gate["rules"] = [{"rule": "identity_survives", "value": True, "source": "gate.example/help"}]
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.hear(hire())
+    (item,) = [item for item in await desk.work() if item["portal"] == "gate"]
+    first = item["steps"][0]
+    assert first["actor"] == "worker"
+    assert "Gate Pass login from earlier work" in first["text"]

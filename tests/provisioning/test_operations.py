@@ -56,7 +56,11 @@ class Desk:
             self.open,
             desired,
             cut=cut,
-            portal=self.portal,
+            cut_kind=(
+                OperationKind.REVOKE
+                if self.portal.revoke_instead_of_suspend
+                else OperationKind.SUSPEND
+            ),
             rule_of={},
             why_cut="employment_ended",
         )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.simulation.playing import Theatre
 
 OPEN = ("requested", "claimed", "superseded")
-REMOVES = ("suspend", "revoke")
+REMOVES = ("suspend", "revoke", "rotate")
 GIVES = ("open", "grant", "resume")
 CAN_BE_UNDONE = {*REMOVES, *GIVES, "appoint_successor"}
 NOT_IN_A_REPLAY = {"second_account"}

@@ -6,9 +6,11 @@ import asyncpg
 from fastapi import APIRouter
 
 from services.provisioning.api.access import access_router
+from services.provisioning.api.brake import brake_router
 from services.provisioning.api.chores import chores_router
 from services.provisioning.api.exceptions import exceptions_router
 from services.provisioning.api.history import history_router
+from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.directory import DirectoryCommands
@@ -22,11 +24,13 @@ def routers(
     authenticator: Authenticator,
     recompute: Recompute,
     operations: OperationCommands,
+    brake: BrakeHandler,
 ) -> list[APIRouter]:
     """The routes under `/access/v1`."""
     return [
         access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute)),
         chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
+        brake_router(pool, authenticator, operations, brake),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
         history_router(pool, authenticator, recompute),
     ]

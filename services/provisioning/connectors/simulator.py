@@ -108,6 +108,8 @@ class PortalSimulator:
                 functions.discard((operation.tin, operation.function.value))
             case OperationKind.REVOKE:
                 functions = set()
+            case OperationKind.ROTATE | OperationKind.CLOSE:
+                active, functions = False, set()
         await simulated_store.set_simulated_login(
             conn,
             organization,

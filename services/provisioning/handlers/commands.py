@@ -31,9 +31,6 @@ from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
 from shared.contracts.access import (
     ACCESS_EVENT_MODELS,
-    AccountOpened,
-    AccountResumed,
-    AccountSuspended,
     EntitlementGranted,
     EntitlementRevoked,
     OperationStepDone,
@@ -45,6 +42,15 @@ from shared.errors import Problem
 from shared.idempotency import once
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection, in_transaction
+
+ACCOUNT_FACTS = {
+    OperationKind.OPEN: "account.opened",
+    OperationKind.SUSPEND: "account.suspended",
+    OperationKind.RESUME: "account.resumed",
+    OperationKind.ROTATE: "account.rotated",
+    OperationKind.CLOSE: "account.closed",
+}
+"""What is a fact about the account once an operation on the whole of it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,16 +290,9 @@ def _what_became_of(
     )
     facts: list[tuple[str, tuple[str, ...], object]] = []
     if said.transition is Transition.DONE:
-        match operation.kind:
-            case OperationKind.OPEN:
-                opened = AccountOpened(*said_about, after.login_id)
-                facts.append(("account.opened", (), opened))
-            case OperationKind.SUSPEND:
-                suspended = AccountSuspended(*said_about, after.login_id)
-                facts.append(("account.suspended", (), suspended))
-            case OperationKind.RESUME:
-                resumed = AccountResumed(*said_about, after.login_id)
-                facts.append(("account.resumed", (), resumed))
+        if operation.kind in ACCOUNT_FACTS:
+            type_ = ACCOUNT_FACTS[operation.kind]
+            facts.append((type_, (), ACCESS_EVENT_MODELS[type_](*said_about, after.login_id)))
         for held in sorted(after.effective.keys() - before.effective.keys()):
             granted = EntitlementGranted(*said_about, *held, after.effective[held].authorized_by)
             facts.append(("entitlement.granted", (held[0], held[1].value), granted))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from services.provisioning.rules.brake import Parked
 from services.provisioning.rules.decide import (
     UNSET,
     Facts,
@@ -22,6 +23,7 @@ from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
 from services.provisioning.rules.timeline import Person, fold, people
 from services.provisioning.store import accounts as accounts_store
+from services.provisioning.store import brake as brake_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import operations as operations_store
@@ -166,6 +168,7 @@ class Recompute:
                     exceptions=_all(exceptions, own),
                     known_findings=frozenset(f for row in own for f in row.findings),
                     cause=(*_all(undecided, own), *_all(cause, own)),
+                    new_rules=_new_rules(own, compiled[organization]),
                 )
                 pending.append(_Pending(person, own, compiled[organization], as_of, facts))
         return pending
@@ -177,11 +180,13 @@ class Recompute:
             return
         accounts = await accounts_store.accounts(conn, rows)
         operations = await operations_store.open_operations(conn, rows)
+        parked = await brake_store.parked(conn, rows)
         for one in pending:
             one.facts = replace(
                 one.facts,
                 accounts=_all(accounts, one.rows),
                 operations=_all(operations, one.rows),
+                parked=_all(parked, one.rows),
             )
 
     async def _note_administrators(self, conn: Connection, pending: Sequence[_Pending]) -> None:
@@ -235,6 +240,8 @@ class Recompute:
         moved: list[tuple[str, Operation]] = []
         reviews: list[tuple[str, ReviewRemoval]] = []
         exceptions: list[tuple[str, AccessException]] = []
+        parked: list[tuple[str, Parked]] = []
+        unparked: list[tuple[str, Parked]] = []
         for one, outcome in decided:
             organization = one.rows[0].organization
             for type_, cause, data in outcome.events:
@@ -251,6 +258,8 @@ class Recompute:
                 (moved if known else ordered).append((organization, operation))
             reviews.extend((organization, review) for review in outcome.reviews)
             exceptions.extend((organization, ended) for ended in outcome.exceptions)
+            parked.extend((organization, waits) for waits in outcome.parked)
+            unparked.extend((organization, waits) for waits in outcome.unparked)
             for row in one.rows:
                 update, message = _publish(one, outcome, row)
                 updates.append(update)
@@ -263,9 +272,18 @@ class Recompute:
             await operations_store.save_operations(conn, moved, decided[0][0].as_of)
         await reviews_store.settle_reviews(conn, reviews)
         await exceptions_store.save_exceptions(conn, exceptions)
+        await brake_store.park(conn, parked)
+        await brake_store.unpark(conn, unparked)
         await workers_store.save_workers(conn, updates)
         await enqueue(conn, messages, held=True)
         return sum(update.state is not None for update in updates)
+
+
+def _new_rules(rows: Sequence[LockedWorker], compiled: CompiledDirectory) -> str | None:
+    """The brake's cause, if any of these was last decided with an older directory."""
+    if any(0 < row.directory_version < compiled.version for row in rows):
+        return f"directory-{compiled.version}"
+    return None
 
 
 def _decide_beside_portals(one: _Pending) -> Outcome | None:

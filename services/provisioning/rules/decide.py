@@ -8,6 +8,12 @@ from typing import Any, cast
 
 import orjson
 
+from services.provisioning.rules.brake import (
+    CLOSE_WAIT_DAYS,
+    MAY_GO_ON,
+    CauseStatus,
+    Parked,
+)
 from services.provisioning.rules.desired import (
     NOTHING,
     CompiledDirectory,
@@ -17,7 +23,11 @@ from services.provisioning.rules.desired import (
     desire,
 )
 from services.provisioning.rules.exceptions import AccessException, expired
-from services.provisioning.rules.guards import LAST_ADMINISTRATOR, removal_preamble
+from services.provisioning.rules.guards import (
+    LAST_ADMINISTRATOR,
+    asked_first,
+    removal_preamble,
+)
 from services.provisioning.rules.observing import OBSERVE_ONLY, Observed, observe
 from services.provisioning.rules.operations import (
     DEFAULT_STEPS,
@@ -50,7 +60,7 @@ from shared.contracts.access import (
     OperationRequested,
     Reason,
 )
-from shared.contracts.directory import Function, OperationKind, Portal, Step
+from shared.contracts.directory import Function, OperationKind, Portal, RuleName, Step
 from shared.contracts.state import (
     AccountStatus,
     AuthorizedBy,
@@ -63,6 +73,7 @@ from shared.contracts.state import (
     Grade,
     OpenOperation,
     OperationStatus,
+    ParkedRemoval,
     PortalAccess,
     WorkerState,
     WorkerStatus,
@@ -73,6 +84,10 @@ from shared.values import value_class
 NEVER_ASKED = Target()
 UNSET = datetime.fromtimestamp(0, UTC)
 UNKNOWN_PORTAL = "unknown_portal"
+CLOSING = target_key(OperationKind.CLOSE, None, None)
+UNANSWERED = AuthorizedBy("brake", "", "")
+"""Stands for whoever answers for a parked entitlement: nobody does, it only is not removed yet."""
+
 TEMPORARY = frozenset({"exception", "break_glass", "mover_grace"})
 """Kinds of authorization that end by themselves."""
 
@@ -111,6 +126,9 @@ class Facts:
     known_findings: frozenset[Finding] = frozenset()
     sole_administrator_of: frozenset[str] = frozenset()
     cause: tuple[str, ...] = ()
+    parked: tuple[Parked, ...] = ()
+    new_rules: str | None = None
+    """The brake's cause if directory or policy have changed since the last decision."""
 
 
 @value_class(frozen=True, slots=True)
@@ -141,6 +159,8 @@ class Outcome:
     operations: list[Operation] = field(default_factory=list)
     reviews: list[ReviewRemoval] = field(default_factory=list)
     exceptions: list[AccessException] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    unparked: list[Parked] = field(default_factory=list)
     events: list[tuple[str, tuple[str, ...], object]] = field(default_factory=list)
     next_change_at: datetime | None = None
     standing: Standing | None = None
@@ -179,6 +199,8 @@ class _Decision:
         self._findings: dict[Finding, None] = {}
         self._desired_before: dict[datetime, Collection[Right]] = {}
         self._unknown: dict[str, None] = {}
+        self._waiting = {parked.target: parked for parked in facts.parked}
+        self._still_parked: dict[Any, Parked] = {}
 
     def run(self) -> Outcome:
         facts = self._facts
@@ -216,6 +238,12 @@ class _Decision:
             operations=list(self._changed_operations.values()),
             reviews=[review for review in reviews if review not in facts.reviews],
             exceptions=[ended for _, ended in over],
+            parked=[one for key, one in self._still_parked.items() if key not in self._waiting],
+            unparked=[
+                one
+                for key, one in self._waiting.items()
+                if desired is not None and key not in self._still_parked
+            ],
             events=self._events,
             next_change_at=_earliest(folded, desired, change_at),
             standing=self._standing(folded, desired, change_at),
@@ -265,6 +293,7 @@ class _Decision:
             or self._facts.sole_administrator_of
             or self._facts.reviews
             or self._facts.exceptions
+            or self._still_parked
         ):
             return None
         content = (
@@ -364,20 +393,29 @@ class _Decision:
             for own, authorization in wanted.items()
             if authorization.kind != "mover_grace" or own in account.rights
         }
-        kept = wanted
+        spared: Mapping[Held, AuthorizedBy] = {}
         if why_cut is None and portal.id in self._compiled.observed_since:
             observed = self._observe(account, wanted, held)
             wanted, held = observed.wanted, (*held, *observed.held)
-            kept = {**observed.spared, **wanted}
+            spared = observed.spared
         operations = self._open_operations(account)
+        rule_of = _why_too_much(account, held)
+        parked: list[Parked] = []
+        if why_cut is None:
+            wanted, parked = self._brake(account, wanted, {**spared, **rule_of}, operations)
+        kept = {**spared, **{_held(one): UNANSWERED for one in parked}, **wanted}
+        if why_cut is None and not kept and self._holds(portal, RuleName.ONE_LOGIN):
+            # There is no part of a login that several know: it is known or it is not.
+            why_cut = "no_longer_needed"
         orders, moves = needed(
             account,
             operations,
             kept,
             cut=why_cut is not None,
-            portal=portal,
-            rule_of=_why_too_much(account, held),
+            cut_kind=self._cut_kind(portal),
+            rule_of=rule_of,
             why_cut=why_cut or "",
+            reopens=self._holds(portal, RuleName.ENDED_CAN_BE_REOPENED),
         )
         for move in moves:
             self._move(move)
@@ -385,6 +423,7 @@ class _Decision:
         for order in orders:
             account = self._order(account, portal, order, wanted, folded)
         account = self._successor(account, portal, folded)
+        account, closing = self._closing(account, portal, why_cut)
         account = self._exposure(account, kept, folded)
         if portal.id not in self._compiled.portals and (
             account.status is not AccountStatus.NONE or self._open_operations(account)
@@ -393,7 +432,93 @@ class _Decision:
             self._findings[Finding(UNKNOWN_PORTAL, detail)] = None
         if account not in self._facts.accounts and (account.targets or account.rights):
             self._changed_accounts[account.worker, account.portal] = account
-        return self._access(account, wanted, held)
+        return self._access(account, wanted, held, (*parked, *closing))
+
+    def _brake(
+        self,
+        account: Account,
+        wanted: Mapping[Held, AuthorizedBy],
+        reasons: Collection[Held],
+        operations: Sequence[Operation],
+    ) -> tuple[Mapping[Held, AuthorizedBy], list[Parked]]:
+        """What is wanted with what a rejection keeps, and what waits for a verdict.
+
+        Only what a change of rules takes is parked: a person's own change and a named rule are
+        reasons that somebody gave for this person.
+        """
+        under_way = {(op.tin, op.function) for op in operations if op.kind in REMOVES}
+        kept_by_rejection: dict[Held, AuthorizedBy] = {}
+        parked = []
+        for tin, function in account.effective:
+            if (tin, function) in wanted:
+                continue
+            target = (account.worker, account.portal, tin, function)
+            one = self._waiting.get(target)
+            if one is None:
+                if (
+                    self._facts.new_rules is None
+                    or (tin, function) in reasons
+                    or (tin, function) in under_way
+                ):
+                    continue
+                one = Parked(*target, self._facts.new_rules, self._as_of)
+            if one.verdict in MAY_GO_ON:
+                continue
+            self._still_parked[target] = one
+            if one.verdict is CauseStatus.REJECTED:
+                by = AuthorizedBy("brake_rejection", one.cause_id, one.decided_by or "unknown")
+                kept_by_rejection[tin, function] = by
+            else:
+                parked.append(one)
+        return {**wanted, **kept_by_rejection}, parked
+
+    def _closing(
+        self, account: Account, portal: Portal, why_cut: str | None
+    ) -> tuple[Account, list[Parked]]:
+        """Ending a login for good: where the portal can, after a wait, with the brake's leave."""
+        closing = [op for op in self._open_operations(account) if op.kind is OperationKind.CLOSE]
+        over = (
+            why_cut == "employment_ended"
+            and OperationKind.CLOSE in portal.steps
+            and account.status in (AccountStatus.SUSPENDED, AccountStatus.ACTIVE)
+            and not account.effective
+            and not any(op.kind is not OperationKind.CLOSE for op in self._open_operations(account))
+        )
+        known = account.targets.get(CLOSING)
+        if not over:
+            for operation in closing:
+                if operation.status is not OperationStatus.SUPERSEDED:
+                    cancel = operation.status is OperationStatus.REQUESTED
+                    move = Transition.CANCEL if cancel else Transition.SUPERSEDE
+                    self._move(Move(operation, move))
+            if known is not None and known.retry_at is not None:
+                account = replace(
+                    account, targets={**account.targets, CLOSING: Target(known.generation)}
+                )
+            return account, []
+        if closing:
+            return account, []
+        if known is None or known.retry_at is None:
+            known = Target(
+                known.generation if known else 0,
+                OperationKind.CLOSE,
+                self._as_of + timedelta(days=CLOSE_WAIT_DAYS),
+            )
+            account = replace(account, targets={**account.targets, CLOSING: known})
+        if known.retry_at is not None and known.retry_at > self._as_of:
+            self._note(known.retry_at)
+            return account, []
+        target = (account.worker, account.portal, None, None)
+        day = self._as_of.astimezone(self._compiled.zone).date()
+        one = self._waiting.get(target) or Parked(*target, f"closings-{day}", self._as_of)
+        if one.verdict not in MAY_GO_ON:
+            self._still_parked[target] = one
+            return account, [one]
+        steps = portal.steps[OperationKind.CLOSE]
+        account, _ = self._request(
+            account, portal, OperationKind.CLOSE, None, None, (), "employment_ended", steps, {}
+        )
+        return account, []
 
     def _observe(
         self, account: Account, wanted: Mapping[Held, AuthorizedBy], held: Iterable[HeldBack]
@@ -420,10 +545,14 @@ class _Decision:
 
     def _as_it_stands(self) -> list[PortalAccess]:
         """A blocked worker's portals: shown as known, nothing ordered and nothing withdrawn."""
-        return [self._access(account, {}, ()) for account in self._facts.accounts]
+        return [self._access(account, {}, (), ()) for account in self._facts.accounts]
 
     def _access(
-        self, account: Account, wanted: Mapping[Held, AuthorizedBy], held: Iterable[Any]
+        self,
+        account: Account,
+        wanted: Mapping[Held, AuthorizedBy],
+        held: Iterable[Any],
+        parked: Iterable[Parked],
     ) -> PortalAccess:
         return PortalAccess(
             portal=account.portal,
@@ -454,6 +583,10 @@ class _Decision:
             last_login_at=account.last_login_at,
             last_login_grade=Grade.ROSTER if account.last_login_at else None,
             last_login_source=account.last_login_source,
+            parked=tuple(
+                ParkedRemoval(one.tin, one.function, one.cause_id, one.parked_at, one.verdict.value)
+                for one in parked
+            ),
         )
 
     def _open_operations(self, account: Account) -> list[Operation]:
@@ -468,6 +601,16 @@ class _Decision:
         if folded.status is WorkerStatus.ON_LEAVE:
             return "on_leave"
         return "not_employed"
+
+    def _holds(self, portal: Portal, rule: RuleName) -> bool:
+        return portal.holds(rule, self._as_of.astimezone(self._compiled.zone).date())
+
+    def _cut_kind(self, portal: Portal) -> OperationKind:
+        if self._holds(portal, RuleName.ONE_LOGIN):
+            return OperationKind.ROTATE
+        if portal.revoke_instead_of_suspend:
+            return OperationKind.REVOKE
+        return OperationKind.SUSPEND
 
     def _portal(self, portal_id: str) -> Portal:
         known = self._compiled.portals.get(portal_id)
@@ -489,7 +632,11 @@ class _Decision:
         }
         targets = dict(account.targets)
         for key, target in account.targets.items():
-            if key != "successor" and target.retry_kind and asked.get(key) != target.retry_kind:
+            if (
+                key not in ("successor", CLOSING)
+                and target.retry_kind
+                and asked.get(key) != target.retry_kind
+            ):
                 targets[key] = Target(target.generation)
         return account if targets == account.targets else replace(account, targets=targets)
 
@@ -503,6 +650,8 @@ class _Decision:
     ) -> Account:
         tin, function = order.held or (None, None)
         steps = portal.steps.get(order.kind) or DEFAULT_STEPS[order.kind]
+        if order.kind is OperationKind.OPEN and account.login_id is None:
+            steps = (*asked_first(portal, self._holds(portal, RuleName.IDENTITY_SURVIVES)), *steps)
         guarded = (
             order.kind in REMOVES
             and portal.id in self._facts.sole_administrator_of
@@ -816,6 +965,12 @@ def _why_too_much(account: Account, held: Iterable[Any]) -> dict[Held, str]:
         if entitlement.authorized_by and entitlement.authorized_by.kind in TEMPORARY
     }
     return ended | {(reason.tin, reason.function): reason.rule for reason in held}
+
+
+def _held(parked: Parked) -> Held:
+    assert parked.tin is not None
+    assert parked.function is not None
+    return (parked.tin, parked.function)
 
 
 def describe_exception(exception: AccessException) -> dict[str, Any]:

@@ -76,3 +76,22 @@ def removal_preamble(portal: Portal, *, voluntary: bool) -> Step:
             f" ask the portal's support line{line} to remove the login and name another."
         ),
     )
+
+
+def asked_first(portal: Portal, identity_survives: bool) -> tuple[Step, ...]:
+    """The step that comes before opening a login, where people bring their own from elsewhere.
+
+    A second identity for one person is refused by such portals, or splits what they may see.
+    """
+    if not identity_survives:
+        return ()
+    name = portal.identity or portal.name
+    return (
+        Step(
+            actor="worker",
+            text=(
+                f"Say whether you have a {name} login from earlier work. If so give its login id"
+                " and keep using it; do not register again."
+            ),
+        ),
+    )

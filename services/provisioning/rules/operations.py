@@ -11,7 +11,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.provisioning.rules.desired import Right
-from shared.contracts.directory import Function, OperationKind, Portal, Step
+from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.envelope import name_uuid
 from shared.contracts.state import (
     AccountKnown,
@@ -70,7 +70,11 @@ OPERATION_LIFE: Mapping[tuple[OperationStatus, Transition], OperationStatus] = {
 OPEN_STATUSES = frozenset({_S.REQUESTED, _S.CLAIMED, _S.SUPERSEDED})
 SUCCESSOR_RETRY_HOURS = 24
 GIVES = frozenset({OperationKind.OPEN, OperationKind.GRANT, OperationKind.RESUME})
-REMOVES = frozenset({OperationKind.REVOKE, OperationKind.SUSPEND})
+REMOVES = frozenset({OperationKind.REVOKE, OperationKind.SUSPEND, OperationKind.ROTATE})
+"""What takes usable access away; closing ends a login that nobody can use any more."""
+
+TAKES = REMOVES | {OperationKind.CLOSE}
+"""What must have ended before anything is given again."""
 
 EVENT_OF: Mapping[Transition, str] = {
     _T.CLAIM: "operation.claimed",
@@ -98,6 +102,16 @@ DEFAULT_STEPS: Mapping[OperationKind, tuple[Step, ...]] = {
     ),
     OperationKind.RESUME: (
         Step(actor="administrator", text="Reactivate the login, with exactly these functions."),
+    ),
+    OperationKind.ROTATE: (
+        Step(actor="administrator", text="Change the password of the login that several know."),
+        Step(
+            actor="administrator", text="Put the new one where the vault item is; send it nowhere."
+        ),
+        Step(actor="administrator", text="Tell those who go on using it that it has changed."),
+    ),
+    OperationKind.CLOSE: (
+        Step(actor="administrator", text="End the login for good; this cannot be undone there."),
     ),
     OperationKind.APPOINT_SUCCESSOR: (
         Step(actor="administrator", text="Make a second person administrator of this portal."),
@@ -203,6 +217,8 @@ def target_key(kind: OperationKind, tin: str | None, function: Function | None) 
     """The name of a target within an account."""
     if kind is OperationKind.APPOINT_SUCCESSOR:
         return "successor"
+    if kind is OperationKind.CLOSE:
+        return "close"
     return "" if tin is None or function is None else f"{tin}/{function.value}"
 
 
@@ -220,19 +236,22 @@ def needed(
     desired: Mapping[Held, AuthorizedBy],
     *,
     cut: bool,
-    portal: Portal,
+    cut_kind: OperationKind,
     rule_of: Mapping[Held, str],
     why_cut: str,
+    reopens: bool = False,
 ) -> tuple[list[Order], list[Move]]:
     """What must be ordered and withdrawn so that the portal comes to hold what is desired.
 
     Args:
         operations: the account's open operations.
         cut: the person must have nothing at all here now (departure, leave, a second account).
+        cut_kind: how this portal takes everything from somebody.
         rule_of: why an entitlement is no longer desired, where a named rule holds it back.
         why_cut: the rule behind `cut`.
+        reopens: a login that was closed here can be opened again as the same one.
     """
-    planner = _Planner(account, operations, desired, portal, rule_of, why_cut)
+    planner = _Planner(account, operations, desired, cut_kind, rule_of, why_cut, reopens)
     if cut:
         planner.cut_everything()
     elif account.status is AccountStatus.ACTIVE:
@@ -250,17 +269,17 @@ class _Planner:
         account: Account,
         operations: Sequence[Operation],
         desired: Mapping[Held, AuthorizedBy],
-        portal: Portal,
+        cut_kind: OperationKind,
         rule_of: Mapping[Held, str],
         why_cut: str,
+        reopens: bool,
     ) -> None:
         self._account = account
         self._desired = desired
         self._rule_of = rule_of
         self._why_cut = why_cut
-        self._cut_kind = (
-            OperationKind.REVOKE if portal.revoke_instead_of_suspend else OperationKind.SUSPEND
-        )
+        self._cut_kind = cut_kind
+        self._reopens = reopens
         self._whole = [
             operation
             for operation in operations
@@ -300,6 +319,7 @@ class _Planner:
         kind = (
             OperationKind.RESUME
             if self._account.status is AccountStatus.SUSPENDED
+            or (self._account.status is AccountStatus.CLOSED and self._reopens)
             else OperationKind.OPEN
         )
         rights = self._first_rights()
@@ -307,7 +327,7 @@ class _Planner:
         for operations in self._single.values():
             for operation in operations:
                 self._withdraw(operation)
-        removing = [op for op in self._whole if op.kind in REMOVES]
+        removing = [op for op in self._whole if op.kind in TAKES]
         if not rights:
             for operation in opening:
                 self._withdraw(operation)
@@ -331,7 +351,7 @@ class _Planner:
 
     def adjust_active(self) -> None:
         """The account works: grant what is missing, revoke what is too much."""
-        removing = [op for op in self._whole if op.kind in REMOVES]
+        removing = [op for op in self._whole if op.kind in TAKES]
         blocked = self._withdraw_all(removing)
         for operation in self._whole:
             if operation.kind in GIVES:
@@ -425,6 +445,11 @@ def confirm(
             return replace(known, status=AccountStatus.ACTIVE, rights={**account.rights, **given})
         case OperationKind.SUSPEND:
             return replace(known, status=AccountStatus.SUSPENDED)
+        case OperationKind.ROTATE:
+            # The login lives on, for others: this person does not know it any more.
+            return replace(known, status=AccountStatus.NONE, rights={})
+        case OperationKind.CLOSE:
+            return replace(known, status=AccountStatus.CLOSED, rights={})
         case OperationKind.REVOKE:
             if operation.tin is None or operation.function is None:
                 return replace(known, rights={})

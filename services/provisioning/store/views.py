@@ -188,7 +188,7 @@ async def exposures(conn: Connection, organization: str) -> list[Any]:
             SELECT operation_id, deadline, claimed_by FROM operation
             WHERE operation.organization = account.organization
               AND operation.worker = account.worker AND operation.portal = account.portal
-              AND kind IN ('suspend', 'revoke')
+              AND kind IN ('suspend', 'revoke', 'rotate')
               AND operation.status IN ('requested', 'claimed', 'superseded')
             ORDER BY deadline LIMIT 1
         ) AS removal ON true
@@ -230,7 +230,8 @@ async def removal_times(conn: Connection, organization: str, since: datetime) ->
                   AND event.worker = operation.worker AND event.id = ANY(operation.events)
             ) AS heard ON true
             WHERE operation.organization = $1 AND operation.requested_at >= $2
-              AND operation.rule = 'employment_ended' AND operation.kind IN ('suspend', 'revoke')
+              AND operation.rule = 'employment_ended'
+              AND operation.kind IN ('suspend', 'revoke', 'rotate')
         )
         SELECT count(DISTINCT worker) AS leavers, count(*) AS ordered,
                count(*) FILTER (WHERE status = 'done') AS confirmed,
