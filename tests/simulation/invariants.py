@@ -480,7 +480,8 @@ def _differences_are_being_worked_on(tables: _Tables, now: datetime) -> None:
         asked = [row for row in operations if row["status"] != "superseded"]
         who = " ".join((account["worker"], account["portal"], state["status"]))
         who += f" ({_in_words(operations)})"
-        for right in held - desired:
+        beyond = held - desired - _parked(tables, account)
+        for right in beyond:
             assert any(
                 row["kind"] in REMOVES and (row["tin"] is None or _right(row) == right)
                 for row in asked
@@ -494,7 +495,17 @@ def _differences_are_being_worked_on(tables: _Tables, now: datetime) -> None:
                 # What is short of an opening that somebody is busy with is granted after it.
                 or any(row["kind"] in GIVES and row["status"] == "claimed" for row in asked)
             ), f"{who}: nobody is asked to give {right}"
-        assert (account["exposed_since"] is not None) == bool(held - desired), who
+        assert (account["exposed_since"] is not None) == bool(beyond), who
+
+
+def _parked(tables: _Tables, account: Any) -> set[tuple[str, str]]:
+    """What the brake holds back from being removed."""
+    return {
+        (one["tin"], one["function"])
+        for access in _state_of(tables, account["worker"])["portals"]
+        if access["portal"] == account["portal"]
+        for one in access["parked"]
+    }
 
 
 def _in_words(operations: Iterable[Any]) -> str:
@@ -625,7 +636,10 @@ def _only(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def _essence(state: dict[str, Any]) -> dict[str, Any]:
-    """What follows from HR's events, the directory, reviews and the instant alone."""
+    """What follows from HR's events, the directory, reviews and the instant alone.
+
+    What somebody kept by rejecting a cause of the brake is beyond that.
+    """
     names = (
         "status",
         "blocked",
@@ -641,8 +655,11 @@ def _essence(state: dict[str, Any]) -> dict[str, Any]:
     wanted: dict[str, Any] = {}
     for access in state["portals"]:
         both = wanted.setdefault(access["portal"], set())
-        both.update((own["tin"], own["function"], str(own)) for own in access["desired"])
-        both.update((own["tin"], own["function"], str(own)) for own in access["held"])
+        both.update(
+            (own["tin"], own["function"], str(own))
+            for own in (*access["desired"], *access["held"])
+            if (own.get("authorized_by") or {}).get("kind") != "brake_rejection"
+        )
     return {
         **{name: state[name] for name in names},
         "findings": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,6 +13,7 @@ from typing import Any
 
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.express import GROUP as EXPRESS_GROUP
+from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import (
     Evidence,
     OperationCommands,
@@ -29,7 +30,9 @@ from services.provisioning.handlers.events import (
 )
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.main import MAIN_GROUP, REVIEW_GROUP
+from services.provisioning.rules.brake import CauseMove
 from services.provisioning.rules.operations import Transition
+from services.provisioning.store import brake as brake_store
 from services.provisioning.store import views
 from services.provisioning.store.undecided import SHARDS
 from shared.auth import Principal
@@ -109,6 +112,7 @@ class Theatre:
         self.directories = DirectoryCommands(self.recompute)
         self.operations = OperationCommands(pool, self.recompute)
         self.time = TimeHandler(pool, self.recompute)
+        self.brake = BrakeHandler(pool, self.recompute, _everything_is_read)
         self.deciders = [
             Decider(pool, self.recompute, begin_with=shard, most=3) for shard in (0, SHARDS // 2)
         ]
@@ -142,7 +146,16 @@ class Theatre:
         return "\n".join([*lines, *self.stage.trace])
 
     async def _clear(self) -> None:
-        for table in (*TABLES, "outbox", "outbox_key", "source_offset", "refused_partition"):
+        for table in (
+            *TABLES,
+            "parked_removal",
+            "brake_cause",
+            "exception",
+            "outbox",
+            "outbox_key",
+            "source_offset",
+            "refused_partition",
+        ):
             await self.plain.execute(f"DELETE FROM {table}")
         for recompute in (self.recompute, self.express_recompute):
             recompute.directories = type(recompute.directories)()
@@ -170,6 +183,10 @@ class _Command:
     body: bytes
     words: list[Word]
     step: tuple[str, int] | None = None
+
+
+async def _everything_is_read(_conn: Connection) -> bool:
+    return True
 
 
 class _Play:
@@ -227,6 +244,7 @@ class _Play:
             "time": (0.8, self._tick),
             "simulator": (0.6, self._simulate),
             "directory": (0.35, self._reform),
+            "brake": (0.3, self._answer_the_brake),
         }
         chosen = [name for name, (chance, _) in possible.items() if random.random() < chance]
         while len(chosen) > CAST_MAX:
@@ -267,7 +285,8 @@ class _Play:
     async def _tick(self, random: Random) -> None:
         for _ in range(random.randint(1, 4)):
             try:
-                await random.choice([self._theatre.time.due, self._theatre.time.sweep])()
+                time, brake = self._theatre.time, self._theatre.brake
+                await random.choice([time.due, time.sweep, brake.judge])()
             except CrashNow:
                 continue
 
@@ -301,6 +320,24 @@ class _Play:
                 raise
         else:
             self._document = document
+
+    async def _answer_the_brake(self, random: Random) -> None:
+        """Somebody releases or rejects what the brake holds."""
+        theatre = self._theatre
+        who = self._person("admin-1")
+
+        async def answer(conn: Connection) -> None:
+            held = [
+                row["cause_id"]
+                for row in await brake_store.causes(conn, self.organization, waiting=True)
+                if row["status"] == "engaged"
+            ]
+            if held:
+                move = random.choice([CauseMove.RELEASE, CauseMove.REJECT])
+                await theatre.brake.decide(conn, who, random.choice(held), move, "seen")
+
+        with suppress(CrashNow):
+            await in_transaction(theatre.stage.pool, answer)
 
     # -- people
 
@@ -486,6 +523,7 @@ class _Play:
                 pass
         for _ in range(REST_ROUNDS):
             found = await theatre.time.due() + await theatre.time.sweep()
+            found += await theatre.brake.judge()
             if not found + await theatre.deciders[0].decide_next():
                 return
         raise AssertionError("time and sweep never come to rest")

@@ -296,7 +296,7 @@ def found(random: Random, organization: str) -> dict[str, Any]:
 
 def reform(random: Random, document: dict[str, Any]) -> None:
     """Change one thing in a directory."""
-    match random.randrange(9):
+    match random.randrange(10):
         case 0:
             contract = random.choice(document["contracts"])
             contract["until"] = day(random.randint(-10, 8))
@@ -315,20 +315,31 @@ def reform(random: Random, document: dict[str, Any]) -> None:
             module["functions"] = random.choice([["remittance"], ["remittance", "eligibility"]])
         case 5 | 6:
             document["administrators"] = [
-                {
-                    "id": f"a{number}",
-                    "portal": random.choice(document["portals"])["id"],
-                    "worker": random.choice(WORKERS[:3]),
-                    "since": day(random.choice([-100, -100, 3])),
-                    **({"until": day(random.randint(-2, 8))} if random.random() < 0.3 else {}),
-                }
-                for number in range(random.randint(0, 3))
+                _appointment(random, document, number) for number in range(random.randint(0, 3))
             ]
         case 7:
             organization = document["organization"]
             organization["leave_suspends"] = not organization.get("leave_suspends", True)
+        case 8:
+            document["organization"]["brake"] = {
+                "removals": random.choice([0, 2, 100]),
+                "percent": random.choice([0, 0, 50]),
+            }
         case _:
             _without(document, "old")
+
+
+def _appointment(random: Random, document: dict[str, Any], number: int) -> dict[str, Any]:
+    since = random.choice([-100, -100, 3])
+    appointment = {
+        "id": f"a{number}",
+        "portal": random.choice(document["portals"])["id"],
+        "worker": random.choice(WORKERS[:3]),
+        "since": day(since),
+    }
+    if random.random() < 0.3:
+        appointment["until"] = day(max(since, random.randint(-2, 8)))
+    return appointment
 
 
 def _without(document: dict[str, Any], portal: str) -> None:
