@@ -31,7 +31,10 @@ class Asking:
         keys = write_keys(folder / "jwks.json", key)
         app = FastAPI()
         problems.install(app)
-        for router in routers(desk.pool, Authenticator(keys), desk.recompute, desk.operations):
+        answering = routers(
+            desk.pool, Authenticator(keys), desk.recompute, desk.operations, desk.brake
+        )
+        for router in answering:
             app.include_router(router)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         return cls(httpx.AsyncClient(transport=transport, base_url="http://provisioning"), key)
