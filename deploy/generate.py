@@ -51,6 +51,11 @@ PROBLEM: contracts.Json = {
         "status": {"type": "integer"},
         "code": {"type": "string", "description": "A stable name that programs may rely on."},
         "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "Everything that was found, where that is more than `detail` says.",
+        },
     },
     "required": ["type", "title", "status", "code", "detail"],
 }

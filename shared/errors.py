@@ -1,5 +1,8 @@
 """Errors that have names: what a client can act on, and what a record is refused for."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class Problem(Exception):
     """A named refusal. `detail` tells the reader what to do next.
@@ -8,13 +11,17 @@ class Problem(Exception):
         status: the HTTP status.
         code: a stable name that programs may rely on.
         detail: one or two sentences for a person.
+        errors: everything that was found, where that is more than the detail says.
     """
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, errors: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
+        self.errors = errors
 
 
 class Rejected(Exception):

@@ -1,6 +1,8 @@
 """RFC 9457 problem documents: every error of a service mapped to HTTP once."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -16,7 +18,11 @@ PROBLEM_JSON = "application/problem+json"
 
 
 def problem_response(
-    status: int, code: str, detail: str, headers: dict[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    errors: Sequence[Mapping[str, Any]] = (),
 ) -> JSONResponse:
     """The RFC 9457 document for a problem."""
     return JSONResponse(
@@ -26,6 +32,7 @@ def problem_response(
             "status": status,
             "code": code,
             "detail": detail,
+            **({"errors": list(errors)} if errors else {}),
         },
         status_code=status,
         media_type=PROBLEM_JSON,
@@ -38,7 +45,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(_request: Request, error: Problem) -> JSONResponse:
-        return problem_response(error.status, error.code, error.detail)
+        return problem_response(error.status, error.code, error.detail, errors=error.errors)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -130,7 +130,14 @@ def ask(
         raise Failure(Exit.NOT_ALLOWED, f"{who} says no ({code}): {detail}")
     if response.status_code >= 500:
         raise Failure(Exit.NO_ANSWER, f"{who} cannot answer now ({code}): {detail}")
-    raise Failure(Exit.REFUSED, f"{who} refused ({code}): {detail}")
+    found = answer.get("errors", ()) if isinstance(answer, dict) else ()
+    more = "".join(f"\n  {_told(each)}" for each in found) if len(found) > 1 else ""
+    raise Failure(Exit.REFUSED, f"{who} refused ({code}): {detail}{more}")
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    where = f"line {error['line']}: " if error.get("line") else ""
+    return f"{where}{error.get('at', '')} {error.get('message', '')}"
 
 
 def no_answer(who: str, url: str) -> Failure:

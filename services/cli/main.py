@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import httpx
 import typer
-import yaml
 
 from services.cli import audit, hr
 from services.cli.chores import chore_app
@@ -25,6 +24,7 @@ from services.cli.client import (
     read_session,
     store_session,
 )
+from services.cli.directory import directory_app, simulate
 from services.cli.exceptions import break_glass_app, exception_app
 from services.cli.printing import (
     AsJson,
@@ -74,10 +74,10 @@ app = typer.Typer(
     add_completion=False,
 )
 hr_app = group("What HR says.")
-directory_app = group("The organization, its portals and its policy.")
 review_app = group("Confirming or removing access.")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
+app.command("simulate")(simulate)
 app.add_typer(work_app, name="work")
 app.add_typer(chore_app, name="chore")
 app.add_typer(exception_app, name="exception")
@@ -253,43 +253,6 @@ def _print_sent(sent: hr.Sent) -> None:
         for each in sent.rejected:
             rows.add_row(text(each["index"]), text(each["id"]), each["code"], each["detail"])
         out.print(rows)
-
-
-# -- directory
-
-
-@directory_app.command("apply")
-def directory_apply(
-    file: Annotated[Path, typer.Argument(help="The directory as YAML or JSON.")],
-    as_json: AsJson = False,
-) -> None:
-    """Apply the directory; says what changed and how many workers are recomputed."""
-    try:
-        document = yaml.load(file.read_text(), Loader=_PlainDates)
-    except OSError as error:
-        raise Failure(Exit.USAGE, f"{file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Failure(Exit.USAGE, f"{file} is not YAML: {error}") from error
-    answer = Client.open().post("provisioning", "/access/v1/directory", document)
-    if as_json:
-        print_json(answer)
-        return
-    out.print(
-        f"Version {answer['version']}: {len(answer['changed'])} changed, "
-        f"{answer['workers_behind']} workers to recompute."
-    )
-    for each in answer["changed"]:
-        out.print(f"  {each['change']} {each['kind']} {each['id']}", markup=False)
-
-
-class _PlainDates(yaml.SafeLoader):
-    """Leaves dates as the text they are written as; the service reads them."""
-
-
-_PlainDates.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 # -- reviews

@@ -15,11 +15,13 @@ from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.deciding import Decider
+from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
     HrIntake,
     ReviewDecisionHandler,
     TimeHandler,
 )
+from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
 from services.provisioning.store import brake as brake_store
@@ -59,6 +61,10 @@ SWEEP_REST = 1.0
 """A new policy may reach the last worker a minute later; a termination may not wait for it."""
 
 BRAKE_IDLE_SECONDS = 1.0
+PLANS_IDLE_SECONDS = 0.5
+PLANS_REST = 1.0
+"""A simulation may take a minute longer, for the same reason."""
+
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
 
@@ -111,6 +117,7 @@ async def build_app(settings: Settings) -> FastAPI:
     authenticator = Authenticator(settings.jwks_file)
     recompute = Recompute(DatabaseClock())
     operations = OperationCommands(pool, recompute)
+    plans = PlanCommands(pool, recompute, DirectoryCommands(recompute))
     time = TimeHandler(pool, recompute)
     deciders = decide_tickers(pool, recompute)
 
@@ -140,12 +147,13 @@ async def build_app(settings: Settings) -> FastAPI:
     async def forget_old_commands() -> int:
         async with pool.acquire() as conn:
             await forget(conn, await recompute.clock.now(conn))
-        return 0
+        return await plans.forget()
 
     tickers = [
         *deciders,
         Ticker("forget", forget_old_commands, idle_seconds=FORGET_IDLE_SECONDS),
         Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
+        Ticker("plans", plans.simulate_next, idle_seconds=PLANS_IDLE_SECONDS, rest=PLANS_REST),
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
         Ticker("brake", brake.judge, idle_seconds=BRAKE_IDLE_SECONDS),
         Ticker(

@@ -639,7 +639,7 @@ def inconsistencies(directory: "Directory") -> Iterator[Inconsistency]:
     yield from _impossible(directory)
 
 
-_LISTS: Mapping[str, str] = MappingProxyType(
+LISTS: Mapping[str, str] = MappingProxyType(
     {
         "source": "sources",
         "site": "sites",
@@ -660,7 +660,7 @@ _LISTS: Mapping[str, str] = MappingProxyType(
 
 
 def _given_twice(directory: "Directory") -> Iterator[Inconsistency]:
-    for kind, name in _LISTS.items():
+    for kind, name in LISTS.items():
         seen: set[str] = set()
         for number, member in enumerate(getattr(directory, name)):
             id_ = member.id.casefold() if kind == "title" else member.id
@@ -688,7 +688,7 @@ def _given_twice(directory: "Directory") -> Iterator[Inconsistency]:
 
 def _naming_nothing(directory: "Directory") -> Iterator[Inconsistency]:
     known = {
-        kind: {member.id for member in getattr(directory, name)} for kind, name in _LISTS.items()
+        kind: {member.id for member in getattr(directory, name)} for kind, name in LISTS.items()
     }
     tins = set(directory.organization.tins)
     for at, kind, named in _references(directory):

@@ -22,6 +22,7 @@ from shared.contracts.access import ACCESS_EVENT_MODELS
 from shared.contracts.admin import ADMIN_EVENT_MODELS
 from shared.contracts.directory import DIRECTORY_MODELS, Directory
 from shared.contracts.hr import HR_EVENT_MODELS, Dated
+from shared.contracts.policy import POLICY_EVENT_MODELS
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.state import WorkerState
 from shared.contracts.topics import (
@@ -65,6 +66,7 @@ def event_types() -> Iterator[EventType]:
         (REVIEW_EVENTS, REVIEW_EVENT_MODELS),
         (ADMIN_EVENTS, ADMIN_EVENT_MODELS),
         (WORKER_STATE, {"worker.state": WorkerState}),
+        (DIRECTORY_EVENTS, POLICY_EVENT_MODELS),
     ):
         for type_, model in models.items():
             yield EventType(type_, topic, model)
@@ -280,6 +282,7 @@ STATE_HEADERS: Json = {
                 "ce_epoch": _text("Raised by a restore from a backup.", pattern=r"^\d+$"),
                 "ce_version": _text("Counts up within an epoch.", pattern=r"^\d+$"),
                 "ce_appliedby": _text("Who applied the directory, on its topic."),
+                "ce_approvedby": _text("Who else approved it, where it changed the policy."),
             },
             "required": ["ce_epoch", "ce_version"],
         },

@@ -52,7 +52,7 @@ async def test_a_leaver_is_worked_off_from_the_command_line_and_the_log_verifies
 ) -> None:
     directory_file = tmp_path / "directory.json"
     directory_file.write_bytes(orjson.dumps(directory(system.organization, system.source)))
-    code, _, err = await portalkeeper(session, "directory", "apply", str(directory_file))
+    code, _, err = await portalkeeper(session, "directory", "apply", "--yes", str(directory_file))
     assert code == 0, err
 
     begun = (datetime.now(UTC) - timedelta(days=9)).date().isoformat()

@@ -11,7 +11,8 @@ ROLE_SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
         "hr": frozenset({"hr:enter", "access:read", "directory:read"}),
         "reviewer": frozenset({"review:decide", "directory:read"}),
         "review_manager": frozenset({"review:admin", "access:read", "directory:read"}),
-        "compliance": frozenset({"audit:read", "access:read", "directory:read"}),
+        "compliance": frozenset({"audit:read", "access:read", "directory:read", "policy:approve"}),
+        "signatory": frozenset({"policy:approve", "access:read", "directory:read"}),
         "operator": frozenset({"ops:admin", "access:read", "directory:read"}),
     }
 )

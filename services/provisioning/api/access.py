@@ -1,4 +1,4 @@
-"""Provisioning over HTTP, under `/access/v1`: questions, work, and the directory."""
+"""Provisioning over HTTP, under `/access/v1`: questions and work."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -15,7 +15,6 @@ from services.provisioning.handlers.commands import (
     OperationCommands,
     Said,
 )
-from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import without_administrator
@@ -25,7 +24,6 @@ from services.provisioning.store import directories as directories_store
 from services.provisioning.store import views
 from services.provisioning.store import workers as workers_store
 from shared.auth import Authenticator, Principal
-from shared.contracts.directory import Directory
 from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.postgres import Connection
@@ -199,15 +197,12 @@ def access_router(
     authenticator: Authenticator,
     recompute: Recompute,
     operations: OperationCommands,
-    directories: DirectoryCommands,
 ) -> APIRouter:
     """The routes under `/access/v1`."""
     router = APIRouter(prefix="/access/v1", tags=["access"])
     reads = authenticator.requires("access:read", "access:admin")
     works = authenticator.requires("work:do", "access:admin")
     sees_work = authenticator.requires("work:do", "access:read", "access:admin")
-    administers = authenticator.requires("access:admin")
-    looks_up = authenticator.requires("directory:read", "access:read", "access:admin")
 
     async def compiled_for(conn: Connection, who: Principal) -> CompiledDirectory | None:
         found = await recompute.directories.current(conn, {who.organization})
@@ -537,32 +532,6 @@ def access_router(
     async def sweep(_who: Annotated[Principal, Depends(reads)]) -> dict[str, int]:
         async with pool.acquire() as conn:
             return {"behind": await workers_store.count_behind(conn)}
-
-    @router.get("/directory")
-    async def directory(who: Annotated[Principal, Depends(looks_up)]) -> dict[str, Any]:
-        async with pool.acquire() as conn:
-            versions = await directories_store.directory_versions(conn, [who.organization])
-            version = versions.get(who.organization, 0)
-            row = await directories_store.directory_document(conn, who.organization, version)
-        if row is None:
-            raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
-        return {
-            "version": version,
-            "applied_at": row["applied_at"],
-            "applied_by": row["applied_by"],
-            "directory": row["document"],
-        }
-
-    @router.post("/directory")
-    async def apply_directory(
-        body: Annotated[Directory, Body()],
-        who: Annotated[Principal, Depends(administers)],
-        key: Key = None,
-    ) -> dict[str, Any]:
-        async def do(conn: Connection) -> dict[str, Any]:
-            return await directories.apply(conn, body, who)
-
-        return await operations.command(who, "directory", key, body.model_dump_json().encode(), do)
 
     return router
 

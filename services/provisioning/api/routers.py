@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from services.provisioning.api.access import access_router
 from services.provisioning.api.brake import brake_router
 from services.provisioning.api.chores import chores_router
+from services.provisioning.api.directory import directory_router
 from services.provisioning.api.exceptions import exceptions_router
 from services.provisioning.api.history import history_router
 from services.provisioning.handlers.brake import BrakeHandler
@@ -15,6 +16,7 @@ from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.exceptions import ExceptionCommands
+from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
 from shared.auth import Authenticator
 
@@ -27,10 +29,13 @@ def routers(
     brake: BrakeHandler,
 ) -> list[APIRouter]:
     """The routes under `/access/v1`."""
+    directories = DirectoryCommands(recompute)
+    plans = PlanCommands(pool, recompute, directories)
     return [
-        access_router(pool, authenticator, recompute, operations, DirectoryCommands(recompute)),
+        access_router(pool, authenticator, recompute, operations),
         chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
         brake_router(pool, authenticator, operations, brake),
+        directory_router(pool, authenticator, operations, directories, plans),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
         history_router(pool, authenticator, recompute),
     ]

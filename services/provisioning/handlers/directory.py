@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from services.provisioning.handlers.recompute import SOURCE, Recompute
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import AdministratorStanding
+from services.provisioning.rules.planning import Change, Name, changes_between, objects_of
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
-from shared.contracts.access import Evidence as Evidence
-from shared.contracts.directory import Directory
+from shared.contracts.directory import Directory, DirectoryObject
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact, to_json
 from shared.contracts.topics import DIRECTORY_EVENTS
@@ -28,12 +29,70 @@ class DirectoryCommands:
     def __init__(self, recompute: Recompute) -> None:
         self._recompute = recompute
 
-    async def apply(self, conn: Connection, directory: Directory, who: Principal) -> dict[str, Any]:
+    async def apply(
+        self,
+        conn: Connection,
+        directory: Directory,
+        who: Principal,
+        *,
+        plan: str | None = None,
+        proposed_by: str | None = None,
+    ) -> dict[str, Any]:
         """Put a directory in force and say what changed.
+
+        Args:
+            plan: the plan that is carried out, if it is one.
+            proposed_by: who proposed it, where `who` only approves.
 
         Raises:
             Problem: 403 for another organization's directory, 409 when a portal that is in use
                 would disappear.
+        """
+        organization = directory.organization.id
+        version, before = await self.lock(conn, directory, who)
+        await self.refuse_orphans(conn, before, directory)
+        changes = changes_between(before, directory)
+        now = await self._recompute.clock.now(conn)
+        if changes or not version:
+            version += 1
+            await directories_store.save_directory(
+                conn,
+                organization,
+                version,
+                directory.model_dump(mode="json", exclude_none=True),
+                proposed_by or who.subject,
+                now,
+                plan=plan,
+                approved_by=who.subject if proposed_by is not None else None,
+            )
+            compiled = CompiledDirectory(directory, version)
+            await directories_store.save_standings(conn, organization, _standings(compiled))
+            by = {"appliedby": proposed_by or who.subject}
+            if proposed_by is not None:
+                by["approvedby"] = who.subject
+            current = objects_of(directory)
+            await enqueue(
+                conn,
+                [
+                    _directory_fact(organization, version, change, current, by, now)
+                    for change in changes
+                ],
+            )
+        return {
+            "version": version,
+            "changed": [
+                {"kind": each.kind, "id": each.id, "change": _SAID[each.change]} for each in changes
+            ],
+            "workers_behind": await workers_store.count_behind(conn),
+        }
+
+    async def lock(
+        self, conn: Connection, directory: Directory, who: Principal
+    ) -> tuple[int, Directory | None]:
+        """Lock what an apply locks; the version in force and its directory.
+
+        Raises:
+            Problem: 403 for another organization's directory.
         """
         organization = directory.organization.id
         if organization != who.organization:
@@ -45,58 +104,22 @@ class DirectoryCommands:
             conn, [(organization, portal) for portal in administered]
         )
         version = await directories_store.lock_directory(conn, organization)
-        previous: dict[tuple[str, str], Any] = {}
-        if version:
-            row = await directories_store.directory_document(conn, organization, version)
-            previous = {
-                (kind, id_): model
-                for kind, id_, model in Directory.model_validate(row["document"]).objects()
-            }
-        current = {(kind, id_): model for kind, id_, model in directory.objects()}
-        await self._refuse_orphans(conn, organization, current, previous)
-        changed = [
-            (*name, "set" if name not in previous else "changed")
-            for name, model in current.items()
-            if previous.get(name) != model
-        ]
-        changed += [(*name, "removed") for name in previous if name not in current]
-        now = await self._recompute.clock.now(conn)
-        if changed or not version:
-            version += 1
-            document = directory.model_dump(mode="json", exclude_none=True)
-            await directories_store.save_directory(
-                conn, organization, version, document, who.subject, now
-            )
-            compiled = CompiledDirectory(directory, version)
-            await directories_store.save_standings(conn, organization, _standings(compiled))
-            await enqueue(
-                conn,
-                [
-                    _directory_fact(organization, version, kind, id_, change, current, who, now)
-                    for kind, id_, change in changed
-                ],
-            )
-        return {
-            "version": version,
-            "changed": [
-                {"kind": kind, "id": id_, "change": change} for kind, id_, change in changed
-            ],
-            "workers_behind": await workers_store.count_behind(conn),
-        }
+        return version, await in_force(conn, organization, version)
 
-    async def _refuse_orphans(
-        self,
-        conn: Connection,
-        organization: str,
-        current: dict[tuple[str, str], Any],
-        previous: dict[tuple[str, str], Any],
+    async def refuse_orphans(
+        self, conn: Connection, before: Directory | None, after: Directory
     ) -> None:
-        gone = {id_ for kind, id_ in previous if kind == "portal" and (kind, id_) not in current}
-        in_use = (
-            sorted(gone & await directories_store.portals_in_use(conn, organization))
-            if gone
-            else []
-        )
+        """Refuse to take a portal out on which somebody still has a login or open work.
+
+        Raises:
+            Problem: 409, naming the portals.
+        """
+        if before is None:
+            return
+        gone = {portal.id for portal in before.portals} - {portal.id for portal in after.portals}
+        if not gone:
+            return
+        in_use = sorted(gone & await directories_store.portals_in_use(conn, after.organization.id))
         if in_use:
             raise Problem(
                 409,
@@ -104,6 +127,17 @@ class DirectoryCommands:
                 f"People still have logins on {', '.join(in_use)}; end the contracts that need"
                 " it, see the access removed, and then take the portal out.",
             )
+
+
+_SAID = {"created": "set", "changed": "changed", "removed": "removed"}
+
+
+async def in_force(conn: Connection, organization: str, version: int) -> Directory | None:
+    """The directory of a version; None for version 0, when there is none."""
+    if not version:
+        return None
+    row = await directories_store.directory_document(conn, organization, version)
+    return Directory.model_validate(row["document"])
 
 
 def _standings(compiled: CompiledDirectory) -> list[AdministratorStanding]:
@@ -120,14 +154,13 @@ def _standings(compiled: CompiledDirectory) -> list[AdministratorStanding]:
 def _directory_fact(
     organization: str,
     version: int,
-    kind: str,
-    id_: str,
-    change: str,
-    current: dict[tuple[str, str], Any],
-    who: Principal,
+    change: Change,
+    current: Mapping[Name, DirectoryObject],
+    by: Mapping[str, str],
     now: datetime,
 ) -> OutboxMessage:
-    removed = change == "removed"
+    kind, id_ = change.kind, change.id
+    removed = change.change == "removed"
     message = fact(
         DIRECTORY_EVENTS,
         f"{kind}.removed" if removed else f"{kind}.set",
@@ -138,6 +171,6 @@ def _directory_fact(
         cause=(kind, id_, str(version)),
         time=now,
         data=b"" if removed else to_json(current[kind, id_]),
-        extensions={"version": str(version), "epoch": "1", "appliedby": who.subject},
+        extensions={"version": str(version), "epoch": "1", **by},
     )
     return replace(message, value=None) if removed else message

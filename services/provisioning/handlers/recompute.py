@@ -140,6 +140,20 @@ class Recompute:
         decided.extend((one, decide(one.facts, one.compiled, one.as_of)) for one in unsettled)
         return await self._write(conn, decided)
 
+    async def look(
+        self, conn: Connection, workers: Sequence[LockedWorker], compiled: CompiledDirectory
+    ) -> list[tuple[Facts, datetime]]:
+        """What a decision about each person rests on, with its instant, for asking what if.
+
+        `workers` need not be locked: nothing is written. Whom a portal would be left without is
+        not looked at; it decides about steps, not about access.
+        """
+        now = await self.clock.now(conn)
+        organizations = {row.organization: compiled for row in workers}
+        pending = await self._gather(conn, workers, organizations, now, {})
+        await self._add_portals(conn, pending)
+        return [(one.facts, one.as_of) for one in pending]
+
     async def _gather(
         self,
         conn: Connection,

@@ -42,13 +42,22 @@ async def lock_directory(conn: Connection, organization: str) -> int:
 
 
 async def save_directory(
-    conn: Connection, organization: str, version: int, document: Any, by: str, at: datetime
+    conn: Connection,
+    organization: str,
+    version: int,
+    document: Any,
+    by: str,
+    at: datetime,
+    *,
+    plan: str | None = None,
+    approved_by: str | None = None,
 ) -> None:
     """Store a version and put it in force; the sweep finds whoever is behind.
 
     What is known of a portal goes on to the next version; a new one is known from now on.
     """
     await conn.execute(
+<<<<<<< HEAD
         """
         INSERT INTO directory_version
             (organization, version, document, applied_at, applied_by, observed)
@@ -61,11 +70,18 @@ async def save_directory(
             FROM jsonb_array_elements($3::jsonb -> 'portals') AS portal
         )
         """,
+=======
+        "INSERT INTO directory_version"
+        " (organization, version, document, applied_at, applied_by, plan, approved_by)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+>>>>>>> 2c3726f (provisioning: plan a directory, see whose access it changes, and take two persons for policy)
         organization,
         version,
         document,
         at,
         by,
+        plan,
+        approved_by,
     )
     await conn.execute(
         "UPDATE directory_head SET version = $2 WHERE organization = $1", organization, version

@@ -105,24 +105,7 @@ async def _lock_clusters(conn: Connection, wanted: Sequence[WorkerKey]) -> list[
         organizations,
         workers,
     )
-    locked = [
-        LockedWorker(
-            row["organization"],
-            row["worker"],
-            row["cluster"],
-            row["epoch"],
-            row["version"],
-            row["as_of"],
-            row["directory_version"],
-            frozenset(Finding(rule, detail) for rule, detail in row["findings"]),
-            row["digest"],
-            row["portals"].encode(),
-            Standing(row["portals_basis"], row["portals_change_at"])
-            if row["portals_basis"]
-            else None,
-        )
-        for row in rows
-    ]
+    locked = [worker_from(row) for row in rows]
     # Somebody may have merged one of these with another id while we waited: the rows returned
     # after waiting then carry a cluster whose other members were not selected.
     complete = {row.key for row in locked}
@@ -141,6 +124,23 @@ async def _lock_clusters(conn: Connection, wanted: Sequence[WorkerKey]) -> list[
     if members != len(locked):
         raise TryAgain("a cluster grew while its lock was awaited")
     return locked
+
+
+def worker_from(row: Any) -> LockedWorker:
+    """The worker in a row of the table."""
+    return LockedWorker(
+        row["organization"],
+        row["worker"],
+        row["cluster"],
+        row["epoch"],
+        row["version"],
+        row["as_of"],
+        row["directory_version"],
+        frozenset(Finding(rule, detail) for rule, detail in row["findings"]),
+        row["digest"],
+        row["portals"].encode(),
+        Standing(row["portals_basis"], row["portals_change_at"]) if row["portals_basis"] else None,
+    )
 
 
 async def _join_clusters(

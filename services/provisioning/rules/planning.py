@@ -1,0 +1,159 @@
+"""What one directory changes of another, and whose access that changes and how.
+
+A plan is looked at before it is applied; applying it must do exactly what it says. So both ask the
+same rules: a plan decides about each worker under both directories and tells the difference.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from services.provisioning.rules.decide import Facts, Outcome, decide
+from services.provisioning.rules.desired import CompiledDirectory, Right
+from shared.contracts.directory import Directory, DirectoryObject
+
+POLICY_KINDS = frozenset({"policy", "job_duty", "title", "training_module"})
+"""What decides who may have which function: one person proposes a change, another approves it."""
+
+PLAN_BYTES = 16
+
+Name = tuple[str, str]
+"""(kind, id) of an object of a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field of an object, before and after, as JSON has it; None where it is not given."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object that is created, changed or removed."""
+
+    kind: str
+    id: str
+    change: str
+    fields: tuple[FieldChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What changes for one worker. `held` are the rights a named rule newly keeps back.
+
+    `raised` and `resolved` are findings, as (rule, detail); duties are given where they change.
+    """
+
+    worker: str
+    name: str | None
+    gains: tuple[Right, ...]
+    loses: tuple[Right, ...]
+    held: tuple[tuple[str, str, str, str], ...] = ()
+    raised: tuple[tuple[str, str], ...] = ()
+    resolved: tuple[tuple[str, str], ...] = ()
+    duties: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+
+
+def objects_of(directory: Directory | None) -> Mapping[Name, DirectoryObject]:
+    """The objects of a directory by name; none if there is no directory."""
+    if directory is None:
+        return {}
+    return {(kind, id_): model for kind, id_, model in directory.objects()}
+
+
+def changes_between(before: Directory | None, after: Directory) -> tuple[Change, ...]:
+    """What `after` creates, changes and removes, in the order of directories."""
+    known, wanted = objects_of(before), objects_of(after)
+    return (
+        *(
+            Change(*name, "changed", tuple(_fields(known[name], model)))
+            if name in known
+            else Change(*name, "created")
+            for name, model in wanted.items()
+            if known.get(name) != model
+        ),
+        *(Change(*name, "removed") for name in known if name not in wanted),
+    )
+
+
+def _fields(before: DirectoryObject, after: DirectoryObject) -> Iterator[FieldChange]:
+    one, other = before.model_dump(mode="json"), after.model_dump(mode="json")
+    for field in one:
+        if one[field] != other[field]:
+            yield FieldChange(field, one[field], other[field])
+
+
+def touches_policy(changes: Iterable[Change]) -> bool:
+    """Whether somebody else than the one who proposes it must approve."""
+    return any(change.kind in POLICY_KINDS for change in changes)
+
+
+def same_policy_version(before: Directory | None, after: Directory) -> bool:
+    """Whether both call their policy the same, so that nobody could tell what each allowed."""
+    return before is not None and before.policy.version == after.policy.version
+
+
+def plan_digest(organization: str, base_version: int, document: Mapping[str, Any]) -> str:
+    """The name of a plan: equal only for the same document on top of the same version."""
+    content = orjson.dumps([organization, base_version, document], option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=PLAN_BYTES).hexdigest()
+
+
+def compare(
+    facts: Facts,
+    before: CompiledDirectory | None,
+    after: CompiledDirectory,
+    as_of: datetime,
+) -> Effect | None:
+    """What changes for one person at `as_of` (UTC) from one directory to another, if anything."""
+    new = decide(facts, after, as_of)
+    old = decide(facts, before, as_of) if before is not None else None
+    had, has = _rights(old), _rights(new)
+    kept_back = _held(new) - _held(old)
+    told, tells = _findings(old), _findings(new)
+    duties = (old.state.duties if old else (), new.state.duties)
+    effect = Effect(
+        worker=facts.person.worker,
+        name=new.state.name,
+        gains=tuple(sorted(has - had)),
+        loses=tuple(sorted(had - has)),
+        held=tuple(sorted(kept_back)),
+        raised=tuple(sorted(tells - told)),
+        resolved=tuple(sorted(told - tells)),
+        duties=duties if duties[0] != duties[1] else None,
+    )
+    said = (effect.gains, effect.loses, effect.held, effect.raised, effect.resolved, effect.duties)
+    return effect if any(said) else None
+
+
+def _rights(outcome: Outcome | None) -> set[Right]:
+    if outcome is None:
+        return set()
+    return {
+        (access.portal, own.tin, own.function)
+        for access in outcome.state.portals
+        for own in access.desired
+    }
+
+
+def _held(outcome: Outcome | None) -> set[tuple[str, str, str, str]]:
+    if outcome is None:
+        return set()
+    return {
+        (access.portal, own.tin, own.function.value, own.rule)
+        for access in outcome.state.portals
+        for own in access.held
+    }
+
+
+def _findings(outcome: Outcome | None) -> set[tuple[str, str]]:
+    if outcome is None:
+        return set()
+    return {(finding.rule, finding.detail) for finding in outcome.state.findings}
