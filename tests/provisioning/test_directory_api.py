@@ -162,3 +162,9 @@ async def test_what_is_exported_is_yaml_a_person_can_read(http: Http) -> None:
     text = (await http.good(WORKER, "GET", "/directory/export"))["file"]
     assert yaml.safe_load(text)["organization"]["name"] == "Maple Clinic"
     assert max(len(line) for line in text.splitlines()) < 140
+
+
+async def test_the_directory_in_force_says_who_put_it_there(http: Http) -> None:
+    found = await http.good(WORKER, "GET", "/directory")
+    assert (found["version"], found["applied_by"], found["approved_by"]) == (1, "admin-1", None)
+    assert found["directory"]["organization"]["id"] == ORGANIZATION

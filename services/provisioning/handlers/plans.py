@@ -17,8 +17,8 @@ import asyncpg
 import orjson
 
 from services.provisioning.handlers.directory import DirectoryCommands, in_force
-from services.provisioning.handlers.recompute import SOURCE, Recompute
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.handlers.recompute import SOURCE, Recompute, portal_knowledge
+from services.provisioning.rules.desired import CompiledDirectory, PortalKnowledge
 from services.provisioning.rules.planning import (
     Change,
     changes_between,
@@ -147,8 +147,8 @@ class PlanCommands:
             workers = await plans_store.read_workers(
                 conn, organization, row["simulated_to"], SIMULATED_AT_A_TIME
             )
-            after = self._compile(organization, plan, row["document"])
             before = await self._base(conn, organization, row["base_version"])
+            after = self._compile(organization, plan, row, before)
             looked = await self._recompute.look(conn, workers, after)
             effects = [compare(facts, before, after, as_of) for facts, as_of in looked]
             over = len({worker.cluster for worker in workers}) < SIMULATED_AT_A_TIME
@@ -167,10 +167,19 @@ class PlanCommands:
 
         return await in_transaction(self._pool, work)
 
-    def _compile(self, organization: str, plan: str, document: Any) -> CompiledDirectory:
+    def _compile(
+        self, organization: str, plan: str, row: Any, before: CompiledDirectory | None
+    ) -> CompiledDirectory:
+        """The planned directory, with what is known of portals as applying it would leave it."""
         compiled = self._compiled.get((organization, plan))
         if compiled is None:
-            compiled = CompiledDirectory(Directory.model_validate(document), 0)
+            directory = Directory.model_validate(row["document"])
+            known = before.knowledge if before is not None else {}
+            knowledge = {
+                portal.id: known.get(portal.id, PortalKnowledge(row["made_at"]))
+                for portal in directory.portals
+            }
+            compiled = CompiledDirectory(directory, row["base_version"], knowledge)
             self._compiled[organization, plan] = compiled
         return compiled
 
@@ -182,10 +191,14 @@ class PlanCommands:
         key = (organization, str(version))
         known = self._compiled.get(key)
         if known is None:
-            directory = await in_force(conn, organization, version)
-            assert directory is not None
-            self._compiled = {k: v for k, v in self._compiled.items() if not k[1].isdigit()}
-            known = self._compiled[key] = CompiledDirectory(directory, version)
+            row = await directories_store.directory_document(conn, organization, version)
+            known = CompiledDirectory(
+                Directory.model_validate(row["document"]),
+                version,
+                portal_knowledge(row["observed"]),
+            )
+            self._compiled = {k: v for k, v in self._compiled.items() if k[0] != organization}
+            self._compiled[key] = known
         return known
 
     # -- carrying out

@@ -22,7 +22,7 @@ async def directory_versions(conn: Connection, organizations: Iterable[str]) -> 
 async def directory_document(conn: Connection, organization: str, version: int) -> Any:
     """One version's document with who applied it and when, or None."""
     return await conn.fetchrow(
-        "SELECT document, applied_at, applied_by, observed FROM directory_version"
+        "SELECT document, applied_at, applied_by, approved_by, observed FROM directory_version"
         " WHERE organization = $1 AND version = $2",
         organization,
         version,
@@ -57,11 +57,10 @@ async def save_directory(
     What is known of a portal goes on to the next version; a new one is known from now on.
     """
     await conn.execute(
-<<<<<<< HEAD
         """
         INSERT INTO directory_version
-            (organization, version, document, applied_at, applied_by, observed)
-        SELECT $1, $2, $3, $4, $5, (
+            (organization, version, document, applied_at, applied_by, plan, approved_by, observed)
+        SELECT $1, $2, $3, $4, $5, $6, $7, (
             SELECT coalesce(jsonb_object_agg(portal ->> 'id', coalesce(
                 (SELECT observed -> (portal ->> 'id') FROM directory_version
                  WHERE organization = $1 AND version = $2 - 1),
@@ -70,11 +69,6 @@ async def save_directory(
             FROM jsonb_array_elements($3::jsonb -> 'portals') AS portal
         )
         """,
-=======
-        "INSERT INTO directory_version"
-        " (organization, version, document, applied_at, applied_by, plan, approved_by)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
->>>>>>> 2c3726f (provisioning: plan a directory, see whose access it changes, and take two persons for policy)
         organization,
         version,
         document,
