@@ -57,7 +57,7 @@ async def http(desk: Desk, tmp_path: Path) -> AsyncIterator[Http]:
     authenticator = Authenticator(write_keys(tmp_path / "jwks.json", key))
     app = FastAPI()
     problems.install(app)
-    for router in routers(desk.pool, authenticator, desk.recompute, desk.operations):
+    for router in routers(desk.pool, authenticator, desk.recompute, desk.operations, desk.brake):
         app.include_router(router)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url="http://provisioning.test"
