@@ -143,12 +143,19 @@ class Entitlement:
 
 @value_class(frozen=True, slots=True)
 class AccountKnown:
-    """All that evidence tells of one account; a suspended one keeps the rights it had."""
+    """All that evidence tells of one account; a suspended one keeps the rights it had.
+
+    `known_as_of` is the instant that the latest evidence speaks of; `last_login_source` names the
+    roster that told the last login.
+    """
 
     status: AccountStatus
     grade: Grade | None
     login_id: str | None
     rights: tuple[Entitlement, ...]
+    known_as_of: datetime | None = None
+    last_login_at: datetime | None = None
+    last_login_source: str | None = None
 
 
 @value_class(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway.console import audit, door, pages, reviews, work
+from services.gateway.console import audit, door, history, pages, reviews, work
 from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.view import FOLDER
 from services.gateway.console.visitor import Console, SignInNeeded
@@ -77,6 +77,7 @@ def console_app(
         work.routes(console),
         reviews.routes(console),
         audit.routes(console),
+        history.routes(console),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))

@@ -29,6 +29,7 @@ NAVIGATION = (
     ("/findings", "Findings", ("access:read",)),
     ("/directory", "Portals", ("access:read",)),
     ("/hr", "HR", ("hr:enter", "access:admin", "ops:admin")),
+    ("/who-had-access", "Who had access", ("access:read", "audit:read")),
     ("/audit", "Audit", ("audit:read",)),
 )
 """Page, its name, and the scopes of which any lets one see it."""

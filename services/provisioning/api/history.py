@@ -150,7 +150,11 @@ async def _answer(
         ],
     }
     answer["gaps"] = gaps_of_portal(
-        at=moment.at, recording_began=began, seen_until=seen, zone=compiled.zone
+        at=moment.at,
+        recording_began=began,
+        seen_until=seen,
+        knowledge=compiled.had_users_before(moment.portal),
+        zone=compiled.zone,
     )
     answer["perhaps"] = [{**dict(row), "name": _name(names, row["worker"])} for row in given_later]
     return answer

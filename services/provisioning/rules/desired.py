@@ -117,8 +117,7 @@ class CompiledDirectory:
         self.observed_since = {
             portal.id: known.since
             for portal in directory.portals
-            if (known := self.knowledge.get(portal.id, NEVER_HEARD_OF)).reconciled_as_of is None
-            and (known.adopted or portal.starts == "existing")
+            if (known := self.had_users_before(portal.id)) and known.reconciled_as_of is None
         }
         self._boundaries = sorted(set(self._dates()))
 
@@ -144,6 +143,12 @@ class CompiledDirectory:
     def next_boundary(self, as_of: datetime) -> datetime | None:
         """The first dated change of the directory strictly after `as_of`."""
         return next((instant for instant in self._boundaries if instant > as_of), None)
+
+    def had_users_before(self, portal: str) -> PortalKnowledge | None:
+        """What is known of a portal that had users before it was recorded here; else None."""
+        known = self.knowledge.get(portal, NEVER_HEARD_OF)
+        place = self.portals.get(portal)
+        return known if place and (known.adopted or place.starts == "existing") else None
 
     def administrator(self, portal: str, as_of: datetime) -> str | None:
         """A worker who administers the portal at `as_of`; the first by id if there are several."""

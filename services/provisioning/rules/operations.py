@@ -465,7 +465,15 @@ def confirm(
 def known_of(account: Account) -> AccountKnown:
     """An account as the event that changes it tells it."""
     rights = tuple(own for _, own in sorted(account.rights.items()))
-    return AccountKnown(account.status, account.grade, account.login_id, rights)
+    return AccountKnown(
+        account.status,
+        account.grade,
+        account.login_id,
+        rights,
+        account.known_as_of,
+        account.last_login_at,
+        account.last_login_source,
+    )
 
 
 def retry_after(account: Account, operation: Operation, *, at: datetime, hours: int) -> Account:

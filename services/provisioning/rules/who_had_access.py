@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from services.provisioning.rules.desired import PortalKnowledge
 from services.provisioning.rules.history import Holding
 from shared.contracts.state import Grade
 from shared.values import value_class
@@ -35,12 +36,14 @@ def gaps_of_portal(
     at: datetime,
     recording_began: datetime | None,
     seen_until: datetime | None,
+    knowledge: PortalKnowledge | None,
     zone: ZoneInfo,
 ) -> list[Gap]:
     """What is missing for everybody on this portal.
 
     Args:
         recording_began: when anything first became known of the portal.
+        knowledge: what is known of it where it had users before it was recorded here.
         seen_until: the last instant until `at` at which the portal itself showed anybody.
     """
     gaps = []
@@ -55,6 +58,17 @@ def gaps_of_portal(
                 " was told afterwards.",
             )
         )
+    if knowledge is not None:
+        reconciled = knowledge.reconciled_as_of
+        if reconciled is None or at < reconciled:
+            since = "not yet" if reconciled is None else f"as of {_day(reconciled, zone)}"
+            gaps.append(
+                Gap(
+                    "observe_only",
+                    "It had users before it was recorded here, and its first roster was reconciled"
+                    f" {since}: others may have had access at the time.",
+                )
+            )
     if seen_until is None:
         gaps.append(
             Gap(

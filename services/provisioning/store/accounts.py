@@ -117,7 +117,12 @@ async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -
 
 
 async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]) -> None:
-    """Write (organization, account)."""
+    """Write (organization, account).
+
+    Whoever changes what evidence tells of an account also says it whole in an event (`known_of`),
+    and what changed about its entitlements in the history (`statements_between` and
+    `history.record_statements`): replay finds what was forgotten.
+    """
     if not changed:
         return
     await conn.execute(

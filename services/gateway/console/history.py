@@ -1,0 +1,229 @@
+"""Who had access then: one screen to print and hand to an auditor, and asking portals who did."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from services.gateway.console.pages import Text
+from services.gateway.console.services import ServiceDown, Services
+from services.gateway.console.timeline import instant
+from services.gateway.console.view import with_query
+from services.gateway.console.visitor import Console, Visitor
+from services.gateway.console.work import fresh_key
+from shared.errors import Problem
+from shared.tlog.merkle import ProofError
+from shared.tlog.note import NoteError
+from shared.tlog.proved import Proved, check_proofs
+
+PAGE_PEOPLE = "100"
+SOURCE = "/portalkeeper/provisioning"
+
+
+@dataclass(slots=True)
+class Audited:
+    """What the audit log holds of events: entries by event id, and what is proved of them.
+
+    `why_not` says, where nothing could be asked or proved, why.
+    """
+
+    entries: dict[str, int] = field(default_factory=dict)
+    proved: Proved | None = None
+    why_not: str | None = None
+
+
+def routes(console: Console) -> APIRouter:
+    """The pages."""
+    router = APIRouter()
+    services = console.services
+
+    @router.get("/who-had-access")
+    async def who_had_access(
+        request: Request,
+        portal: Text = "",
+        at: Text = "",
+        known_at: Text = "",
+        function: Text = "",
+        cursor: Text = "",
+        asked: Text = "",
+    ) -> Response:
+        """The question, and its answer once portal and moment are given."""
+        visitor = await console.visitor(request, "access:read", "access:admin", "audit:read")
+        directory = await _directory(services, visitor)
+        found, problem, audited = None, None, Audited()
+        if portal and at:
+            try:
+                found = await services.get(
+                    visitor.principal,
+                    "provisioning",
+                    "/access/v1/who-had-access",
+                    {
+                        "portal": portal,
+                        "at": at,
+                        "known_at": known_at,
+                        "function": function,
+                        "cursor": cursor,
+                        "limit": PAGE_PEOPLE,
+                    },
+                )
+                audited = await look_up(services, visitor, events_of(found["people"]))
+            except Problem as refusal:
+                problem = refusal
+        return console.page(
+            request,
+            "who_had_access.html",
+            found=found,
+            problem=problem,
+            audited=audited,
+            portals=directory["portals"] if directory else [],
+            functions=_functions(directory),
+            day_of=day_around,
+            fresh_key=fresh_key,
+            asked=asked,
+        )
+
+    @router.get("/chores")
+    async def chores(
+        request: Request, status: Annotated[str, Query(pattern="^(open|ended)$")] = "open"
+    ) -> Response:
+        """Work that changes nobody's access."""
+        visitor = await console.visitor(request, "work:do", "access:read", "audit:read")
+        found = await services.get(
+            visitor.principal, "provisioning", "/access/v1/chores", {"status": status}
+        )
+        return console.page(
+            request,
+            "chores.html",
+            chores=found["chores"],
+            status_shown=status,
+            problem=None,
+            fresh_key=fresh_key,
+        )
+
+    @router.post("/chores/activity-log")
+    async def activity_log(request: Request) -> Response:
+        """Have the portal's administrator ask it what somebody did there."""
+        visitor = await console.visitor(request, "access:admin", "audit:read")
+        form = await console.form(request, visitor, "chore.activity_log")
+        wish = {name: str(form.get(name, "")) for name in ("portal", "worker", "since", "until")}
+        back = {name: str(form.get(name, "")) for name in ("portal", "at", "known_at", "function")}
+        await _command(visitor, "chore.activity_log", wish["worker"], form.get("key"), wish)
+        return RedirectResponse(
+            with_query("/who-had-access", **back, asked=wish["worker"]), status_code=303
+        )
+
+    @router.post("/chores/{chore_id}/{command}")
+    async def carry_out(request: Request, chore_id: str, command: str) -> Response:
+        """A command on a chore."""
+        visitor = await console.visitor(request, "work:do", "access:admin")
+        if command not in ("claim", "release", "done", "decline"):
+            raise Problem(404, "no_such_command", "There is no such command.")
+        form = await console.form(request, visitor, f"chore.{command}")
+        words = str(form.get("text", "")).strip()
+        body: dict[str, Any] = {}
+        if command == "done":
+            body = {"evidence": {"kind": "note", "text": words}}
+        elif command == "decline":
+            body = {"reason": words}
+        await _command(
+            visitor, f"chore.{command}", chore_id, form.get("key"), body, f"{chore_id}/{command}"
+        )
+        return RedirectResponse("/chores", status_code=303)
+
+    async def _command(
+        visitor: Visitor,
+        command: str,
+        target: str,
+        key: object,
+        body: dict[str, Any],
+        path: str = "activity-log",
+    ) -> None:
+        try:
+            await services.post(
+                visitor.principal,
+                "provisioning",
+                f"/access/v1/chores/{path}",
+                body,
+                str(key or fresh_key()),
+            )
+        except Problem as problem:
+            await console.doorkeeper.record_command(visitor.session, command, target, problem)
+            raise
+        await console.doorkeeper.record_command(visitor.session, command, target)
+
+    return router
+
+
+async def _directory(services: Services, visitor: Visitor) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = await services.get(
+            visitor.principal, "provisioning", "/access/v1/directory"
+        )
+    except Problem:
+        return None
+    document: dict[str, Any] = found["directory"]
+    return document
+
+
+def _functions(directory: dict[str, Any] | None) -> list[str]:
+    """The functions that any portal of the directory serves, and those every portal may have."""
+    served = {
+        function
+        for portal in (directory or {}).get("portals", ())
+        for reach in portal.get("reaches", ())
+        for function in reach["functions"]
+    }
+    return sorted({*served, "user_administration"})
+
+
+def day_around(at: str, zone: ZoneInfo) -> tuple[str, str]:
+    """The beginning and end of the day in the organization's zone that holds an instant."""
+    known = instant(at)
+    assert known is not None
+    begins = known.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    ends: datetime = begins + timedelta(days=1)
+    return begins.isoformat(), ends.isoformat()
+
+
+def events_of(people: Iterable[dict[str, Any]]) -> list[str]:
+    """Ids of the events that say what people held, and how it ended."""
+    return list(
+        dict.fromkeys(
+            source["event_id"]
+            for person in people
+            for holding in person["holdings"]
+            for source in (holding["known_by"], holding["ended_by"])
+            if source
+        )
+    )
+
+
+async def look_up(services: Services, visitor: Visitor, events: list[str]) -> Audited:
+    """The audit entries of provisioning's events, with their inclusion checked here."""
+    who = visitor.principal
+    if not events:
+        return Audited()
+    if not who.may("audit:read"):
+        return Audited(why_not="Audit entries are shown to whoever may read the audit log.")
+    try:
+        wanted = {"events": [{"source": SOURCE, "id": event} for event in events]}
+        found = await services.post(who, "audit", "/audit/v1/lookup", wanted, fresh_key())
+        entries = {each["id"]: each["index"] for each in found["entries"]}
+        log = await services.get(who, "audit", "/audit/v1/log")
+        signed = [index for index in entries.values() if index < (log["checkpoint_size"] or 0)]
+        if not signed:
+            return Audited(entries, why_not="No signed checkpoint covers these entries yet.")
+        answer = await services.post(
+            who, "audit", "/audit/v1/proofs", {"indexes": signed}, fresh_key()
+        )
+        return Audited(entries, check_proofs(answer))
+    except ServiceDown:
+        return Audited(why_not="The audit log does not answer; the entries are missing here.")
+    except Problem as problem:
+        return Audited(why_not=f"The audit log refused: {problem.detail}")
+    except (ProofError, NoteError, KeyError, ValueError) as error:
+        return Audited(entries, why_not=f"The proofs of the audit log are WRONG: {error}")
