@@ -39,6 +39,7 @@ from services.cli.printing import (
     table,
     text,
 )
+from services.cli.where import where
 from services.cli.work import work_app
 
 SOURCES_FILE = Path("var/secrets/gateway/sources.yaml")
@@ -79,6 +80,7 @@ review_app = group("Confirming or removing access.")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.command("simulate")(simulate)
+app.command("where")(where)
 app.add_typer(work_app, name="work")
 app.add_typer(chore_app, name="chore")
 app.add_typer(exception_app, name="exception")

@@ -40,6 +40,17 @@ class Http:
             method, f"/access/v1{path}", headers={"authorization": f"Bearer {bearer}"}, **more
         )
 
+    async def as_worker(self, worker: str, path: str) -> Any:
+        """What a worker is answered who holds nothing but the scope that all have."""
+        bearer = token(
+            self.key, sub=worker, scope="directory:read", org=ORGANIZATION, worker=worker
+        )
+        answer = await self.client.get(
+            f"/access/v1{path}", headers={"authorization": f"Bearer {bearer}"}
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     async def good(self, who: tuple[str, str], method: str, path: str, **more: Any) -> Any:
         answer = await self.ask(who, method, path, **more)
         assert answer.status_code == 200, answer.text

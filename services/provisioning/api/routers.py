@@ -10,6 +10,7 @@ from services.provisioning.api.brake import brake_router
 from services.provisioning.api.chores import chores_router
 from services.provisioning.api.directory import directory_router
 from services.provisioning.api.exceptions import exceptions_router
+from services.provisioning.api.guide import guide_router
 from services.provisioning.api.history import history_router
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
@@ -37,5 +38,6 @@ def routers(
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
+        guide_router(pool, authenticator, recompute),
         history_router(pool, authenticator, recompute),
     ]
