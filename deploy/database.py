@@ -28,11 +28,15 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema, the role that owns it, and the roles that may only use what they are granted."""
+    """A schema, the role that owns it, and the roles that may only use what they are granted.
+
+    `guests` are roles of other schemas that are granted something here too.
+    """
 
     name: str
     owner: str
     users: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -44,7 +48,8 @@ SCHEMAS = (
     Schema("gateway", "gateway"),
     Schema("provisioning", "provisioning"),
     Schema("review_scheduler", "review_scheduler"),
-    Schema("audit_log", "audit_owner", ("audit_log", "audit_signer")),
+    Schema("audit_log", "audit_owner", ("audit_log", "audit_signer"), ("audit_search",)),
+    Schema("audit_search", "audit_search", guests=("audit_log",)),
 )
 ROLES = tuple(role for schema in SCHEMAS for role in schema.roles)
 
@@ -137,7 +142,7 @@ async def _make_schemas(admin: "asyncpg.Connection[Any]") -> None:
         await admin.execute(
             f"CREATE SCHEMA IF NOT EXISTS {schema.name} AUTHORIZATION {schema.owner}"
         )
-        for user in schema.users:
+        for user in (*schema.users, *schema.guests):
             await admin.execute(f"GRANT USAGE ON SCHEMA {schema.name} TO {user}")
 
 

@@ -72,7 +72,7 @@ def openapi() -> dict[str, contracts.Json]:
         keys.write_text(json.dumps({"keys": [public]}))
         authenticator = Authenticator(keys)
     recompute = Recompute(DatabaseClock())
-    reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log")
+    reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log", NOTHING)
     own: dict[str, list[APIRouter]] = {
         "gateway": [
             ingress_router(NOTHING, NOTHING, NOTHING),

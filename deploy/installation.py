@@ -70,10 +70,12 @@ class Installation:
 
     def environment(self, process: Process, secrets: Secrets) -> dict[str, str]:
         """The environment of `process`: this program's own, and what the process needs to know."""
+        searching = process.role == "audit_search"
+        master_key = secrets.search_master_key if searching else secrets.audit_master_key
         own = {name: value for name, value in os.environ.items() if not _is_ours(name)}
         every = {
             "AUDIT_KEYSTORE_DIR": self.folder / "audit_log" / "keystore",
-            "AUDIT_MASTER_KEY_FILE": secrets.audit_master_key,
+            "AUDIT_MASTER_KEY_FILE": master_key,
             "AUDIT_URL": self.url("audit-log"),
             "BODY_KEY_FILE": secrets.body_key,
             "GATEWAY_URL": self.url("gateway"),

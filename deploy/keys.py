@@ -3,6 +3,7 @@
     public/            jwks.json: the keys that tokens are checked with
     gateway/           jwt-key.json, body.key, sources.yaml
     audit_log/         master.key
+    audit_search/      master.key, the same
     audit_signer/      signer.pem
     <database role>/   pgpass: that role's database password
     admin/             pgpass, password: the administrator's; passwords.json: all roles'
@@ -64,6 +65,11 @@ class Secrets:
         return self.folder / "audit_log" / "master.key"
 
     @property
+    def search_master_key(self) -> Path:
+        """The same key for the projector, which may read nothing else of the audit log's."""
+        return self.folder / "audit_search" / "master.key"
+
+    @property
     def signer_key(self) -> Path:
         """The Ed25519 key that checkpoints are signed with, as PKCS #8 in PEM."""
         return self.folder / "audit_signer" / "signer.pem"
@@ -81,7 +87,8 @@ def make_secrets(folder: Path, admin_password: str | None = None) -> Secrets:
     folder = folder.absolute()
     admin = folder / "admin"
     passwords = admin / "passwords.json"
-    _make(passwords, json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
+    _make(passwords, json.dumps({}))
+    _add_passwords(passwords)
     # In a container PostgreSQL's own user reads it, from a volume that no other process has.
     # Elsewhere the folder, made here, is closed.
     _make(admin / "password", admin_password or secrets.token_urlsafe(24), mode=0o644)
@@ -92,9 +99,18 @@ def make_secrets(folder: Path, admin_password: str | None = None) -> Secrets:
     _make_token_keys(made)
     _make(made.body_key, _random_key())
     _make(made.audit_master_key, _random_key())
+    _make(made.search_master_key, made.audit_master_key.read_text())
     _make(made.signer_key, _signing_key())
     _make(made.sources, _example_sources())
     return made
+
+
+def _add_passwords(path: Path) -> None:
+    """Give each role that has no password one; an earlier version may have had fewer roles."""
+    known = json.loads(path.read_text())
+    added = {role: secrets.token_urlsafe(24) for role in ROLES if role not in known}
+    if added:
+        _write(path, json.dumps({**known, **added}), 0o600)
 
 
 def _make_token_keys(made: Secrets) -> None:
@@ -125,8 +141,11 @@ def _passfile(role: str, password: str) -> str:
 
 
 def _make(path: Path, text: str, mode: int = 0o600) -> None:
-    if path.exists():
-        return
+    if not path.exists():
+        _write(path, text, mode)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written beside and renamed, so that a crash leaves no empty key behind.
     partial = path.with_name(f"{path.name}.partial")

@@ -70,6 +70,13 @@ PROCESSES = (
         settings=("SIGNER_KEY_FILE", "SIGNER_STATE_DIR"),
     ),
     Process(
+        "audit-projector",
+        "services.audit_log.projector",
+        "audit_search",
+        StopTurn.RELAY,
+        settings=("AUDIT_MASTER_KEY_FILE", "AUDIT_KEYSTORE_DIR"),
+    ),
+    Process(
         "audit-relay",
         "services.audit_log.relay",
         "audit_log",

@@ -157,6 +157,10 @@ class KeyStore:
         self._held.update(keys)
         return keys, made[len(missing) :]
 
+    def derive(self, label: bytes) -> bytes:
+        """A key for another purpose than encryption, which a new master key does not change."""
+        return hmac.digest(self._tag_key, label, "sha256")
+
     def key(self, slot: int) -> Key:
         """The key in a slot.
 

@@ -56,9 +56,8 @@ class AuditHandler:
         leaf = encode_record(
             self._origin, topic, partition, offset, record.timestamp, claimed, commitments
         )
-        subject, identity = chain.event_names(headers, record.value)
         return Draft(
-            store.NewEntry(leaf, leaf_hash(leaf), None, None, *claimed, topic, subject, identity),
+            store.NewEntry(leaf, leaf_hash(leaf), None, None),
             opening,
             f"{topic}/{partition}/{offset}".encode(),
             chain.keyholder(topic, claimed[1], record.key),
@@ -138,4 +137,4 @@ class AuditHandler:
 
     def _gap_entry(self, gap: Gap) -> store.NewEntry:
         leaf = GapLeaf(self._origin, gap.topic, gap.partition, gap.first, gap.last).encode()
-        return store.NewEntry(leaf, leaf_hash(leaf), None, None, "", "", gap.topic, "", None)
+        return store.NewEntry(leaf, leaf_hash(leaf), None, None)

@@ -17,6 +17,7 @@ from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.settings import Settings
+from services.audit_log.terms import SECRET_LABEL, Terms
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
@@ -78,7 +79,8 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
     problems.install(app)
     authenticator = Authenticator(settings.jwks_file)
-    reading = Reading(pool, keys, clock, settings.log_origin)
+    terms = Terms(keys.derive(SECRET_LABEL))
+    reading = Reading(pool, keys, clock, settings.log_origin, terms)
     for router in routers(reading, authenticator):
         app.include_router(router)
     app.include_router(

@@ -14,7 +14,9 @@ from typing import Any
 import orjson
 
 from services.audit_log import store
+from services.audit_log.chain import event_names
 from services.audit_log.crypto import KeyStore, KeyUnavailable, PayloadAltered
+from services.audit_log.store import search
 from shared.auth import Principal
 from shared.contracts.envelope import Envelope, read_event, rfc3339
 from shared.errors import Rejected
@@ -102,26 +104,58 @@ class Showing:
         self, conn: Connection, entries: Sequence[store.StoredEntry], *, payloads: bool
     ) -> list[dict[str, Any]]:
         """Entries as JSON documents, with their payloads if asked for and allowed."""
+        opened = [self._opened(entry) for entry in entries]
+        same = await self._same_events(conn, entries, opened)
         older = await store.read_sealed(
-            conn, {index for entry in entries for index in entry.same_event}
+            conn, {index for indexes in same.values() for index in indexes}
         )
         events = {row.index: self._event(row) for row in older}
-        return [self._show(entry, events, payloads=payloads) for entry in entries]
+        return [
+            self._show(entry, found, same.get(entry.index, []), events, payloads=payloads)
+            for entry, found in zip(entries, opened, strict=True)
+        ]
 
-    def _show(
-        self, entry: store.StoredEntry, older: dict[int, Envelope | None], *, payloads: bool
-    ) -> dict[str, Any]:
+    def _opened(self, entry: store.StoredEntry) -> tuple[Opening | None, str | None]:
         leaf = read_leaf(entry.leaf)
         allowed = leaf is not None and may_open(self._who, organization_of(leaf))
-        opening, missing = self._open(entry.sealed) if allowed else (None, "not_yours")
+        return self._open(entry.sealed) if allowed else (None, "not_yours")
+
+    async def _same_events(
+        self,
+        conn: Connection,
+        entries: Sequence[store.StoredEntry],
+        opened: Sequence[tuple[Opening | None, str | None]],
+    ) -> dict[int, list[int]]:
+        """Older entries of the same event, as far as they are projected."""
+        identities = {
+            entry.index: identity
+            for entry, (opening, _) in zip(entries, opened, strict=True)
+            if opening is not None
+            and (identity := event_names(dict(opening.headers), opening.value)[1]) is not None
+        }
+        if not identities or not await search.is_there(conn):
+            return {}
+        return await search.same_events(conn, identities)
+
+    def _show(
+        self,
+        entry: store.StoredEntry,
+        opened: tuple[Opening | None, str | None],
+        same_event: Sequence[int],
+        older: dict[int, Envelope | None],
+        *,
+        payloads: bool,
+    ) -> dict[str, Any]:
+        leaf = read_leaf(entry.leaf)
+        opening, missing = opened
         event = None if opening is None else _event_of(opening)
         return {
             "index": entry.index,
             "timestamp": _timestamp(leaf),
             "recorded_at": rfc3339(entry.recorded_at),
             **_place(leaf),
-            "subject": entry.subject if allowed and entry.subject else None,
-            "label": None if opening is None else _label(event, entry.same_event, older),
+            "subject": None if opening is None else _subject(opening),
+            "label": None if opening is None else _label(event, same_event, older),
             "leaf": entry.leaf.decode(errors="replace"),
             "leaf_hash": base64.b64encode(leaf_hash(entry.leaf)).decode(),
             "payload": _payload(opening) if payloads and opening is not None else None,
@@ -186,6 +220,10 @@ def _event_of(opening: Opening) -> Envelope | None:
         return read_event(OpenedRecord(opening.key, opening.value, headers))
     except Rejected:
         return None
+
+
+def _subject(opening: Opening) -> str | None:
+    return event_names(dict(opening.headers), opening.value)[0] or None
 
 
 def _label(

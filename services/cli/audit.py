@@ -12,7 +12,18 @@ from services.cli import audit_mirror
 from services.cli.audit_sources import CannotVerify, Folder, FreshServer
 from services.cli.audit_verify import Report, verify_log
 from services.cli.client import NAMES, Client, Exit, Failure, no_answer
-from services.cli.printing import AsJson, err, group, out, print_answer, print_json, progress_bar
+from services.cli.printing import (
+    AsJson,
+    Limit,
+    err,
+    group,
+    out,
+    print_answer,
+    print_json,
+    progress_bar,
+    table,
+    text,
+)
 from shared.tlog.proof import SUFFIX
 
 REMEMBERED = "audit-checkpoint.json"
@@ -166,6 +177,57 @@ def prove(
         {"files": written, "public_key": answer["public_key"]},
         f"{len(written)} proofs written. They verify with the key\n{answer['public_key']}",
     )
+
+
+@app.command("search")
+def search(
+    text_: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORDS]...", help="Words that must all occur.")
+    ] = None,
+    worker: Annotated[str | None, typer.Option(help="Whom it is about, by worker id.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Who did it.")] = None,
+    portal: Annotated[str | None, typer.Option()] = None,
+    carrier: Annotated[str | None, typer.Option()] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="e.g. operation.confirmed")] = None,
+    rule: Annotated[str | None, typer.Option(help="The rule that decided.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="e.g. refused, confirmed, revoked")] = None,
+    review: Annotated[str | None, typer.Option(help="A review or campaign.")] = None,
+    since: Annotated[str | None, typer.Option(help="Recorded then or later, as RFC 3339.")] = None,
+    until: Annotated[str | None, typer.Option(help="Recorded before.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Find entries by everything given together, newest first."""
+    asked = {
+        "text": " ".join(text_ or []),
+        "worker": worker,
+        "actor": actor,
+        "portal": portal,
+        "carrier": carrier,
+        "type": type_,
+        "rule": rule,
+        "outcome": outcome,
+        "review": review,
+        "since": since,
+        "until": until,
+        "limit": limit,
+    }
+    answer = Client.open().get("audit", "/audit/v1/entries", asked)
+    if as_json:
+        print_json(answer)
+        return
+    rows = table("Entry", "Recorded", "Type", "About", "Label")
+    for entry in answer["entries"]:
+        rows.add_row(
+            str(entry["index"]),
+            entry["recorded_at"],
+            entry["type"] or entry["kind"],
+            text(entry["subject"]),
+            entry["label"] or "",
+        )
+    out.print(rows)
+    if answer["next_cursor"] is not None:
+        out.print("There are more; narrow the search or raise --limit.")
 
 
 @app.command("tail")

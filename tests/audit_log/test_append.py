@@ -151,27 +151,6 @@ async def test_what_is_called_like_a_worker_does_not_share_the_workers_key(world
     assert len({hr, portal, campaign, session}) == 4
 
 
-async def test_the_tables_hold_what_a_search_finds_even_beyond_a_block(world: World) -> None:
-    for start in range(0, 3_000, 1_000):
-        await world.append(*[hired(start + at, f"W-{at % 50}") for at in range(1_000)])
-    await world.append(hired(3_000, "W-rare", organization="tall-pines"))
-    async with world.pool.acquire() as conn:
-        seen: list[int] = []
-        before: int | None = 10_000
-        while before is not None:
-            page, before = await store.search(
-                conn, store.Filter("cedar-sound", type="worker.hired"), before, 370
-            )
-            seen += [entry.index for entry in page]
-        assert seen == list(range(2_999, -1, -1))
-        page, _ = await store.search(conn, store.Filter("tall-pines"), 10_000, 10)
-        assert [entry.index for entry in page] == [3_000]
-        page, _ = await store.search(conn, store.Filter("cedar-sound", worker="W-7"), 1_500, 3)
-        assert [entry.index for entry in page] == [1_457, 1_407, 1_357]
-        page, _ = await store.search(conn, store.Filter("tall-pines", topic="other"), 10_000, 10)
-        assert page == []
-
-
 async def test_partitions_are_made_ahead_of_the_log(world: World) -> None:
     await world.sabotage("UPDATE log_head SET size = 9000000")
     async with world.pool.acquire() as conn:

@@ -65,7 +65,7 @@ async def test_the_writer_can_neither_sign_nor_alter_tables(world: World, statem
         "INSERT INTO log_head (origin) VALUES ('x')",
         "UPDATE log_head SET size = 9",
         "SELECT 1 FROM outbox",
-        "SELECT 1 FROM search",
+        "SELECT 1 FROM audit_search.found",
     ],
 )
 async def test_the_signer_only_reads_the_log(world: World, statement: str) -> None:

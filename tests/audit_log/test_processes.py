@@ -141,6 +141,7 @@ async def processes(
     token = jwt.encode({"alg": "Ed25519", "kid": key.kid}, claims, key, algorithms=["Ed25519"])
     origin = f"portalkeeper.local/{uuid4().hex[:8]}"
     made = Processes(prepared_kafka, fresh_database, tmp_path, origin, token)
+    await made.start("projector", role="audit_search")
     yield made
     for module in list(made.running):
         await made.kill(module)
@@ -168,7 +169,7 @@ async def test_records_become_signed_entries_and_reading_them_does_too(
     assert (await processes.get("/audit/v1/log"))["size"] == 0, "it waits for the signer"
     await processes.start("signer", role="audit_signer")
     await processes.start("relay")
-    entries = await processes.wait_for(20, worker=worker)
+    entries = await processes.wait_for(20, worker=worker, type="worker.hired")
     assert [entry["offset"] for entry in entries] == sorted(
         (entry["offset"] for entry in entries), reverse=True
     )
@@ -216,7 +217,7 @@ async def test_a_service_killed_again_and_again_appends_each_record_once(
     await processes.start("signer", role="audit_signer")
     await processes.start("main")
     await producing
-    entries = await processes.wait_for(400, worker=worker)
+    entries = await processes.wait_for(400, worker=worker, type="worker.hired")
     assert len(entries) == 400
     assert {entry["label"] for entry in entries} == {None}
     report = await processes.verify()

@@ -24,7 +24,10 @@ from services.audit_log import store
 from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore
 from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.projector import Projector
 from services.audit_log.signer import Signer, SignerState
+from services.audit_log.store import search
+from services.audit_log.terms import SECRET_LABEL, Terms
 from services.cli.audit_verify import Report, verify
 from shared import problems
 from shared.auth import ISSUER, Authenticator
@@ -104,6 +107,8 @@ class World:
     pool: "asyncpg.Pool[Any]"
     keys: KeyStore
     handler: AuditHandler
+    search_pool: "asyncpg.Pool[Any]"
+    projector: Projector
     key: SignerKey
     token_key: OKPKey
     url: str = ""
@@ -117,6 +122,8 @@ class World:
             [Item(record, self.handler.parse(record)) for record in records], list(gaps)
         )
         await in_transaction(self.pool, lambda conn: self.handler.apply(conn, batch))
+        while await self.projector.project(self.search_pool):
+            pass
 
     async def sign(self) -> str:
         """Sign the log as it is; the note."""
@@ -211,10 +218,14 @@ async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator
     jwks.write_bytes(orjson.dumps({"keys": [token_key.as_dict(private=False)]}))
     handler = AuditHandler(ORIGIN, keys, DatabaseClock())
     key = SignerKey(ORIGIN, Ed25519PrivateKey.generate())
-    world = World(database, folder, pool, keys, handler, key, token_key)
+    search_pool = await create_pool(database["audit_search"], max_size=2)
+    async with search_pool.acquire() as conn:
+        await search.prepare(conn)
+    projector = Projector(keys)
+    world = World(database, folder, pool, keys, handler, search_pool, projector, key, token_key)
     app = FastAPI()
     problems.install(app)
-    reading = Reading(pool, keys, DatabaseClock(), ORIGIN)
+    reading = Reading(pool, keys, DatabaseClock(), ORIGIN, Terms(keys.derive(SECRET_LABEL)))
     for router in routers(reading, Authenticator(jwks)):
         app.include_router(router)
     try:
@@ -224,6 +235,7 @@ async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator
             yield world
     finally:
         await world.stop_signer()
+        await search_pool.close()
         await pool.close()
 
 

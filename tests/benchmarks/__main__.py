@@ -1,6 +1,6 @@
 """`make bench`: everything in one process tree against the embedded Kafka and PostgreSQL.
 
-    python -m tests.benchmarks [--quick] [provisioning|terminations|relay|audit ...]
+    python -m tests.benchmarks [--quick] [provisioning|terminations|relay|audit|audit_search ...]
 
 `--quick` uses a tenth of the events; the figures that count come from a whole run (some minutes).
 """
@@ -21,6 +21,7 @@ from shared.contracts.topics import TOPICS
 from shared.process import spare_the_collector
 from tests.benchmarks import provisioning, relay, terminations, workload
 from tests.benchmarks.audit_append import audit_append_vs_limit
+from tests.benchmarks.audit_search import audit_search
 from tests.benchmarks.peer import VARIANTS, run_peer
 from tests.benchmarks.report import Figure, publish
 from tests.servers import (
@@ -40,7 +41,10 @@ BACKLOG = 100_000
 WORKERS = 10_000
 """Enough that the recompute outlasts the samples; hiring ten times as many takes an hour here."""
 
-PARTS = ("provisioning", "terminations", "relay", "audit")
+PARTS = ("provisioning", "terminations", "relay", "audit", "audit_search")
+LOGGED = 1_000_000
+"""Entries of the log that is searched."""
+
 ERROR_LEVEL = 40
 
 
@@ -196,6 +200,25 @@ class Bench:
                 found.bytes_per_entry / found.event_bytes,
                 found.runs,
             ),
+        ]
+
+    async def audit_search(self) -> None:
+        """Searches and proofs at a size, and what the projection takes."""
+        say("audit log: filling it for searches")
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                found = await audit_search(dsns, Path(folder), self._scaled(LOGGED), say=say)
+        at = f"{found.entries:,} entries"
+        asked = {"all": found.all_searches, **found.searches}
+        for name, times in asked.items():
+            label = "audit.search_p95" if name == "all" else f"audit.search_p95 ({name})"
+            value = terminations.percentile(times, 0.95) * 1000
+            self.figures.append(Figure(label, value, "ms", at, runs=len(times)))
+        proof = terminations.percentile(found.proofs, 0.99) * 1000
+        self.figures += [
+            Figure("audit.proof_p99", proof, "ms", at, runs=len(found.proofs)),
+            Figure("audit.search_bytes_per_entry", found.bytes_per_entry, "bytes", at),
+            Figure("audit.projected", found.projected_per_second, "entries/s", at),
         ]
 
 

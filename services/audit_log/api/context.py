@@ -12,6 +12,7 @@ from fastapi import Query
 from services.audit_log import store
 from services.audit_log.chain import subtree_hash, tiles_for
 from services.audit_log.crypto import KeyStore
+from services.audit_log.terms import Terms
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import AuditRead
@@ -30,12 +31,13 @@ Index = Annotated[int, Query(ge=0, le=MAX_INDEX)]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the routes share: the database, the keys, and whose clock dates a read."""
+    """What the routes share: database, keys, whose clock dates a read, and terms to search by."""
 
     pool: "asyncpg.Pool[Any]"
     keys: KeyStore
     clock: Clock
     origin: str
+    terms: Terms
 
     async def record(
         self, conn: Connection, who: Principal, what: str, filters: dict[str, Any]

@@ -4,8 +4,7 @@ Entries and full tiles are only ever inserted. Their dense index is handed out u
 head row, which is held until the commit, so whoever reads the head sees every entry below it.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,10 +13,6 @@ from services.audit_log.chain import Growth
 from shared.postgres import Connection
 from shared.tlog.tiles import Tile
 
-SEARCH_BLOCK_ENTRIES = 1024
-"""How finely `search_block` says where a term occurs: coarser saves rows, finer saves reading."""
-
-SEARCH_BLOCKS_PER_READ = 64
 PARTITION_ENTRIES = 4_194_304
 """The span of a partition of `entry`, as in the migration that makes them."""
 
@@ -28,21 +23,12 @@ class WrongLog(Exception):
 
 @dataclass(slots=True)
 class NewEntry:
-    """An entry that has no index yet. Gaps have neither key slot nor payload.
-
-    `organization`, `type`, `topic` and `subject` are what it is searched by; `identity` is 64 bits
-    of a hash of what makes its event the same event again, None where that could not be read.
-    """
+    """An entry that has no index yet. Gaps have neither key slot nor payload."""
 
     leaf: bytes
     leaf_hash: bytes
     key_slot: int | None
     payload: bytes | None
-    organization: str
-    type: str
-    topic: str
-    subject: str
-    identity: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +43,18 @@ class SealedEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """An entry as stored; `recorded_at` is the database's time in UTC.
-
-    `subject` is None where the entry is not searched by one. `same_event` are older entries whose
-    event has the same organization, source and id.
-    """
+    """An entry as stored; `recorded_at` is the database's time in UTC."""
 
     index: int
     recorded_at: datetime
     key_slot: int | None
     leaf: bytes
     payload: bytes | None
-    subject: str | None
-    same_event: list[int]
 
     @property
     def sealed(self) -> SealedEntry:
         """Its encrypted part."""
         return SealedEntry(self.index, self.key_slot, self.leaf, self.payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a search asks for; None leaves a property open."""
-
-    organization: str
-    worker: str | None = None
-    type: str | None = None
-    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +122,6 @@ async def append(
         ],
         columns=("index", "recorded_at", "key_slot", "leaf", "payload"),
     )
-    await conn.copy_records_to_table(
-        "search",
-        records=[
-            (
-                index,
-                entry.organization,
-                entry.type,
-                entry.topic,
-                entry.subject,
-                entry.identity,
-            )
-            for index, entry in enumerate(entries, size)
-        ],
-        columns=("index", "organization", "type", "topic", "subject", "identity"),
-    )
-    blocks = list(set(_blocks(size, entries)))
-    await conn.execute(
-        """
-        INSERT INTO search_block (term, block)
-        SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT DO NOTHING
-        """,
-        [term for term, _ in blocks],
-        [block for _, block in blocks],
-    )
     if growth.full:
         await conn.copy_records_to_table(
             "tile",
@@ -195,51 +141,9 @@ async def append(
     await conn.execute("UPDATE log_head SET size = $1", size + len(entries))
 
 
-def _blocks(size: int, entries: Sequence[NewEntry]) -> Iterator[tuple[int, int]]:
-    terms: dict[tuple[str, str, str], tuple[int, ...]] = {}
-    for index, entry in enumerate(entries, size):
-        names = (entry.organization, entry.type, entry.topic)
-        if names not in terms:
-            terms[names] = (
-                _term(Filter(entry.organization)),
-                _term(Filter(entry.organization, type=entry.type)),
-                _term(Filter(entry.organization, topic=entry.topic)),
-            )
-        for term in terms[names]:
-            yield term, index // SEARCH_BLOCK_ENTRIES
-
-
-def _term(wanted: Filter) -> int:
-    """What `search_block` knows of a search: its organization, with its type or else its topic."""
-    if wanted.type is not None:
-        name = f"{wanted.organization}\x00type\x00{wanted.type}"
-    elif wanted.topic is not None:
-        name = f"{wanted.organization}\x00topic\x00{wanted.topic}"
-    else:
-        name = wanted.organization
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
-
-
 # -- reading
 
-_ENTRY = """
-    SELECT entry.index, entry.recorded_at, entry.key_slot, entry.leaf, entry.payload,
-        search.subject,
-        ARRAY (
-            SELECT earlier.index FROM search AS earlier
-            WHERE earlier.identity = search.identity AND earlier.index < search.index
-            ORDER BY earlier.index LIMIT 8
-        ) AS same_event
-    FROM entry LEFT JOIN search ON search.index = entry.index
-"""
-
-_MATCHES = """
-    search.organization = $1
-    AND ($2::text IS NULL OR search.subject = $2)
-    AND ($3::text IS NULL OR search.type = $3)
-    AND ($4::text IS NULL OR search.topic = $4)
-"""
+_ENTRY = "SELECT index, recorded_at, key_slot, leaf, payload FROM entry"
 
 
 def _stored(rows: Iterable[Any]) -> list[StoredEntry]:
@@ -248,84 +152,21 @@ def _stored(rows: Iterable[Any]) -> list[StoredEntry]:
 
 async def read_entry(conn: Connection, index: int) -> StoredEntry | None:
     """One entry; None if the log does not reach so far."""
-    rows = await conn.fetch(f"{_ENTRY} WHERE entry.index = $1", index)
+    rows = await conn.fetch(f"{_ENTRY} WHERE index = $1", index)
     return _stored(rows)[0] if rows else None
 
 
-async def search(
-    conn: Connection, wanted: Filter, before: int, limit: int
-) -> tuple[list[StoredEntry], int | None]:
-    """Up to `limit` matching entries below the index `before`, newest first, and where to go on."""
-    if wanted.worker is not None:
-        indexes = await _indexes_of_worker(conn, wanted, before, limit)
-    else:
-        indexes = await _indexes_by_block(conn, wanted, before, limit)
+async def read_entries(conn: Connection, indexes: Iterable[int]) -> list[StoredEntry]:
+    """Entries by index, newest first, as far as they exist."""
     rows = await conn.fetch(
-        f"{_ENTRY} WHERE entry.index = ANY($1::bigint[]) ORDER BY entry.index DESC", indexes
+        f"{_ENTRY} WHERE index = ANY($1::bigint[]) ORDER BY index DESC", list(indexes)
     )
-    return _stored(rows), indexes[-1] if len(indexes) == limit else None
-
-
-async def _indexes_of_worker(
-    conn: Connection, wanted: Filter, before: int, limit: int
-) -> list[int]:
-    rows = await conn.fetch(
-        f"""
-        SELECT search.index FROM search
-        WHERE hashtextextended(search.subject, 0) = hashtextextended($2::text, 0)
-          AND {_MATCHES} AND search.index < $5
-        ORDER BY search.index DESC LIMIT $6
-        """,
-        wanted.organization,
-        wanted.worker,
-        wanted.type,
-        wanted.topic,
-        before,
-        limit,
-    )
-    return [row["index"] for row in rows]
-
-
-async def _indexes_by_block(conn: Connection, wanted: Filter, before: int, limit: int) -> list[int]:
-    """Walk the blocks that hold the term from the newest on, until there are enough matches."""
-    found: list[int] = []
-    below = (before - 1) // SEARCH_BLOCK_ENTRIES + 1
-    while True:
-        blocks = await conn.fetch(
-            "SELECT block FROM search_block WHERE term = $1 AND block < $2"
-            " ORDER BY block DESC LIMIT $3",
-            _term(wanted),
-            below,
-            SEARCH_BLOCKS_PER_READ,
-        )
-        for block in (row["block"] for row in blocks):
-            rows = await conn.fetch(
-                f"""
-                SELECT search.index FROM search
-                WHERE {_MATCHES} AND search.index >= $5 AND search.index < $6
-                ORDER BY search.index DESC LIMIT $7
-                """,
-                wanted.organization,
-                None,
-                wanted.type,
-                wanted.topic,
-                block * SEARCH_BLOCK_ENTRIES,
-                min(before, (block + 1) * SEARCH_BLOCK_ENTRIES),
-                limit - len(found),
-            )
-            found += [row["index"] for row in rows]
-            if len(found) == limit:
-                return found
-        if len(blocks) < SEARCH_BLOCKS_PER_READ:
-            return found
-        below = blocks[-1]["block"]
+    return _stored(rows)
 
 
 async def read_range(conn: Connection, start: int, end: int) -> list[StoredEntry]:
     """The entries `[start, end)` in order, as far as they exist."""
-    rows = await conn.fetch(
-        f"{_ENTRY} WHERE entry.index >= $1 AND entry.index < $2 ORDER BY entry.index", start, end
-    )
+    rows = await conn.fetch(f"{_ENTRY} WHERE index >= $1 AND index < $2 ORDER BY index", start, end)
     return _stored(rows)
 
 

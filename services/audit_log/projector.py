@@ -1,0 +1,138 @@
+"""The process that keeps what follows from the log: `python -m services.audit_log.projector`.
+
+It reads entries in their order and projects them for search, under a database role of its own that
+may read the log and change nothing of it. `--rebuild` forgets the projection first; searches answer
+"not ready" until it is there again.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+import structlog
+from pydantic import ValidationError
+
+from services.audit_log import chain
+from services.audit_log.crypto import (
+    Key,
+    KeyStore,
+    KeyStoreError,
+    KeyUnavailable,
+    PayloadAltered,
+    read_master_key,
+)
+from services.audit_log.settings import Settings
+from services.audit_log.store import search
+from services.audit_log.terms import SECRET_LABEL, Terms
+from shared.postgres import create_pool, is_transient
+from shared.telemetry import configure_logging
+from shared.tlog.leaf import LeafError, Opening, RecordLeaf, parse_leaf
+
+logger = structlog.get_logger(__name__)
+
+BATCH_ENTRIES = 1_000
+POLL_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+
+
+class Projector:
+    """Projects the log for search."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+        self._terms = Terms(keys.derive(SECRET_LABEL))
+
+    async def project(self, pool: "asyncpg.Pool[Any]") -> int:
+        """Project the next entries, if there are any; how many."""
+        async with pool.acquire() as conn, conn.transaction():
+            start = await search.lock_position(conn)
+            entries = await search.read_log(conn, start, BATCH_ENTRIES)
+            if entries:
+                opened: dict[int, Key] = {}
+                await search.add(conn, [self.found(entry, opened) for entry in entries])
+        return len(entries)
+
+    def found(self, entry: search.LogEntry, opened: dict[int, Key]) -> search.Found:
+        """An entry as it is searched; `opened` are keys that the caller has at hand."""
+        identity: int | None = None
+        try:
+            leaf = parse_leaf(entry.leaf)
+        except LeafError:
+            return search.Found(entry.index, entry.recorded_at, None, self._terms.of_leaf(None, ""))
+        if not isinstance(leaf, RecordLeaf):
+            topic = getattr(leaf, "topic", "")
+            terms = self._terms.of_leaf(None, topic)
+            return search.Found(entry.index, entry.recorded_at, None, terms)
+        terms = self._terms.of_leaf(leaf, leaf.topic)
+        if entry.key_slot is not None and entry.payload is not None:
+            with suppress(KeyUnavailable, PayloadAltered, LeafError):
+                opening = self._open(leaf, entry.key_slot, entry.payload, opened)
+                holder = chain.keyholder(leaf.topic, leaf.type, opening.key)
+                terms = self._terms.of_record(leaf, opening, holder)
+                identity = chain.event_names(dict(opening.headers), opening.value)[1]
+        return search.Found(entry.index, entry.recorded_at, identity, terms)
+
+    def _open(self, leaf: RecordLeaf, slot: int, payload: bytes, opened: dict[int, Key]) -> Opening:
+        key = opened.get(slot)
+        if key is None:
+            key = opened[slot] = self._keys.key(slot)
+        context = f"{leaf.topic}/{leaf.partition}/{leaf.offset}".encode()
+        return Opening.decode(key.unseal(context, payload))
+
+
+async def run(settings: Settings, *, rebuild: bool) -> None:
+    """Project until cancelled; faults of the database are waited out.
+
+    Raises:
+        KeyStoreError: the master key or the key store cannot be used.
+    """
+    keys = KeyStore(settings.audit_keystore_dir, read_master_key(settings.audit_master_key_file))
+    projector = Projector(keys)
+    pool = await create_pool(settings.database_url, max_size=2)
+    try:
+        async with pool.acquire() as conn:
+            if rebuild:
+                await search.drop(conn)
+            logger.info("projection.begins", position=await search.prepare(conn))
+        while True:
+            try:
+                if not await projector.project(pool):
+                    await asyncio.sleep(POLL_SECONDS)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                if not is_transient(error):
+                    raise
+                logger.warning("projection.waits", error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+    finally:
+        await pool.close()
+
+
+async def _main(settings: Settings, *, rebuild: bool) -> None:
+    task = asyncio.create_task(run(settings, rebuild=rebuild))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def main() -> int:
+    """Run; the exit status is 0, or 1 after a sentence on standard error."""
+    configure_logging("audit-projector")
+    parser = argparse.ArgumentParser(description="Project the audit log for search.")
+    parser.add_argument("--rebuild", action="store_true", help="forget the projection first")
+    rebuild = parser.parse_args().rebuild
+    try:
+        asyncio.run(_main(Settings(), rebuild=rebuild))
+    except (ValidationError, KeyStoreError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
