@@ -14,7 +14,7 @@ from services.provisioning.api.routers import routers
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import OperationCommands
-from services.provisioning.handlers.deciding import Decider
+from services.provisioning.handlers.deciding import decide_tickers
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import (
     HrIntake,
@@ -27,7 +27,6 @@ from services.provisioning.settings import Settings
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
-from services.provisioning.store.undecided import SHARDS
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
@@ -49,12 +48,6 @@ REVIEW_GROUP = "provisioning-reviews"
 INTAKE_BATCH_RECORDS = 2_000
 """Intake holds no worker's lock, so nothing but memory speaks against big batches."""
 
-DECIDERS = 2
-"""Python decides for one while PostgreSQL reads and writes for the other."""
-
-DECIDE_IDLE_SECONDS = 0.2
-"""Intake here wakes the deciders; this is for what another process stored."""
-
 DUE_IDLE_SECONDS = 0.5
 SWEEP_IDLE_SECONDS = 0.5
 SWEEP_REST = 1.0
@@ -67,18 +60,6 @@ PLANS_REST = 1.0
 
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
-
-
-def decide_tickers(pool: asyncpg.Pool[Any], recompute: Recompute) -> list[Ticker]:
-    """Loops that decide about whomever something was heard of."""
-    return [
-        Ticker(
-            f"decide-{number}",
-            Decider(pool, recompute, begin_with=number * SHARDS // DECIDERS).decide_next,
-            idle_seconds=DECIDE_IDLE_SECONDS,
-        )
-        for number in range(DECIDERS)
-    ]
 
 
 def main_lane(

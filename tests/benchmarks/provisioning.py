@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaConsumer
 
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.main import decide_tickers, main_lane
+from services.provisioning.handlers.deciding import decide_tickers
+from services.provisioning.main import main_lane
 from shared.auth import Principal
 from shared.clock import DatabaseClock
 from shared.postgres import create_pool, in_transaction
@@ -34,7 +35,10 @@ async def apply_directory(
 
 
 async def until(
-    done: Callable[[], Awaitable[bool]], what: str, seconds: float = WAIT_SECONDS
+    done: Callable[[], Awaitable[bool]],
+    what: str,
+    seconds: float = WAIT_SECONDS,
+    pause: float = 0.002,
 ) -> None:
     """Wait for something, asking every couple of milliseconds.
 
@@ -45,19 +49,18 @@ async def until(
     while not await done():
         if time.monotonic() > deadline:
             raise TimeoutError(what)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(pause)
 
 
 async def run_provisioning(
     kafka: str, dsns: Mapping[str, str], topic: str, count: int
 ) -> tuple[float, int]:
     """Events a second through the real consumer and handler, and how many rows that left."""
-    pool = await create_pool(dsns["provisioning"], max_size=8)
+    pool = await create_pool(dsns["provisioning"], min_size=8, max_size=8)
     try:
         await apply_directory(pool)
         recompute = Recompute(DatabaseClock())
         deciders = decide_tickers(pool, recompute)
-
         consumer = main_lane(kafka, f"bench-{topic}", topic, pool, recompute, deciders)
 
         async def applied() -> bool:
@@ -71,7 +74,7 @@ async def run_provisioning(
             decider.start()
         await consumer.start()
         try:
-            await until(applied, "provisioning did not apply every event")
+            await until(applied, "provisioning did not apply every event", pause=0.02)
             seconds = time.perf_counter() - began
         finally:
             for decider in deciders:

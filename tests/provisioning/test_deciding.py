@@ -180,3 +180,15 @@ async def test_everybody_gets_a_turn_while_new_events_keep_coming(desk: Desk) ->
         )
         await decider.decide_next()
     assert len({item["worker"] for item in await desk.work()}) == 40
+
+
+async def test_asking_what_if_decides_nothing(desk: Desk) -> None:
+    await desk.take_in(hire())
+
+    async def look(conn: Any) -> None:
+        locked = await workers_store.lock_workers(conn, [(ORGANIZATION, "w1")])
+        (compiled,) = (await desk.recompute.directories.current(conn, {ORGANIZATION})).values()
+        assert await desk.recompute.look(conn, locked, compiled)
+
+    await in_transaction(desk.pool, look)
+    assert await waiting(desk) == {"w1"}

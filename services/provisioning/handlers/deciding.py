@@ -11,10 +11,17 @@ import structlog
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
-from services.provisioning.store.undecided import SHARDS, START, Place
+from services.provisioning.store.undecided import SHARDS, Place
 from shared.postgres import Connection, TryAgain, in_transaction, is_transient
+from shared.timers import Ticker
 
 logger = structlog.get_logger(__name__)
+
+DECIDERS = 2
+"""In one process: Python decides for one while PostgreSQL reads and writes for the other."""
+
+DECIDE_IDLE_SECONDS = 0.1
+"""Whoever takes events in wakes the deciders of its process; others look for what was stored."""
 
 DECIDE_WORKERS = 200
 """A termination may have to wait for one such transaction; more gain little."""
@@ -48,21 +55,23 @@ class Decider:
         """
         for _ in range(SHARDS):
             places = await self._pick()
-            if not places:
+            if places is None:
                 break
-            if done := await self._decide(places):
+            if places and (done := await self._decide(places)):
                 return done
         return 0
 
-    async def _pick(self) -> list[Place]:
-        """Places of one shard, and the round moved behind them."""
+    async def _pick(self) -> list[Place] | None:
+        """The next places of one shard, and the round moved behind them; None if all is decided."""
         async with self._pool.acquire() as conn:
             places = await undecided_store.next_undecided(conn, self._behind, self._most)
             if not places:
-                places = await undecided_store.next_undecided(conn, START, self._most)
+                shard = await undecided_store.next_shard(conn, self._behind[0])
+                if shard is None:
+                    return None
+                self._behind = (shard, "", "")
+                places = await undecided_store.next_undecided(conn, self._behind, self._most)
         if places:
-            shard = places[0][0]
-            places = [place for place in places if place[0] == shard]
             self._behind = places[-1]
         return places
 
@@ -77,7 +86,7 @@ class Decider:
     async def _decide_in(self, conn: Connection, places: Sequence[Place]) -> int:
         if not await undecided_store.hold_shard(conn, places[0][0]):
             # Whoever holds it is most likely at these very workers.
-            self._behind = (places[0][0] + 1, "", "")
+            self._behind = ((places[0][0] + 1) % SHARDS, "", "")
             return 0
         locked = await workers_store.lock_workers(conn, [place[1:] for place in places])
         await self._recompute.run(conn, locked, only_timelines_changed=True)
@@ -96,3 +105,19 @@ class Decider:
             return 1
 
         return await in_transaction(self._pool, set_aside)
+
+
+def decide_tickers(
+    pool: asyncpg.Pool[Any], recompute: Recompute, *, begin_with: int = 0
+) -> list[Ticker]:
+    """The deciders of one process; of several processes each should begin with another shard."""
+    return [
+        Ticker(
+            f"decide-{number}",
+            Decider(
+                pool, recompute, begin_with=begin_with + number * SHARDS // DECIDERS
+            ).decide_next,
+            idle_seconds=DECIDE_IDLE_SECONDS,
+        )
+        for number in range(DECIDERS)
+    ]

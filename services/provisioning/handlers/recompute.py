@@ -21,7 +21,7 @@ from services.provisioning.rules.desired import CompiledDirectory, PortalKnowled
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
-from services.provisioning.rules.timeline import Person, fold, people
+from services.provisioning.rules.timeline import Person, TimelineEvent, fold, people
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import directories as directories_store
@@ -126,7 +126,10 @@ class Recompute:
             return 0
         compiled = await self.directories.current(conn, {row.organization for row in locked})
         now = await self.clock.now(conn)
-        pending = await self._gather(conn, locked, compiled, now, cause or {})
+        timelines, heard = await timelines_store.timelines_to_decide(conn, locked)
+        for key, ids in (cause or {}).items():
+            heard[key] = (*heard.get(key, ()), *ids)
+        pending = await self._gather(conn, locked, timelines, compiled, now, heard)
         await self._note_administrators(conn, pending)
         decided: list[tuple[_Pending, Outcome]] = []
         unsettled: list[_Pending] = []
@@ -150,7 +153,8 @@ class Recompute:
         """
         now = await self.clock.now(conn)
         organizations = {row.organization: compiled for row in workers}
-        pending = await self._gather(conn, workers, organizations, now, {})
+        timelines = await timelines_store.timelines(conn, workers)
+        pending = await self._gather(conn, workers, timelines, organizations, now, {})
         await self._add_portals(conn, pending)
         return [(one.facts, one.as_of) for one in pending]
 
@@ -158,12 +162,12 @@ class Recompute:
         self,
         conn: Connection,
         locked: Sequence[LockedWorker],
+        timelines: Mapping[WorkerKey, Sequence[TimelineEvent]],
         compiled: Mapping[str, CompiledDirectory],
         now: datetime,
         cause: Mapping[WorkerKey, tuple[str, ...]],
     ) -> list[_Pending]:
         """The persons behind the rows, with everything a decision needs but for their portals."""
-        timelines, undecided = await timelines_store.timelines(conn, locked)
         reviews = await reviews_store.review_removals(conn, locked)
         exceptions = await exceptions_store.live_exceptions(conn, locked)
         pending = []
@@ -181,7 +185,7 @@ class Recompute:
                     reviews=_all(reviews, own),
                     exceptions=_all(exceptions, own),
                     known_findings=frozenset(f for row in own for f in row.findings),
-                    cause=(*_all(undecided, own), *_all(cause, own)),
+                    cause=_all(cause, own),
                     new_rules=_new_rules(own, compiled[organization]),
                 )
                 pending.append(_Pending(person, own, compiled[organization], as_of, facts))

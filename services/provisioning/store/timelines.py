@@ -124,10 +124,39 @@ async def mark_conflicts(conn: Connection, events: Sequence[HrEvent]) -> list[Wo
     return [(row["organization"], row["worker"]) for row in rows]
 
 
+_OF_WANTED = """
+    SELECT event.* FROM wanted,
+        LATERAL (
+            SELECT organization, worker, source, id, fingerprint, type, time, effective_at,
+                   data, entered_by, conflicting
+            FROM worker_event AS event
+            WHERE event.organization = wanted.organization AND event.worker = wanted.worker
+            OFFSET 0
+        ) AS event
+"""
+
+
 async def timelines(
     conn: Connection, workers: Sequence[LockedWorker]
+) -> dict[WorkerKey, list[TimelineEvent]]:
+    """Every stored event of these workers, for looking only."""
+    rows = await conn.fetch(
+        "WITH wanted AS (SELECT * FROM unnest($1::text[], $2::text[]) AS own (organization, worker))"
+        + _OF_WANTED,
+        [worker.organization for worker in workers],
+        [worker.worker for worker in workers],
+    )
+    found: dict[WorkerKey, list[TimelineEvent]] = {}
+    for organization, *said in rows:
+        event = TimelineEvent(*said)
+        found.setdefault((organization, event.worker), []).append(event)
+    return found
+
+
+async def timelines_to_decide(
+    conn: Connection, workers: Sequence[LockedWorker]
 ) -> tuple[dict[WorkerKey, list[TimelineEvent]], dict[WorkerKey, tuple[str, ...]]]:
-    """Every stored event of these workers, and the ids of those nobody had decided about.
+    """Every stored event of these locked workers, and the ids of those nobody had decided about.
 
     The caller decides about them now. One statement, so that what is taken as undecided is among
     the events: they are stored by transactions that hold no lock on the worker.
@@ -148,16 +177,12 @@ async def timelines(
                 ) AS heard
             ))
             RETURNING organization, worker, events
+        ), event AS (
+        """
+        + _OF_WANTED
+        + """
         )
-        SELECT event.*, NULL AS undecided
-        FROM wanted,
-            LATERAL (
-                SELECT organization, worker, source, id, fingerprint, type, time, effective_at,
-                       data, entered_by, conflicting
-                FROM worker_event AS event
-                WHERE event.organization = wanted.organization AND event.worker = wanted.worker
-                OFFSET 0
-            ) AS event
+        SELECT *, NULL FROM event
         UNION ALL
         SELECT organization, worker, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, events
         FROM taken

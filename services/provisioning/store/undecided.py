@@ -20,8 +20,6 @@ SHARDS = 8
 Place = tuple[int, str, str]
 """(shard, organization, worker): where a worker comes in the round that deciders make."""
 
-START: Place = (-1, "", "")
-
 
 @lru_cache(maxsize=100_000)
 def shard_of(key: WorkerKey) -> int:
@@ -48,17 +46,34 @@ async def hold_shard(conn: Connection, shard: int) -> bool:
 
 
 async def next_undecided(conn: Connection, behind: Place, limit: int) -> list[Place]:
-    """The next places behind one, in order, that are undecided; nothing is locked."""
+    """The next undecided places of a shard behind one of them, in order; nothing is locked."""
+    shard, organization, worker = behind
     rows = await conn.fetch(
         """
-        SELECT DISTINCT shard, organization, worker FROM undecided
-        WHERE (shard, organization, worker) > ($1, $2, $3) AND failed IS NULL
-        ORDER BY shard, organization, worker LIMIT $4
+        SELECT DISTINCT organization, worker FROM undecided
+        WHERE shard = $1 AND (organization, worker) > ($2, $3) AND failed IS NULL
+        ORDER BY organization, worker LIMIT $4
         """,
-        *behind,
+        shard,
+        organization,
+        worker,
         limit,
     )
-    return [(row["shard"], row["organization"], row["worker"]) for row in rows]
+    return [(shard, row["organization"], row["worker"]) for row in rows]
+
+
+async def next_shard(conn: Connection, after: int) -> int | None:
+    """The next shard that holds anything, going round."""
+    shard: int | None = await conn.fetchval(
+        """
+        SELECT coalesce(
+            (SELECT shard FROM undecided WHERE shard > $1 ORDER BY shard LIMIT 1),
+            (SELECT shard FROM undecided ORDER BY shard LIMIT 1)
+        )
+        """,
+        after,
+    )
+    return shard
 
 
 async def undecided_among(conn: Connection, keys: Iterable[WorkerKey]) -> set[WorkerKey]:
