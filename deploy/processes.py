@@ -49,6 +49,12 @@ PROCESSES = (
         settings=("JWKS_FILE",),
     ),
     Process(
+        "provisioning-decider",
+        "services.provisioning.decider",
+        "provisioning",
+        StopTurn.SERVICE,
+    ),
+    Process(
         "provisioning-relay",
         "services.provisioning.relay",
         "provisioning",

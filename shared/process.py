@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import signal
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -39,16 +41,21 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
     await uvicorn.Server(config).serve()
 
 
-def run_relay_process(service: str, database_url: str, kafka: str) -> None:
-    """Relay the outbox of one service's schema until SIGTERM or SIGINT."""
-    configure_logging(f"{service}-relay")
+def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` until it ends or SIGTERM or SIGINT cancels it."""
 
-    async def relay() -> None:
-        task = asyncio.create_task(run_relay(database_url, kafka))
+    async def run() -> None:
+        task = asyncio.create_task(work)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
         with suppress(asyncio.CancelledError):
             await task
 
-    uvloop.run(relay())
+    uvloop.run(run())
+
+
+def run_relay_process(service: str, database_url: str, kafka: str) -> None:
+    """Relay the outbox of one service's schema until SIGTERM or SIGINT."""
+    configure_logging(f"{service}-relay")
+    run_until_stopped(run_relay(database_url, kafka))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer
 
+from services.provisioning.handlers.deciding import decide_tickers
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.handlers.deciding import decide_tickers
 from services.provisioning.main import main_lane
 from shared.auth import Principal
 from shared.clock import DatabaseClock
@@ -52,10 +56,35 @@ async def until(
         await asyncio.sleep(pause)
 
 
+@asynccontextmanager
+async def decider_process(dsn: str, pool: asyncpg.Pool[Any]) -> AsyncIterator[None]:
+    """The process of deciders beside the main one, as it runs in production, once it has begun."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.provisioning.decider",
+        env={**os.environ, "PORTALKEEPER_DATABASE_URL": dsn},
+        stdout=subprocess.DEVNULL,
+    )
+
+    async def begun() -> bool:
+        connections = await pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        )
+        return int(connections) > pool.get_size()
+
+    try:
+        await until(begun, "the decider did not begin")
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
 async def run_provisioning(
     kafka: str, dsns: Mapping[str, str], topic: str, count: int
 ) -> tuple[float, int]:
-    """Events a second through the real consumer and handler, and how many rows that left."""
+    """Events a second to committed state and outbox, and how many rows that left."""
     pool = await create_pool(dsns["provisioning"], min_size=8, max_size=8)
     try:
         await apply_directory(pool)
@@ -63,23 +92,24 @@ async def run_provisioning(
         deciders = decide_tickers(pool, recompute)
         consumer = main_lane(kafka, f"bench-{topic}", topic, pool, recompute, deciders)
 
-        async def applied() -> bool:
+        async def decided() -> bool:
             total = await pool.fetchval("SELECT coalesce(sum(next_offset), 0) FROM source_offset")
             return int(total) >= count and not await pool.fetchval(
                 "SELECT EXISTS (SELECT FROM undecided)"
             )
 
-        began = time.perf_counter()
-        for decider in deciders:
-            decider.start()
-        await consumer.start()
-        try:
-            await until(applied, "provisioning did not apply every event", pause=0.02)
-            seconds = time.perf_counter() - began
-        finally:
+        async with decider_process(dsns["provisioning"], pool):
+            began = time.perf_counter()
             for decider in deciders:
-                await decider.stop()
-            await consumer.stop()
+                decider.start()
+            await consumer.start()
+            try:
+                await until(decided, "provisioning did not decide about every event", pause=0.02)
+                seconds = time.perf_counter() - began
+            finally:
+                for decider in deciders:
+                    await decider.stop()
+                await consumer.stop()
         rows = 0
         for table in TABLES:
             rows += await pool.fetchval(f"SELECT count(*) FROM {table}")

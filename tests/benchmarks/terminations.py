@@ -22,10 +22,10 @@ from shared.postgres import create_pool
 from tests.benchmarks import workload
 from tests.benchmarks.provisioning import apply_directory, until
 
-PROCESSES = ("main", "express")
+PROCESSES = ("main", "express", "decider")
 PORTALS = 3
 START_SECONDS = 60
-FAR_PORTS = {"main": 18181, "express": 18184}
+FAR_PORTS = {"main": 18181, "express": 18184, "decider": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 async def provisioning_processes(
     kafka: str, dsns: Mapping[str, str], folder: Path
 ) -> AsyncIterator[None]:
-    """The main and the express lane as they run in production, stopped at the end."""
+    """Main and express lane and deciders as they run in production, stopped at the end."""
     secrets = make_secrets(folder / "secrets")
     running = []
     try:

@@ -60,7 +60,7 @@ async def test_a_stopped_run_leaves_no_process_and_keeps_its_data(
     [
         ("Starting PostgreSQL and Kafka", 0),
         ("Starting PostgreSQL and Kafka", 1.5),
-        ("Starting 10 processes", 0.2),
+        (f"Starting {len(PROCESSES)} processes", 0.2),
     ],
 )
 def test_a_run_stopped_while_it_starts_leaves_nothing(

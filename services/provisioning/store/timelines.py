@@ -141,7 +141,11 @@ async def timelines(
 ) -> dict[WorkerKey, list[TimelineEvent]]:
     """Every stored event of these workers, for looking only."""
     rows = await conn.fetch(
-        "WITH wanted AS (SELECT * FROM unnest($1::text[], $2::text[]) AS own (organization, worker))"
+        """
+        WITH wanted AS (
+            SELECT * FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker)
+        )
+        """
         + _OF_WANTED,
         [worker.organization for worker in workers],
         [worker.worker for worker in workers],
