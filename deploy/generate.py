@@ -23,6 +23,7 @@ from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.brake import CAUSE_LIFE, CauseStatus
 from services.provisioning.rules.chores import CHORE_LIFE
+from services.provisioning.rules.enrolment import PHASE_LIFE, PhaseStatus
 from services.provisioning.rules.exceptions import EXCEPTION_LIFE
 from services.provisioning.rules.operations import OPERATION_LIFE
 from services.review_scheduler.api import review_router
@@ -146,6 +147,14 @@ def chore_life() -> str:
     )
 
 
+def enrolment_phase_life() -> str:
+    """The life of a phase of an enrolment, as Mermaid."""
+    return _diagram(
+        PhaseStatus.WAITING,
+        ((before, move, after) for (before, move), after in PHASE_LIFE.items()),
+    )
+
+
 def brake_cause_life() -> str:
     """The life of a cause of removals under the brake, as Mermaid."""
     return _diagram(
@@ -188,6 +197,7 @@ def architecture() -> str:
         ("operation life", operation_life()),
         ("exception life", exception_life()),
         ("chore life", chore_life()),
+        ("enrolment phase life", enrolment_phase_life()),
         ("brake cause life", brake_cause_life()),
         ("review line life", review_line_life()),
     ):

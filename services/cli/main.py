@@ -25,6 +25,7 @@ from services.cli.client import (
     store_session,
 )
 from services.cli.directory import directory_app, simulate
+from services.cli.enrolment import enrolment_app
 from services.cli.exceptions import break_glass_app, exception_app
 from services.cli.history import who_had_access
 from services.cli.printing import (
@@ -79,6 +80,7 @@ hr_app = group("What HR says.")
 review_app = group("Confirming or removing access.")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
+app.add_typer(enrolment_app, name="enrolment")
 app.command("simulate")(simulate)
 app.command("where")(where)
 app.add_typer(work_app, name="work")

@@ -13,9 +13,11 @@ from fastapi import FastAPI
 from services.provisioning.api.routers import routers
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.brake import BrakeHandler
+from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.deciding import decide_tickers
 from services.provisioning.handlers.directory import DirectoryCommands
+from services.provisioning.handlers.enrolment import EnrolmentCommands
 from services.provisioning.handlers.events import (
     HrIntake,
     ReviewDecisionHandler,
@@ -54,6 +56,7 @@ SWEEP_REST = 1.0
 """A new policy may reach the last worker a minute later; a termination may not wait for it."""
 
 BRAKE_IDLE_SECONDS = 1.0
+ENROLMENTS_IDLE_SECONDS = 60.0
 PLANS_IDLE_SECONDS = 0.5
 PLANS_REST = 1.0
 """A simulation may take a minute longer, for the same reason."""
@@ -98,7 +101,9 @@ async def build_app(settings: Settings) -> FastAPI:
     authenticator = Authenticator(settings.jwks_file)
     recompute = Recompute(DatabaseClock())
     operations = OperationCommands(pool, recompute)
-    plans = PlanCommands(pool, recompute, DirectoryCommands(recompute))
+    directories = DirectoryCommands(recompute)
+    plans = PlanCommands(pool, recompute, directories)
+    enrolments = EnrolmentCommands(pool, recompute, directories, ChoreCommands(recompute))
     time = TimeHandler(pool, recompute)
     deciders = decide_tickers(pool, recompute)
 
@@ -134,6 +139,7 @@ async def build_app(settings: Settings) -> FastAPI:
         *deciders,
         Ticker("forget", forget_old_commands, idle_seconds=FORGET_IDLE_SECONDS),
         Ticker("due", time.due, idle_seconds=DUE_IDLE_SECONDS),
+        Ticker("enrolments", enrolments.watch, idle_seconds=ENROLMENTS_IDLE_SECONDS),
         Ticker("plans", plans.simulate_next, idle_seconds=PLANS_IDLE_SECONDS, rest=PLANS_REST),
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
         Ticker("brake", brake.judge, idle_seconds=BRAKE_IDLE_SECONDS),

@@ -376,6 +376,46 @@ class FindingResolved(FindingData):
     """It is so no longer."""
 
 
+EnrolmentPhase = Literal["registration", "carrier_mapping", "user_provisioning", "training"]
+EnrolmentStatus = Literal["waiting", "working", "submitted", "returned", "cleared"]
+
+
+@value_class(frozen=True, slots=True)
+class EnrolmentMoved:
+    """A phase of the organization's own enrolment on a portal was taken on; `note` in words.
+
+    The key is organization/portal.
+    """
+
+    enrolment: str
+    portal: str
+    tin: str
+    phase: EnrolmentPhase
+    previous_status: EnrolmentStatus
+    status: EnrolmentStatus
+    move: Literal["begin", "submit", "return", "clear", "reopen"]
+    by: str
+    at: datetime
+    note: str | None
+
+
+@value_class(frozen=True, slots=True)
+class EnrolmentItemTicked:
+    """An item of a phase's checklist was ticked, or its tick was taken away.
+
+    The key is organization/portal.
+    """
+
+    enrolment: str
+    portal: str
+    tin: str
+    phase: EnrolmentPhase
+    item: str
+    done: bool
+    by: str
+    at: datetime
+
+
 @value_class(frozen=True, slots=True)
 class ChoreData:
     """A chore as it is after what the event says: work that changes nobody's access.
@@ -481,6 +521,8 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "break_glass.reviewed": BreakGlassReviewed,
         "finding.raised": FindingRaised,
         "finding.resolved": FindingResolved,
+        "enrolment.moved": EnrolmentMoved,
+        "enrolment.item_ticked": EnrolmentItemTicked,
         "chore.requested": ChoreRequested,
         "chore.claimed": ChoreClaimed,
         "chore.released": ChoreReleased,

@@ -72,10 +72,13 @@ class ExceptionStatus(StrEnum):
 class ChoreKind(StrEnum):
     """Work on a portal that changes nobody's access.
 
-    `activity_log`: ask the portal for its own record of what somebody did there.
+    `activity_log`: ask the portal for its own record of what somebody did there. `enrolment`: take
+    on a phase of the organization's enrolment that is stuck. `document`: renew what expires.
     """
 
     ACTIVITY_LOG = "activity_log"
+    ENROLMENT = "enrolment"
+    DOCUMENT = "document"
 
 
 class ChoreStatus(StrEnum):

@@ -9,6 +9,7 @@ from services.provisioning.api.access import access_router
 from services.provisioning.api.brake import brake_router
 from services.provisioning.api.chores import chores_router
 from services.provisioning.api.directory import directory_router
+from services.provisioning.api.enrolment import enrolment_router
 from services.provisioning.api.exceptions import exceptions_router
 from services.provisioning.api.guide import guide_router
 from services.provisioning.api.history import history_router
@@ -16,6 +17,7 @@ from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.directory import DirectoryCommands
+from services.provisioning.handlers.enrolment import EnrolmentCommands
 from services.provisioning.handlers.exceptions import ExceptionCommands
 from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
@@ -32,12 +34,14 @@ def routers(
     """The routes under `/access/v1`."""
     directories = DirectoryCommands(recompute)
     plans = PlanCommands(pool, recompute, directories)
+    enrolments = EnrolmentCommands(pool, recompute, directories, ChoreCommands(recompute))
     return [
         access_router(pool, authenticator, recompute, operations),
         chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
+        enrolment_router(pool, authenticator, recompute, operations, enrolments),
         guide_router(pool, authenticator, recompute),
         history_router(pool, authenticator, recompute),
     ]

@@ -71,6 +71,22 @@ async def lock_chore(conn: Connection, organization: str, chore_id: str) -> Chor
     return chore_from(row) if row else None
 
 
+async def open_chores_about(
+    conn: Connection, organization: str, kind: ChoreKind, enrolment: str, phase: str
+) -> list[str]:
+    """Ids of the open chores about a phase of an enrolment."""
+    rows = await conn.fetch(
+        "SELECT chore_id::text AS chore_id FROM chore WHERE organization = $1 AND kind = $2"
+        " AND ended_at IS NULL AND details ->> 'enrolment' = $3 AND details ->> 'phase' = $4"
+        " ORDER BY chore_id",
+        organization,
+        kind,
+        enrolment,
+        phase,
+    )
+    return [row["chore_id"] for row in rows]
+
+
 async def save_chore(
     conn: Connection,
     chore: Chore,
