@@ -157,7 +157,7 @@ def _cell(access: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rescinded(rows: Iterable[Any]) -> list[dict[str, Any]]:
+def with_rescinds(rows: Iterable[Any]) -> list[dict[str, Any]]:
     """HR events with whether something in force withdraws them."""
     events = [
         TimelineEvent(
@@ -317,7 +317,7 @@ def access_router(
             history = await views.worker_operations(conn, who.organization, ids)
         return {
             "state": state,
-            "events": _rescinded(events),
+            "events": with_rescinds(events),
             "operations": [work_item(row, portals, now) for row in history],
         }
 

@@ -11,6 +11,7 @@ from services.provisioning.api.chores import chores_router
 from services.provisioning.api.directory import directory_router
 from services.provisioning.api.enrolment import enrolment_router
 from services.provisioning.api.exceptions import exceptions_router
+from services.provisioning.api.explain import explain_router
 from services.provisioning.api.guide import guide_router
 from services.provisioning.api.history import history_router
 from services.provisioning.handlers.brake import BrakeHandler
@@ -44,4 +45,5 @@ def routers(
         enrolment_router(pool, authenticator, recompute, operations, enrolments),
         guide_router(pool, authenticator, recompute),
         history_router(pool, authenticator, recompute),
+        explain_router(pool, authenticator, recompute),
     ]

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.timeline import Folded
 from shared.contracts.directory import (
+    Contract,
     Directory,
     Function,
     Portal,
@@ -195,8 +196,15 @@ class CompiledDirectory:
         self._rights_at = {}
 
     def _find_rights(self, site: str, function: Function, day: date) -> list[Right]:
-        state = next(place.state for place in self.directory.sites if place.id == site)
         rights: dict[Right, None] = {}
+        for contract, tin in self.contracts_at(site, day):
+            portal = self.best_portal(contract.carrier, tin, function, site, day)
+            if portal is not None:
+                rights[portal.id, tin, function] = None
+        return list(rights)
+
+    def contracts_at(self, site: str, day: date) -> Iterable[tuple[Contract, str]]:
+        """Contracts in force or in grace that count at a known site, with each TIN they are for."""
         for contract in self.directory.contracts:
             if contract.sites and site not in contract.sites:
                 continue
@@ -207,14 +215,13 @@ class CompiledDirectory:
                 continue
             for tin in self._site_tins[site]:
                 if tin in contract.tins:
-                    portal = self._best_portal(contract.carrier, tin, function, state, day)
-                    if portal is not None:
-                        rights[portal.id, tin, function] = None
-        return list(rights)
+                    yield contract, tin
 
-    def _best_portal(
-        self, carrier: str, tin: str, function: Function, state: str, day: date
+    def best_portal(
+        self, carrier: str, tin: str, function: Function, site: str, day: date
     ) -> Portal | None:
+        """The portal on which `function` is done for a carrier at a site, if there is one."""
+        state = next(place.state for place in self.directory.sites if place.id == site)
         registered = {
             enrolment.portal
             for enrolment in self.directory.enrolments
