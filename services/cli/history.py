@@ -1,6 +1,7 @@
-"""`who-had-access`: who could use a portal at a moment, and the proof."""
+"""`who-had-access` and `explain`: who could use a portal when and why, and the proof."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from shared.tlog.proved import Proved, check_proofs
 
 SOURCE = "/portalkeeper/provisioning"
 LOOKUP_EVENTS = 500
+MAX_PROOFS = 1_000
 GRADES = {
     "roster": "on the portal's own list",
     "api": "by the portal's own answer",
@@ -38,28 +40,93 @@ def who_had_access(
     """Who could use a portal at a moment, who answers for it, how it is known, and the proof."""
     client = Client.open()
     found = _everybody(client, portal, at, known_at, function)
-    entries, proved, why_not = _audited(client, events_of(found["people"]))
+    events = [(SOURCE, event) for event in events_of(found["people"])]
+    audited = _audited(client, events)
     if as_json:
-        proof = None
-        if proved is not None:
-            proof = {
-                "origin": proved.checkpoint.origin,
-                "size": proved.checkpoint.size,
-                "root": proved.checkpoint.root.hex(),
-                "public_key": proved.public_key,
-                "proved": sorted(proved.indexes),
-            }
-        print_json({**found, "audit": {"entries": entries, "proof": proof, "why_not": why_not}})
+        print_json({**found, "audit": audited.document()})
         return
-    _print_answer(found, entries, proved)
-    if proved is not None:
-        out.print(
-            f"\n{len(proved.indexes)} audit entries proved to be in {proved.checkpoint.origin},"
-            f" {proved.checkpoint.size} entries, root {proved.checkpoint.root.hex()}",
-            markup=False,
-        )
-    if why_not:
-        out.print(f"\n{why_not}", markup=False)
+    _print_answer(found, audited)
+    audited.print()
+
+
+def explain(
+    worker: Annotated[str, typer.Argument(help="The worker's id.")],
+    portal: Annotated[str, typer.Argument(help="The portal's id in the directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """Why somebody can, or cannot, use a portal: HR event, rule, authorization, work, evidence."""
+    client = Client.open()
+    found = client.get("provisioning", "/access/v1/explain", {"worker": worker, "portal": portal})
+    events = [
+        (link["event"][0], link["event"][1])
+        for line in found["lines"]
+        for link in line["chain"]
+        if link["event"]
+    ]
+    audited = _audited(client, list(dict.fromkeys(events)))
+    if as_json:
+        print_json({**found, "audit": audited.document()})
+        return
+    out.print(
+        f"{found['name'] or worker} ({found['status'].replace('_', ' ')}) at"
+        f" {found['portal_name']}, {found['as_of']}",
+        markup=False,
+    )
+    for line in found["lines"]:
+        _print_line(line, audited)
+    audited.print()
+
+
+def _print_line(line: dict[str, Any], audited: "Audited") -> None:
+    tin = f" (TIN {line['tin']})" if line["tin"] else ""
+    out.print(
+        f"\n{line['function'].replace('_', ' ')}{tin}: {line['state'].upper()}, {line['rule']}\n"
+        f"  {line['detail']}",
+        markup=False,
+    )
+    if line["next_step"]:
+        out.print(f"  Next: {line['next_step']}", markup=False)
+    for link in line["chain"]:
+        told = [link["text"], link["at"], link["by"], link["reference"]]
+        entry = audited.entries.get(link["event"][1]) if link["event"] else None
+        if entry is not None:
+            told.append(f"entry {_entry(entry, audited)}")
+        step = link["step"].replace("_", " ")
+        out.print(f"  {step:>13}  {'  '.join(each for each in told if each)}", markup=False)
+
+
+@dataclass(slots=True)
+class Audited:
+    """Audit entries by event id, what is proved of them, or why nothing is."""
+
+    entries: dict[str, int] = field(default_factory=dict)
+    proved: Proved | None = None
+    why_not: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs."""
+        proof = None
+        if self.proved is not None:
+            proof = {
+                "origin": self.proved.checkpoint.origin,
+                "size": self.proved.checkpoint.size,
+                "root": self.proved.checkpoint.root.hex(),
+                "public_key": self.proved.public_key,
+                "proved": sorted(self.proved.indexes),
+            }
+        return {"entries": self.entries, "proof": proof, "why_not": self.why_not}
+
+    def print(self) -> None:
+        """What is proved, or why nothing is."""
+        if self.proved is not None:
+            checkpoint = self.proved.checkpoint
+            out.print(
+                f"\n{len(self.proved.indexes)} audit entries proved to be in {checkpoint.origin},"
+                f" {checkpoint.size} entries, root {checkpoint.root.hex()}",
+                markup=False,
+            )
+        if self.why_not:
+            out.print(f"\n{self.why_not}", markup=False)
 
 
 def _everybody(
@@ -93,25 +160,25 @@ def events_of(people: Iterable[dict[str, Any]]) -> list[str]:
     )
 
 
-def _audited(client: Client, events: list[str]) -> tuple[dict[str, int], Proved | None, str | None]:
-    """Audit entries of these events, what is proved of them, or why nothing is.
+def _audited(client: Client, events: list[tuple[str, str]]) -> Audited:
+    """What the audit log holds of (source, event id).
 
     Raises:
         Failure: the log's proofs are wrong.
     """
     if not events:
-        return {}, None, None
+        return Audited()
     try:
-        entries = find_entries(client, [(SOURCE, event) for event in events])
+        entries = find_entries(client, events)
         log = client.get("audit", "/audit/v1/log")
     except Failure as failure:
-        return {}, None, f"Audit entries are missing here. {failure.sentence}"
+        return Audited(why_not=f"Audit entries are missing here. {failure.sentence}")
     signed = [index for index in entries.values() if index < (log["checkpoint_size"] or 0)]
     if not signed:
-        return entries, None, "No signed checkpoint covers these entries yet."
-    answer = client.post("audit", "/audit/v1/proofs", {"indexes": signed[:1000]})
+        return Audited(entries, why_not="No signed checkpoint covers these entries yet.")
+    answer = client.post("audit", "/audit/v1/proofs", {"indexes": signed[:MAX_PROOFS]})
     try:
-        return entries, check_proofs(answer), None
+        return Audited(entries, check_proofs(answer))
     except (ProofError, NoteError, KeyError, ValueError) as error:
         raise Failure(Exit.NO, f"The proofs of the audit log are WRONG: {error}") from error
 
@@ -128,7 +195,7 @@ def find_entries(client: Client, events: list[tuple[str, str]]) -> dict[str, int
     return found
 
 
-def _print_answer(found: dict[str, Any], entries: dict[str, int], proved: Proved | None) -> None:
+def _print_answer(found: dict[str, Any], audited: Audited) -> None:
     summary = found["summary"]
     what = (found["function"] or "anything").replace("_", " ")
     out.print(
@@ -145,7 +212,7 @@ def _print_answer(found: dict[str, Any], entries: dict[str, int], proved: Proved
     for gap in found["gaps"]:
         out.print(f"  {gap['detail']} [{gap['rule']}]", markup=False)
     if found["people"]:
-        _print_people(found["people"], entries, proved)
+        _print_people(found["people"], audited)
     for one in found["perhaps"]:
         out.print(
             f"May have had it: {one['name'] or one['worker']}, ordered {one['ordered_at']},"
@@ -154,9 +221,7 @@ def _print_answer(found: dict[str, Any], entries: dict[str, int], proved: Proved
         )
 
 
-def _print_people(
-    people: Iterable[dict[str, Any]], entries: dict[str, int], proved: Proved | None
-) -> None:
+def _print_people(people: Iterable[dict[str, Any]], audited: Audited) -> None:
     rows = table("Person", "Could use", "Since", "How it is known", "Who answers", "Audit", "Gaps")
     for person in people:
         holdings = person["holdings"]
@@ -170,12 +235,13 @@ def _print_people(
             person["since"],
             GRADES[person["grade"]],
             ", ".join(sorted(authorities)),
-            ", ".join(_entry(entries.get(event), proved) for event in events_of([person])),
+            ", ".join(_entry(audited.entries.get(event), audited) for event in events_of([person])),
             ", ".join(gap["rule"] for gap in person["gaps"]),
         )
     out.print(rows)
 
 
-def _entry(index: int | None, proved: Proved | None) -> str:
+def _entry(index: int | None, audited: Audited) -> str:
+    proved = audited.proved
     mark = " proved" if proved is not None and index in proved.indexes else ""
     return f"{text(index)}{mark}"

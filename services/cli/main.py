@@ -27,7 +27,7 @@ from services.cli.client import (
 from services.cli.directory import directory_app, simulate
 from services.cli.enrolment import enrolment_app
 from services.cli.exceptions import break_glass_app, exception_app
-from services.cli.history import who_had_access
+from services.cli.history import explain, who_had_access
 from services.cli.printing import (
     AsJson,
     Limit,
@@ -89,6 +89,7 @@ app.add_typer(exception_app, name="exception")
 app.add_typer(break_glass_app, name="break-glass")
 app.add_typer(review_app, name="review")
 app.command("who-had-access")(who_had_access)
+app.command("explain")(explain)
 app.add_typer(audit.app, name="audit")
 
 

@@ -18,6 +18,7 @@ COMMANDS = (
     ("work", "list"),
     ("work", "claim", "1"),
     ("chore", "list"),
+    ("explain", "w1", "p"),
     ("who-had-access", "--portal", "p", "--at", "2026-03-14T09:00"),
     ("exception", "list"),
     ("review", "list"),

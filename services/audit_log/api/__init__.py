@@ -11,6 +11,7 @@ from fastapi import APIRouter
 
 from services.audit_log.api.context import Reading
 from services.audit_log.api.entries import entries_router
+from services.audit_log.api.lookup import lookup_router
 from services.audit_log.api.proofs import proofs_router
 from services.audit_log.api.stream import stream_router
 from services.audit_log.api.tiles import tile_router
@@ -23,6 +24,7 @@ def routers(reading: Reading, authenticator: Authenticator) -> list[APIRouter]:
     """All routes."""
     return [
         entries_router(reading, authenticator),
+        lookup_router(reading, authenticator),
         proofs_router(reading, authenticator),
         stream_router(reading, authenticator),
         tile_router(reading),

@@ -286,6 +286,22 @@ async def same_events(conn: Connection, wanted: dict[int, int]) -> dict[int, lis
     return same
 
 
+async def first_of_events(conn: Connection, identities: Sequence[int]) -> dict[int, int]:
+    """The first entry of each event, by its identity; what is not projected is left out."""
+    rows = await conn.fetch(
+        """
+        SELECT asked.identity, found.index
+        FROM unnest($1::bigint[]) AS asked (identity)
+        CROSS JOIN LATERAL (
+            SELECT index FROM audit_search.found
+            WHERE identity = asked.identity ORDER BY index LIMIT 1
+        ) AS found
+        """,
+        list(identities),
+    )
+    return {row["identity"]: row["index"] for row in rows}
+
+
 async def replace_terms(conn: Connection, terms: dict[int, list[int]]) -> None:
     """Let entries be found by these terms alone, and no longer by their event."""
     await conn.executemany(

@@ -1,7 +1,6 @@
 """Who had access then: one screen to print and hand to an auditor, and asking portals who did."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -10,30 +9,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from services.gateway.console.pages import Text
-from services.gateway.console.services import ServiceDown, Services
+from services.gateway.console.proof import Audited, look_up
+from services.gateway.console.services import Services
 from services.gateway.console.timeline import instant
 from services.gateway.console.view import with_query
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.console.work import fresh_key
 from shared.errors import Problem
-from shared.tlog.merkle import ProofError
-from shared.tlog.note import NoteError
-from shared.tlog.proved import Proved, check_proofs
 
 PAGE_PEOPLE = "100"
 SOURCE = "/portalkeeper/provisioning"
-
-
-@dataclass(slots=True)
-class Audited:
-    """What the audit log holds of events: entries by event id, and what is proved of them.
-
-    `why_not` says, where nothing could be asked or proved, why.
-    """
-
-    entries: dict[str, int] = field(default_factory=dict)
-    proved: Proved | None = None
-    why_not: str | None = None
 
 
 def routes(console: Console) -> APIRouter:
@@ -84,6 +69,29 @@ def routes(console: Console) -> APIRouter:
             day_of=day_around,
             fresh_key=fresh_key,
             asked=asked,
+        )
+
+    @router.get("/explain")
+    async def explain(request: Request, worker: Text, portal: Text) -> Response:
+        """Why somebody can, or cannot, use a portal: each link with its audit entry."""
+        visitor = await console.visitor(request, "access:read", "access:admin", "audit:read")
+        found = await services.get(
+            visitor.principal,
+            "provisioning",
+            "/access/v1/explain",
+            {"worker": worker, "portal": portal},
+        )
+        events = [
+            (link["event"][0], link["event"][1])
+            for line in found["lines"]
+            for link in line["chain"]
+            if link["event"]
+        ]
+        return console.page(
+            request,
+            "explain.html",
+            found=found,
+            audited=await look_up(services, visitor, events),
         )
 
     @router.get("/chores")
@@ -189,41 +197,12 @@ def day_around(at: str, zone: ZoneInfo) -> tuple[str, str]:
     return begins.isoformat(), ends.isoformat()
 
 
-def events_of(people: Iterable[dict[str, Any]]) -> list[str]:
-    """Ids of the events that say what people held, and how it ended."""
-    return list(
-        dict.fromkeys(
-            source["event_id"]
-            for person in people
-            for holding in person["holdings"]
-            for source in (holding["known_by"], holding["ended_by"])
-            if source
-        )
-    )
-
-
-async def look_up(services: Services, visitor: Visitor, events: list[str]) -> Audited:
-    """The audit entries of provisioning's events, with their inclusion checked here."""
-    who = visitor.principal
-    if not events:
-        return Audited()
-    if not who.may("audit:read"):
-        return Audited(why_not="Audit entries are shown to whoever may read the audit log.")
-    try:
-        wanted = {"events": [{"source": SOURCE, "id": event} for event in events]}
-        found = await services.post(who, "audit", "/audit/v1/lookup", wanted, fresh_key())
-        entries = {each["id"]: each["index"] for each in found["entries"]}
-        log = await services.get(who, "audit", "/audit/v1/log")
-        signed = [index for index in entries.values() if index < (log["checkpoint_size"] or 0)]
-        if not signed:
-            return Audited(entries, why_not="No signed checkpoint covers these entries yet.")
-        answer = await services.post(
-            who, "audit", "/audit/v1/proofs", {"indexes": signed}, fresh_key()
-        )
-        return Audited(entries, check_proofs(answer))
-    except ServiceDown:
-        return Audited(why_not="The audit log does not answer; the entries are missing here.")
-    except Problem as problem:
-        return Audited(why_not=f"The audit log refused: {problem.detail}")
-    except (ProofError, NoteError, KeyError, ValueError) as error:
-        return Audited(entries, why_not=f"The proofs of the audit log are WRONG: {error}")
+def events_of(people: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(source, id) of the events that say what people held, and how it ended."""
+    return [
+        (SOURCE, source["event_id"])
+        for person in people
+        for holding in person["holdings"]
+        for source in (holding["known_by"], holding["ended_by"])
+        if source
+    ]
