@@ -14,6 +14,7 @@ from joserfc.jwk import OKPKey
 from services.gateway.tokens import mint
 from services.provisioning.rules.brake import CauseMove
 from services.provisioning.rules.chores import ChoreMove
+from services.provisioning.rules.enrolment import Phase, PhaseMove
 from services.provisioning.rules.operations import Transition
 from shared.auth import Authenticator, Principal
 from shared.contracts.access import ACCESS_EVENT_MODELS
@@ -26,7 +27,9 @@ from tests.contracts.reading import MODELS, TOPIC_OF, check
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
 from tests.provisioning.test_brake import SMALLER, closing, decide, last_engaged
 from tests.provisioning.test_chores import Chores
+from tests.provisioning.test_enrolment import UNREGISTERED, Seeing
 from tests.provisioning.test_exceptions import Exceptions, wish
+from tests.provisioning.test_planning import BILLERS_TOO, Planner, policy
 from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
 
 Event = dict[str, Any]
@@ -48,6 +51,8 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await somebody_leaves_and_nobody_does_the_work(desk)
     await the_directory_shrinks(desk)
     await rules_change_and_logins_end(desk)
+    await the_organization_enrols(desk)
+    await two_persons_change_the_policy(desk)
     await an_operator_accepts_a_gap(desk, tmp_path_factory.mktemp("keys"))
     yield await desk.published()
     await pool.close()
@@ -165,6 +170,24 @@ async def rules_change_and_logins_end(desk: Desk) -> None:
     await desk.finish_all()
 
 
+async def the_organization_enrols(desk: Desk) -> None:
+    await desk.apply_directory(directory(enrolments=UNREGISTERED))
+    seeing = Seeing(desk)
+    await seeing.move(Phase.REGISTRATION, PhaseMove.BEGIN)
+    await seeing.tick_all(Phase.REGISTRATION)
+    await seeing.move(Phase.REGISTRATION, PhaseMove.SUBMIT, note="sent")
+    await seeing.move(Phase.REGISTRATION, PhaseMove.CLEAR)
+
+
+async def two_persons_change_the_policy(desk: Desk) -> None:
+    planner = Planner(desk)
+    for version, decide_ in (("v8", planner.reject), ("v9", planner.approve)):
+        changed = directory(policy=policy(version), titles=BILLERS_TOO)
+        plan = (await planner.make(changed))["plan"]
+        await planner.apply(plan)
+        await decide_(plan)
+
+
 class RefusingConsumer:
     """Stands where a consumer with a refused partition does."""
 
@@ -223,5 +246,8 @@ async def test_every_type_of_access_event_is_said_and_no_other(said: list[Event]
 
 async def test_state_records_carry_epoch_and_version(said: list[Event]) -> None:
     state = [one for one in said if one["topic"] in (WORKER_STATE.name, DIRECTORY_EVENTS.name)]
-    assert {event["ce_type"].rpartition(".")[2] for event in state} == {"state", "set", "removed"}
+    assert {event["ce_type"].rpartition(".")[2] for event in state} == {
+        *("state", "set", "removed"),
+        *("proposed", "approved", "rejected"),
+    }
     assert all(event["ce_epoch"].isdigit() and event["ce_version"].isdigit() for event in state)
