@@ -275,6 +275,42 @@ class GuardRefused:
 
 
 @value_class(frozen=True, slots=True)
+class OutageStarted:
+    """Somebody declared that a portal does not work; deadlines of work there stand still."""
+
+    outage_id: str
+    portal: str
+    kind: str
+    note: str
+    started_by: str
+    started_at: datetime
+
+
+@value_class(frozen=True, slots=True)
+class OutageEnded:
+    """The portal works again. `catch_up` are the operations whose deadlines got the time back."""
+
+    outage_id: str
+    portal: str
+    started_at: datetime
+    ended_at: datetime
+    ended_by: str
+    catch_up: tuple[str, ...]
+
+
+@value_class(frozen=True, slots=True)
+class IncidentReported:
+    """Somebody cannot work on a portal: down, login loop, credential expired, locked out, ..."""
+
+    incident_id: str
+    portal: str
+    kind: str
+    worker: str | None
+    note: str
+    reported_by: str
+
+
+@value_class(frozen=True, slots=True)
 class BrakeData:
     """A cause of removals and what the brake did: `parked` of `held` entitlements would go.
 
@@ -510,6 +546,9 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "exposure.started": ExposureStarted,
         "exposure.ended": ExposureEnded,
         "guard.refused": GuardRefused,
+        "outage.started": OutageStarted,
+        "outage.ended": OutageEnded,
+        "incident.reported": IncidentReported,
         "brake.engaged": BrakeEngaged,
         "brake.released": BrakeReleased,
         "brake.rejected": BrakeRejected,

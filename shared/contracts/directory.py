@@ -52,7 +52,7 @@ class OperationKind(StrEnum):
     """The changes a portal can undergo that are ordered in this version.
 
     `rotate`: change what a login that several people know is opened with. `close`: end a login for
-    good.
+    good. `keep_alive`: the holder signs in before the portal disables an idle login.
     """
 
     OPEN = "open"
@@ -62,6 +62,7 @@ class OperationKind(StrEnum):
     RESUME = "resume"
     ROTATE = "rotate"
     CLOSE = "close"
+    KEEP_ALIVE = "keep_alive"
     APPOINT_SUCCESSOR = "appoint_successor"
 
 

@@ -207,7 +207,8 @@ class PortalAccess:
 
     `desired` is what policy says, `operations` what has been requested, `status`/`grade` and
     `effective` what evidence tells. `exposed_since` runs while something effective must be gone.
-    `last_login_at` is the last known login, as `last_login_source` (a roster) tells.
+    `last_login_at` is the last known login, as `last_login_source` (roster or operation) tells, and
+    `lapses_at` when the portal disables the login unless it is used before, where that is known.
     `parked` is what would be removed if the brake did not hold it.
     """
 
@@ -223,6 +224,7 @@ class PortalAccess:
     last_login_at: datetime | None = None
     last_login_grade: Grade | None = None
     last_login_source: str | None = None
+    lapses_at: datetime | None = None
     parked: tuple[ParkedRemoval, ...] = ()
 
 

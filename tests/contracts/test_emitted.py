@@ -12,19 +12,21 @@ from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
 from services.gateway.tokens import mint
+from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.rules.brake import CauseMove
 from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.enrolment import Phase, PhaseMove
 from services.provisioning.rules.operations import Transition
+from services.provisioning.rules.outages import Trouble
 from shared.auth import Authenticator, Principal
 from shared.contracts.access import ACCESS_EVENT_MODELS
 from shared.contracts.directory import Directory, Function
 from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS, WORKER_STATE
 from shared.kafka import Gap
 from shared.ops import ops_router
-from shared.postgres import create_pool, in_transaction
+from shared.postgres import Connection, create_pool, in_transaction
 from tests.contracts.reading import MODELS, TOPIC_OF, check
-from tests.provisioning.desk import Desk, hire, hr_record, leave_now
+from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now
 from tests.provisioning.test_brake import SMALLER, closing, decide, last_engaged
 from tests.provisioning.test_chores import Chores
 from tests.provisioning.test_enrolment import UNREGISTERED, Seeing
@@ -50,6 +52,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await two_ids_are_one_person(desk)
     await somebody_leaves_and_nobody_does_the_work(desk)
     await the_directory_shrinks(desk)
+    await a_portal_is_down(desk)
     await rules_change_and_logins_end(desk)
     await the_organization_enrols(desk)
     await two_persons_change_the_policy(desk)
@@ -148,6 +151,17 @@ async def the_directory_shrinks(desk: Desk) -> None:
     titles = [{"id": "Front Desk", "duties": ["front-desk"]}]
     await desk.apply_directory(directory(titles=titles))
     await desk.pass_time()
+
+
+async def a_portal_is_down(desk: Desk) -> None:
+    commands = OutageCommands(desk.recompute)
+
+    async def story(conn: Connection) -> None:
+        await commands.report(conn, ADMINISTRATOR, "hub", Trouble.LOGIN_LOOP, "thrown back")
+        begun = await commands.begin(conn, ADMINISTRATOR, "hub", Trouble.DOWN, "503 since nine")
+        await commands.end(conn, ADMINISTRATOR, begun["outage_id"])
+
+    await in_transaction(desk.pool, story)
 
 
 async def rules_change_and_logins_end(desk: Desk) -> None:

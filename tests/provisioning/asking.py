@@ -48,13 +48,19 @@ class Asking:
         return answer.json()
 
     async def post(
-        self, path: str, body: Any, scopes: str = "access:admin", status: int = 200
+        self,
+        path: str,
+        body: Any,
+        scopes: str = "access:admin",
+        status: int = 200,
+        worker: str | None = None,
     ) -> Any:
         """The answer to a command, which has this status."""
-        answer = await self.http.post(path, json=body, headers=self._headers(scopes))
+        answer = await self.http.post(path, json=body, headers=self._headers(scopes, worker))
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def _headers(self, scopes: str) -> dict[str, str]:
-        made = token(self.key, scope=scopes, org=ORGANIZATION, sub="admin-1")
+    def _headers(self, scopes: str, worker: str | None = None) -> dict[str, str]:
+        who: dict[str, Any] = {"sub": worker or "admin-1", **({"worker": worker} if worker else {})}
+        made = token(self.key, scope=scopes, org=ORGANIZATION, **who)
         return {"authorization": f"Bearer {made}"}

@@ -14,12 +14,15 @@ from services.provisioning.api.exceptions import exceptions_router
 from services.provisioning.api.explain import explain_router
 from services.provisioning.api.guide import guide_router
 from services.provisioning.api.history import history_router
+from services.provisioning.api.outages import outages_router
+from services.provisioning.api.own import own_router
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.enrolment import EnrolmentCommands
 from services.provisioning.handlers.exceptions import ExceptionCommands
+from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
 from shared.auth import Authenticator
@@ -41,6 +44,8 @@ def routers(
         chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
+        outages_router(pool, authenticator, recompute, operations, OutageCommands(recompute)),
+        own_router(pool, authenticator, recompute, operations),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
         enrolment_router(pool, authenticator, recompute, operations, enrolments),
         guide_router(pool, authenticator, recompute),

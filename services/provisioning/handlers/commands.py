@@ -14,6 +14,7 @@ from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.history import Source, Statement, statements_between
 from services.provisioning.rules.operations import (
+    BESIDE,
     EVENT_OF,
     GIVES,
     OPERATION_LIFE,
@@ -250,7 +251,7 @@ def _account_after(
         case Transition.DONE:
             return confirm(account, operation, grade=said.grade, at=now, login_id=said.login_id)
         case Transition.FAIL | Transition.DECLINE if (
-            operation.kind in GIVES or operation.kind is OperationKind.APPOINT_SUCCESSOR
+            operation.kind in GIVES or operation.kind in BESIDE
         ):
             hours = compiled.directory.organization.deadlines.retry_hours
             return retry_after(account, operation, at=now, hours=hours)

@@ -27,6 +27,7 @@ from services.provisioning.store import brake as brake_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import operations as operations_store
+from services.provisioning.store import outages as outages_store
 from services.provisioning.store import reviews as reviews_store
 from services.provisioning.store import timelines as timelines_store
 from services.provisioning.store import workers as workers_store
@@ -170,6 +171,7 @@ class Recompute:
         """The persons behind the rows, with everything a decision needs but for their portals."""
         reviews = await reviews_store.review_removals(conn, locked)
         exceptions = await exceptions_store.live_exceptions(conn, locked)
+        outages = await outages_store.portals_down(conn, compiled)
         pending = []
         for organization, rows in _clusters(locked):
             if organization not in compiled:
@@ -187,6 +189,7 @@ class Recompute:
                     known_findings=frozenset(f for row in own for f in row.findings),
                     cause=_all(cause, own),
                     new_rules=_new_rules(own, compiled[organization]),
+                    outages=outages.get(organization, frozenset()),
                 )
                 pending.append(_Pending(person, own, compiled[organization], as_of, facts))
         return pending

@@ -14,6 +14,7 @@ from services.provisioning.rules.brake import (
     CauseStatus,
     Parked,
 )
+from services.provisioning.rules.clocks import KEEP_ALIVE_AHEAD_DAYS, keep_alive_steps, lapse
 from services.provisioning.rules.desired import (
     NOTHING,
     CompiledDirectory,
@@ -30,6 +31,7 @@ from services.provisioning.rules.guards import (
 )
 from services.provisioning.rules.observing import OBSERVE_ONLY, Observed, observe
 from services.provisioning.rules.operations import (
+    BESIDE,
     DEFAULT_STEPS,
     EVENT_OF,
     OPERATION_LIFE,
@@ -70,7 +72,6 @@ from shared.contracts.state import (
     ExceptionKind,
     ExceptionStatus,
     Finding,
-    Grade,
     OpenOperation,
     OperationStatus,
     ParkedRemoval,
@@ -85,6 +86,9 @@ NEVER_ASKED = Target()
 UNSET = datetime.fromtimestamp(0, UTC)
 UNKNOWN_PORTAL = "unknown_portal"
 CLOSING = target_key(OperationKind.CLOSE, None, None)
+ASIDE = frozenset(target_key(kind, None, None) for kind in BESIDE) | {CLOSING}
+"""Targets whose retries are looked after where they are asked for."""
+
 UNANSWERED = AuthorizedBy("brake", "", "")
 """Stands for whoever answers for a parked entitlement: nobody does, it only is not removed yet."""
 
@@ -96,7 +100,7 @@ MAX_CAUSES = 5
 
 WHY_OBSERVED = "differs from policy as far as is known; import the portal's first user list"
 
-PORTALS_EDITION = 1
+PORTALS_EDITION = 2
 """Raise it with what is planned for portals or said of them: then nothing older stands."""
 
 
@@ -127,6 +131,8 @@ class Facts:
     sole_administrator_of: frozenset[str] = frozenset()
     cause: tuple[str, ...] = ()
     parked: tuple[Parked, ...] = ()
+    outages: frozenset[str] = frozenset()
+    """Portals that do not work now: the deadlines of work there stand still."""
     new_rules: str | None = None
     """The brake's cause if directory or policy have changed since the last decision."""
 
@@ -201,6 +207,7 @@ class _Decision:
         self._unknown: dict[str, None] = {}
         self._waiting = {parked.target: parked for parked in facts.parked}
         self._still_parked: dict[Any, Parked] = {}
+        self._portals_raised = False
 
     def run(self) -> Outcome:
         facts = self._facts
@@ -219,7 +226,9 @@ class _Decision:
         portals: list[PortalAccess] = []
         if desired is not None:
             self._findings.update(dict.fromkeys(desired.findings))
+            before = len(self._findings)
             portals = self._portals(folded, desired)
+            self._portals_raised = len(self._findings) > before
             if self._unknown:
                 detail = f"{', '.join(self._unknown)}: {WHY_OBSERVED}"
                 self._findings[Finding(OBSERVE_ONLY, detail)] = None
@@ -274,7 +283,7 @@ class _Decision:
     def _standing(
         self, folded: Folded | None, desired: Desired | None, change_at: datetime | None
     ) -> Standing | None:
-        if any(finding.rule == UNKNOWN_PORTAL for finding in self._findings):
+        if self._portals_raised:
             return None
         basis = self._basis(folded, desired)
         return None if basis is None else Standing(basis, change_at)
@@ -302,6 +311,7 @@ class _Decision:
             tuple(desired.rights.items()),
             tuple(desired.held.items()),
             self._why_cut(folded) if desired.cut else None,
+            folded.status is WorkerStatus.ACTIVE,
         )
         return hashlib.blake2b(orjson.dumps(content), digest_size=16).digest()
 
@@ -423,6 +433,7 @@ class _Decision:
         for order in orders:
             account = self._order(account, portal, order, wanted, folded)
         account = self._successor(account, portal, folded)
+        account = self._keep_alive(account, portal, folded, needed=bool(wanted))
         account, closing = self._closing(account, portal, why_cut)
         account = self._exposure(account, kept, folded)
         if portal.id not in self._compiled.portals and (
@@ -472,6 +483,61 @@ class _Decision:
                 parked.append(one)
         return {**wanted, **kept_by_rejection}, parked
 
+    def _keep_alive(
+        self, account: Account, portal: Portal, folded: Folded | None, *, needed: bool
+    ) -> Account:
+        """Work for the holder before the portal disables a login for want of use.
+
+        On leave the clock runs on and the work does not: the login lapses, and is brought back by
+        the same work after the return.
+        """
+        days = self._compiled.number(portal, RuleName.INACTIVITY_DAYS, self._as_of)
+        asked = [op for op in self._open_operations(account) if op.kind is OperationKind.KEEP_ALIVE]
+        lapses = lapse(account, days)
+        if lapses != account.lapses_at:
+            account = replace(account, lapses_at=lapses)
+        away = folded is None or folded.status is not WorkerStatus.ACTIVE
+        if lapses is None or away or not needed:
+            self._withdraw_all(asked)
+            return account
+        due = lapses - timedelta(days=KEEP_ALIVE_AHEAD_DAYS)
+        if lapses <= self._as_of:
+            detail = f"the login on {portal.name} was last used more than {days} days ago"
+            self._findings[Finding("login_lapsed", detail)] = None
+        self._note(lapses)
+        if self._as_of < due:
+            self._note(due)
+            self._withdraw_all(asked)
+            return account
+        too_late = [
+            op
+            for op in asked
+            if op.status is OperationStatus.REQUESTED and op.requested_at < lapses <= self._as_of
+        ]
+        self._withdraw_all(too_late)
+        if len(too_late) == len(asked):
+            account, _ = self._request(
+                account,
+                portal,
+                OperationKind.KEEP_ALIVE,
+                None,
+                None,
+                (),
+                "inactivity",
+                keep_alive_steps(portal, lapses, self._as_of),
+                {},
+                deadline=lapses if lapses > self._as_of else None,
+            )
+        return account
+
+    def _withdraw_all(self, operations: Sequence[Operation]) -> None:
+        """Cancel what nobody took on; what somebody took on is superseded and still has to end."""
+        for operation in operations:
+            if operation.status is not OperationStatus.SUPERSEDED:
+                cancel = operation.status is OperationStatus.REQUESTED
+                move = Transition.CANCEL if cancel else Transition.SUPERSEDE
+                self._move(Move(operation, move))
+
     def _closing(
         self, account: Account, portal: Portal, why_cut: str | None
     ) -> tuple[Account, list[Parked]]:
@@ -486,11 +552,7 @@ class _Decision:
         )
         known = account.targets.get(CLOSING)
         if not over:
-            for operation in closing:
-                if operation.status is not OperationStatus.SUPERSEDED:
-                    cancel = operation.status is OperationStatus.REQUESTED
-                    move = Transition.CANCEL if cancel else Transition.SUPERSEDE
-                    self._move(Move(operation, move))
+            self._withdraw_all(closing)
             if known is not None and known.retry_at is not None:
                 account = replace(
                     account, targets={**account.targets, CLOSING: Target(known.generation)}
@@ -581,8 +643,9 @@ class _Decision:
             ),
             exposed_since=account.exposed_since,
             last_login_at=account.last_login_at,
-            last_login_grade=Grade.ROSTER if account.last_login_at else None,
+            last_login_grade=account.last_login_grade,
             last_login_source=account.last_login_source,
+            lapses_at=account.lapses_at,
             parked=tuple(
                 ParkedRemoval(one.tin, one.function, one.cause_id, one.parked_at, one.verdict.value)
                 for one in parked
@@ -603,7 +666,7 @@ class _Decision:
         return "not_employed"
 
     def _holds(self, portal: Portal, rule: RuleName) -> bool:
-        return portal.holds(rule, self._as_of.astimezone(self._compiled.zone).date())
+        return self._compiled.holds(portal, rule, self._as_of)
 
     def _cut_kind(self, portal: Portal) -> OperationKind:
         if self._holds(portal, RuleName.ONE_LOGIN):
@@ -740,14 +803,7 @@ class _Decision:
             return account
         leaves_at = folded.leaves_at if folded else None
         if portal.id not in self._facts.sole_administrator_of or leaves_at is None:
-            for operation in asked:
-                withdraw = (
-                    Transition.CANCEL
-                    if operation.status is OperationStatus.REQUESTED
-                    else Transition.SUPERSEDE
-                )
-                if operation.status is not OperationStatus.SUPERSEDED:
-                    self._move(Move(operation, withdraw))
+            self._withdraw_all(asked)
             return account
         detail = f"the only administrator of {portal.name} leaves on {leaves_at.date()}"
         self._findings[Finding(LAST_ADMINISTRATOR, detail)] = None
@@ -796,7 +852,7 @@ class _Decision:
 
     def _mark_overdue(self) -> None:
         for operation in list(self._operations.values()):
-            if not operation.open or operation.overdue:
+            if not operation.open or operation.overdue or operation.portal in self._facts.outages:
                 continue
             if operation.deadline > self._as_of:
                 self._note(operation.deadline)

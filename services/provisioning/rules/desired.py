@@ -12,6 +12,7 @@ from shared.contracts.directory import (
     Directory,
     Function,
     Portal,
+    RuleName,
     Separation,
     Side,
     TrainingModule,
@@ -98,6 +99,7 @@ class CompiledDirectory:
     _window: tuple[datetime, datetime | None] | None = field(init=False, default=None)
     _rights_at: dict[tuple[str, Function], tuple[Right, ...]] = field(init=False)
     _gates: dict[tuple[str, Function], tuple[TrainingModule, ...]] = field(init=False)
+    _rules: dict[tuple[str, RuleName, date], int | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         directory = self.directory
@@ -248,6 +250,18 @@ class CompiledDirectory:
             and enrolment.registered_on is not None
             and enrolment.registered_on <= day
         )
+
+    def holds(self, portal: Portal, rule: RuleName, as_of: datetime) -> bool:
+        """Whether a yes-or-no rule of a portal holds; what is not known does not."""
+        return bool(self.number(portal, rule, as_of))
+
+    def number(self, portal: Portal, rule: RuleName, as_of: datetime) -> int | None:
+        """A rule's value on the day, remembered: it is asked for each account decided about."""
+        key = (portal.id, rule, as_of.astimezone(self.zone).date())
+        if key not in self._rules:
+            row = portal.rule_in_force(rule, key[2])
+            self._rules[key] = row.value if row and isinstance(row.value, int) else None
+        return self._rules[key]
 
     def modules_for(self, portal: str, function: Function) -> tuple[TrainingModule, ...]:
         """The training modules that gate a function on a portal."""

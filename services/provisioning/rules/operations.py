@@ -68,10 +68,14 @@ OPERATION_LIFE: Mapping[tuple[OperationStatus, Transition], OperationStatus] = {
 """The life of an operation; a pair that is absent is refused."""
 
 OPEN_STATUSES = frozenset({_S.REQUESTED, _S.CLAIMED, _S.SUPERSEDED})
+SAID = "operation:"
 SUCCESSOR_RETRY_HOURS = 24
 GIVES = frozenset({OperationKind.OPEN, OperationKind.GRANT, OperationKind.RESUME})
 REMOVES = frozenset({OperationKind.REVOKE, OperationKind.SUSPEND, OperationKind.ROTATE})
 """What takes usable access away; closing ends a login that nobody can use any more."""
+
+BESIDE = frozenset({OperationKind.APPOINT_SUCCESSOR, OperationKind.KEEP_ALIVE})
+"""What goes on beside giving and taking, and changes nobody's access."""
 
 TAKES = REMOVES | {OperationKind.CLOSE}
 """What must have ended before anything is given again."""
@@ -173,8 +177,9 @@ class Target:
 class Account:
     """What evidence tells of one person's identity on one portal, and the targets within it.
 
-    `known_as_of` is the instant that the latest evidence speaks of; `last_login_source` names the
-    roster that tells the last login.
+    `known_as_of` is the instant that the latest evidence speaks of; `last_login_source` names what
+    tells the last login: a roster, or after `SAID` the operation with which a person said so.
+    `lapses_at` is when the portal disables the login if nobody uses it before.
     """
 
     worker: str
@@ -188,6 +193,14 @@ class Account:
     known_as_of: datetime | None = None
     last_login_at: datetime | None = None
     last_login_source: str | None = None
+    lapses_at: datetime | None = None
+
+    @property
+    def last_login_grade(self) -> Grade | None:
+        """How the last login is known."""
+        if self.last_login_source is None:
+            return None
+        return Grade.PERSON if self.last_login_source.startswith(SAID) else Grade.ROSTER
 
     @property
     def effective(self) -> Mapping[Held, Entitlement]:
@@ -217,8 +230,8 @@ def target_key(kind: OperationKind, tin: str | None, function: Function | None) 
     """The name of a target within an account."""
     if kind is OperationKind.APPOINT_SUCCESSOR:
         return "successor"
-    if kind is OperationKind.CLOSE:
-        return "close"
+    if kind in (OperationKind.CLOSE, OperationKind.KEEP_ALIVE):
+        return kind.value
     return "" if tin is None or function is None else f"{tin}/{function.value}"
 
 
@@ -283,7 +296,7 @@ class _Planner:
         self._whole = [
             operation
             for operation in operations
-            if operation.tin is None and operation.kind is not OperationKind.APPOINT_SUCCESSOR
+            if operation.tin is None and operation.kind not in BESIDE
         ]
         self._single: dict[Held, list[Operation]] = {}
         for operation in operations:
@@ -450,6 +463,11 @@ def confirm(
             return replace(known, status=AccountStatus.NONE, rights={})
         case OperationKind.CLOSE:
             return replace(known, status=AccountStatus.CLOSED, rights={})
+        case OperationKind.KEEP_ALIVE:
+            used = max(at, account.last_login_at or at)
+            return replace(
+                account, last_login_at=used, last_login_source=f"{SAID}{operation.operation_id}"
+            )
         case OperationKind.REVOKE:
             if operation.tin is None or operation.function is None:
                 return replace(known, rights={})

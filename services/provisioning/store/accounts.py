@@ -49,6 +49,7 @@ def _account(row: Any) -> Account:
         row["known_as_of"],
         row["last_login_at"],
         row["last_login_source"],
+        row["lapses_at"],
     )
 
 
@@ -95,6 +96,7 @@ async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -
             "known_as_of",
             "last_login_at",
             "last_login_source",
+            "lapses_at",
         ),
         records=[
             (
@@ -110,6 +112,7 @@ async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -
                 account.known_as_of,
                 account.last_login_at,
                 account.last_login_source,
+                account.lapses_at,
             )
             for organization, account in begun
         ],
@@ -128,16 +131,18 @@ async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]
     await conn.execute(
         """
         INSERT INTO account (organization, worker, portal, status, grade, login_id, rights,
-            targets, exposed_since, known_as_of, last_login_at, last_login_source)
+            targets, exposed_since, known_as_of, last_login_at, last_login_source, lapses_at)
         SELECT * FROM json_to_recordset($1::text::json)
             AS new (organization text, worker text, portal text, status text, grade text,
                     login_id text, rights jsonb, targets jsonb, exposed_since timestamptz,
-                    known_as_of timestamptz, last_login_at timestamptz, last_login_source text)
+                    known_as_of timestamptz, last_login_at timestamptz, last_login_source text,
+                    lapses_at timestamptz)
         ON CONFLICT (organization, worker, portal) DO UPDATE SET
             status = excluded.status, grade = excluded.grade, login_id = excluded.login_id,
             rights = excluded.rights, targets = excluded.targets,
             exposed_since = excluded.exposed_since, known_as_of = excluded.known_as_of,
-            last_login_at = excluded.last_login_at, last_login_source = excluded.last_login_source
+            last_login_at = excluded.last_login_at,
+            last_login_source = excluded.last_login_source, lapses_at = excluded.lapses_at
         """,
         json_text(
             [
@@ -154,6 +159,7 @@ async def save_accounts(conn: Connection, changed: Sequence[tuple[str, Account]]
                     "known_as_of": account.known_as_of,
                     "last_login_at": account.last_login_at,
                     "last_login_source": account.last_login_source,
+                    "lapses_at": account.lapses_at,
                 }
                 for organization, account in changed
             ]

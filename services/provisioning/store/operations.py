@@ -216,7 +216,7 @@ async def operations_for_connector(
         SELECT operation.* FROM operation
         JOIN unnest($1::text[], $2::text[]) AS served (organization, portal)
             USING (organization, portal)
-        WHERE status = 'requested' AND kind <> 'appoint_successor'
+        WHERE status = 'requested' AND kind NOT IN ('appoint_successor', 'keep_alive')
         ORDER BY deadline, rank, operation_id LIMIT $3
         """,
         [organization for organization, _ in portals],
