@@ -74,6 +74,7 @@ class Installation:
         master_key = secrets.search_master_key if searching else secrets.audit_master_key
         own = {name: value for name, value in os.environ.items() if not _is_ours(name)}
         every = {
+            "AUDIT_EXPORTS_DIR": self.folder / "audit_log" / "exports",
             "AUDIT_KEYSTORE_DIR": self.folder / "audit_log" / "keystore",
             "AUDIT_MASTER_KEY_FILE": master_key,
             "AUDIT_URL": self.url("audit-log"),

@@ -66,7 +66,12 @@ PROCESSES = (
         "audit_log",
         StopTurn.SERVICE,
         port=2,
-        settings=("JWKS_FILE", "AUDIT_MASTER_KEY_FILE", "AUDIT_KEYSTORE_DIR"),
+        settings=(
+            "AUDIT_EXPORTS_DIR",
+            "AUDIT_KEYSTORE_DIR",
+            "AUDIT_MASTER_KEY_FILE",
+            "JWKS_FILE",
+        ),
     ),
     Process(
         "audit-signer",

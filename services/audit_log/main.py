@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from services.audit_log import store
 from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
+from services.audit_log.exporting import Exporter
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.settings import Settings
 from services.audit_log.terms import SECRET_LABEL, Terms
@@ -52,6 +53,8 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     async with pool.acquire() as conn:
         await store.open_log(conn, settings.log_origin)
     handler = AuditHandler(settings.log_origin, keys, clock)
+    reading = Reading(pool, keys, clock, settings.log_origin, Terms(keys.derive(SECRET_LABEL)))
+    exporter = Exporter(reading, settings.audit_exports_dir)
     consumer: BatchConsumer[Draft] = BatchConsumer(
         bootstrap=settings.kafka,
         group=CONSUMER_GROUP,
@@ -67,6 +70,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
         tasks = [
             asyncio.create_task(_consume_once_signed(pool, consumer)),
             asyncio.create_task(_keep_partitions_ahead(pool)),
+            asyncio.create_task(exporter.run()),
         ]
         try:
             yield
@@ -79,9 +83,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
     problems.install(app)
     authenticator = Authenticator(settings.jwks_file)
-    terms = Terms(keys.derive(SECRET_LABEL))
-    reading = Reading(pool, keys, clock, settings.log_origin, terms)
-    for router in routers(reading, authenticator):
+    for router in routers(reading, exporter, authenticator):
         app.include_router(router)
     app.include_router(
         ops_router(

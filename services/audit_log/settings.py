@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     audit_keystore_dir: Path = Path("var/audit_log/keystore")
     """Where the workers' wrapped keys are: outside the database, with backups of its own."""
 
+    audit_exports_dir: Path = Path("var/audit_log/exports")
+    """Where exports are made and kept for some days; they hold personal data in the clear."""
+
     signer_key_file: Path = Path("var/secrets/audit_signer/signer.pem")
     """The Ed25519 key that checkpoints are signed with, as PKCS #8 in PEM."""
 

@@ -1,6 +1,7 @@
 """`portalkeeper audit`: the log for people who check, search and hand over what it says."""
 
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,9 @@ from shared.tlog.proof import SUFFIX
 REMEMBERED = "audit-checkpoint.json"
 TAIL_READ_SECONDS = 120
 """The log sends a sign of life more often than this."""
+
+EXPORT_POLL_SECONDS = 0.5
+EXPORT_SUFFIXES = {"jsonl": ".jsonl", "csv": ".csv", "evidence": ".zip"}
 
 app = group("The audit log.")
 
@@ -179,39 +183,40 @@ def prove(
     )
 
 
+Worker = Annotated[str | None, typer.Option(help="Whom it is about, by worker id.")]
+Actor = Annotated[str | None, typer.Option(help="Who did it.")]
+Portal = Annotated[str | None, typer.Option(help="At which portal, by its id.")]
+Carrier = Annotated[str | None, typer.Option(help="For which carrier, by its id.")]
+Type = Annotated[str | None, typer.Option("--type", help="e.g. operation.confirmed")]
+Rule = Annotated[str | None, typer.Option(help="The rule that decided.")]
+Outcome = Annotated[str | None, typer.Option(help="e.g. refused, confirmed, revoked")]
+Review = Annotated[str | None, typer.Option(help="A review or campaign, by its id.")]
+Since = Annotated[str | None, typer.Option(help="Recorded then or later, as RFC 3339.")]
+Until = Annotated[str | None, typer.Option(help="Recorded before, as RFC 3339.")]
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="[WORDS]...", help="Words that must all occur.")
+]
+
+
 @app.command("search")
 def search(
-    text_: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORDS]...", help="Words that must all occur.")
-    ] = None,
-    worker: Annotated[str | None, typer.Option(help="Whom it is about, by worker id.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Who did it.")] = None,
-    portal: Annotated[str | None, typer.Option()] = None,
-    carrier: Annotated[str | None, typer.Option()] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="e.g. operation.confirmed")] = None,
-    rule: Annotated[str | None, typer.Option(help="The rule that decided.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="e.g. refused, confirmed, revoked")] = None,
-    review: Annotated[str | None, typer.Option(help="A review or campaign.")] = None,
-    since: Annotated[str | None, typer.Option(help="Recorded then or later, as RFC 3339.")] = None,
-    until: Annotated[str | None, typer.Option(help="Recorded before.")] = None,
+    words: Words = None,
+    worker: Worker = None,
+    actor: Actor = None,
+    portal: Portal = None,
+    carrier: Carrier = None,
+    type_: Type = None,
+    rule: Rule = None,
+    outcome: Outcome = None,
+    review: Review = None,
+    since: Since = None,
+    until: Until = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """Find entries by everything given together, newest first."""
-    asked = {
-        "text": " ".join(text_ or []),
-        "worker": worker,
-        "actor": actor,
-        "portal": portal,
-        "carrier": carrier,
-        "type": type_,
-        "rule": rule,
-        "outcome": outcome,
-        "review": review,
-        "since": since,
-        "until": until,
-        "limit": limit,
-    }
+    asked = _asked(words, worker, actor, portal, carrier, type_, rule, outcome, review)
+    asked |= {"since": since, "until": until, "limit": limit}
     answer = Client.open().get("audit", "/audit/v1/entries", asked)
     if as_json:
         print_json(answer)
@@ -228,6 +233,101 @@ def search(
     out.print(rows)
     if answer["next_cursor"] is not None:
         out.print("There are more; narrow the search or raise --limit.")
+
+
+def _asked(
+    words: list[str] | None,
+    worker: str | None,
+    actor: str | None,
+    portal: str | None,
+    carrier: str | None,
+    type_: str | None,
+    rule: str | None,
+    outcome: str | None,
+    review: str | None,
+) -> dict[str, Any]:
+    return {
+        "text": " ".join(words or []),
+        "worker": worker,
+        "actor": actor,
+        "portal": portal,
+        "carrier": carrier,
+        "type": type_,
+        "rule": rule,
+        "outcome": outcome,
+        "review": review,
+    }
+
+
+@app.command("export")
+def export(
+    words: Words = None,
+    form: Annotated[
+        str, typer.Option("--as", help="evidence (a ZIP with proofs), csv or jsonl")
+    ] = "evidence",
+    to: Annotated[Path | None, typer.Option(help="Which file to write.")] = None,
+    ordered: Annotated[
+        str | None, typer.Option("--id", help="Fetch an export that was ordered before.")
+    ] = None,
+    worker: Worker = None,
+    actor: Actor = None,
+    portal: Portal = None,
+    carrier: Carrier = None,
+    type_: Type = None,
+    rule: Rule = None,
+    outcome: Outcome = None,
+    review: Review = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export what a search finds, to be handed over. It is made while you wait, or without you."""
+    client = Client.open()
+    if ordered is None:
+        asked = _asked(words, worker, actor, portal, carrier, type_, rule, outcome, review)
+        asked = {name: value for name, value in asked.items() if value}
+        asked |= {name: value for name, value in (("since", since), ("until", until)) if value}
+        answer = client.post("audit", "/audit/v1/exports", {"form": form, "asked": asked})
+        ordered = str(answer["id"])
+    found = _wait_for_export(ordered)
+    file = to or Path(f"audit-{ordered}{EXPORT_SUFFIXES[found['form']]}")
+    _fetch(f"/audit/v1/exports/{ordered}/file", file)
+    print_answer(
+        as_json,
+        {**found, "file": str(file)},
+        f"{found['done']} entries are in {file} (SHA-256 {found['sha256']}).",
+    )
+
+
+def _wait_for_export(ordered: str) -> dict[str, Any]:
+    with progress_bar() as progress:
+        task = progress.add_task("Exporting", total=None)
+        while True:
+            # A session outlives its tokens, and an export may outlive both.
+            found: dict[str, Any] = Client.open().get("audit", f"/audit/v1/exports/{ordered}")
+            progress.update(task, completed=found["done"], total=found["total"])
+            if found["status"] == "failed":
+                raise Failure(Exit.NO, f"The export failed: {found['error']}")
+            if found["status"] == "done":
+                return found
+            time.sleep(EXPORT_POLL_SECONDS)
+
+
+def _fetch(path: str, file: Path) -> None:
+    client = Client.open()
+    url = client.url("audit", path)
+    headers = {"Authorization": f"Bearer {client.token}"}
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        with httpx.stream("GET", url, headers=headers, timeout=TAIL_READ_SECONDS) as response:
+            if response.status_code != httpx.codes.OK:
+                raise Failure(Exit.REFUSED, f"{NAMES['audit']} answered {response.status_code}.")
+            with partial.open("wb") as written:
+                for chunk in response.iter_bytes():
+                    written.write(chunk)
+    except httpx.HTTPError as error:
+        raise no_answer(NAMES["audit"], url) from error
+    partial.replace(file)
 
 
 @app.command("tail")

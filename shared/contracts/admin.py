@@ -69,14 +69,30 @@ class CommandRefused:
 class AuditRead:
     """Data of the audit log was read: one event per query, export or stream opened.
 
-    `what` is `entries`, `entry`, `proof` or `stream`; `filters` are the query as it was asked;
-    `first` and `last` are the indexes of the entries shown, where any were.
+    `what` is `entries`, `entry`, `proof`, `export` or `stream`; `filters` are the query as it was
+    asked; `first` and `last` are the indexes of the entries shown, where any were.
     """
 
     what: str
     filters: Mapping[str, str] = field(default_factory=dict)
     first: int | None = None
     last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportMade:
+    """An export of the audit log was made: what was asked for, and what the file holds.
+
+    `form` is `jsonl`, `csv` or `evidence`; `size` is how many entries the log had; `sha256` is the
+    file's, in hexadecimal.
+    """
+
+    export: str
+    form: str
+    asked: Mapping[str, str]
+    entries: int
+    size: int
+    sha256: str
 
 
 ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
@@ -87,5 +103,6 @@ ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "command.accepted": CommandAccepted,
         "command.refused": CommandRefused,
         "audit.read": AuditRead,
+        "export.made": ExportMade,
     }
 )

@@ -58,6 +58,7 @@ class Processes:
             "JWKS_FILE": str(self.folder / "jwks.json"),
             "LOG_ORIGIN": self.origin,
             "AUDIT_MASTER_KEY_FILE": str(self.folder / "master.key"),
+            "AUDIT_EXPORTS_DIR": str(self.folder / "exports"),
             "AUDIT_KEYSTORE_DIR": str(self.folder / "keys"),
             "SIGNER_KEY_FILE": str(self.folder / "signer.pem"),
             "SIGNER_STATE_DIR": str(self.folder / "signer"),

@@ -23,6 +23,7 @@ from joserfc.jwk import OKPKey
 from services.audit_log import store
 from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore
+from services.audit_log.exporting import Exporter
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.projector import Projector
 from services.audit_log.signer import Signer, SignerState
@@ -112,6 +113,7 @@ class World:
     key: SignerKey
     token_key: OKPKey
     url: str = ""
+    exporter: Exporter = field(init=False)
     signer: Signer | None = None
     signer_conn: "asyncpg.Connection[Any] | None" = None
     states: list[SignerState] = field(default_factory=list)
@@ -226,7 +228,8 @@ async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator
     app = FastAPI()
     problems.install(app)
     reading = Reading(pool, keys, DatabaseClock(), ORIGIN, Terms(keys.derive(SECRET_LABEL)))
-    for router in routers(reading, Authenticator(jwks)):
+    world.exporter = Exporter(reading, folder / "exports")
+    for router in routers(reading, world.exporter, Authenticator(jwks)):
         app.include_router(router)
     try:
         await world.start_signer()

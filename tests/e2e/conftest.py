@@ -153,6 +153,7 @@ def _environment(
     urls: Mapping[str, str],
 ) -> dict[str, str]:
     told: dict[str, object] = {
+        "AUDIT_EXPORTS_DIR": folder / "exports",
         "AUDIT_KEYSTORE_DIR": folder / "keystore",
         "AUDIT_MASTER_KEY_FILE": secrets.audit_master_key,
         "AUDIT_URL": urls["audit-log"],

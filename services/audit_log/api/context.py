@@ -3,11 +3,10 @@
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
-from fastapi import Query
 
 from services.audit_log import store
 from services.audit_log.chain import subtree_hash, tiles_for
@@ -25,8 +24,6 @@ from shared.postgres import Connection, in_transaction
 from shared.tlog.merkle import Subtree, fold_path, fold_right, inclusion_path, subtrees
 
 MAX_INDEX = 2**62
-
-Index = Annotated[int, Query(ge=0, le=MAX_INDEX)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,36 @@
 """Searching the log, one entry, and what leaves commit to."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from services.audit_log import store
-from services.audit_log.api.context import MAX_INDEX, Index, Reading
+from services.audit_log.api.context import MAX_INDEX, Reading
+from services.audit_log.asking import Asked
 from services.audit_log.crypto import KeyStore
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import search
-from services.audit_log.terms import Query as SearchQuery
 from shared.auth import Authenticator, Principal
-from shared.contracts.envelope import EARLIEST_YEAR, LATEST_YEAR
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
 
 PAGE_DEFAULT, PAGE_MAX = 50, 500
-Value = Annotated[str | None, Query(max_length=200)]
 OPENINGS_PER_READ = 500
+
+
+class Page(Asked):
+    """A page of entries: what is asked for, below which index, and how many.
+
+    `organization` may be empty, which asks for entries that name none.
+    """
+
+    cursor: Annotated[int | None, Field(ge=0, le=MAX_INDEX)] = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+    organization: Annotated[str | None, Field(max_length=100)] = None
 
 
 def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
@@ -30,49 +39,26 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
     Reader = Annotated[Principal, Depends(authenticator.requires("audit:read"))]
 
     @router.get("/entries")
-    async def entries(
-        who: Reader,
-        cursor: Annotated[Index | None, Query(description="Show entries below.")] = None,
-        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
-        worker: Value = None,
-        actor: Value = None,
-        portal: Value = None,
-        carrier: Value = None,
-        type: Value = None,
-        topic: Value = None,
-        rule: Value = None,
-        outcome: Value = None,
-        review: Value = None,
-        text: Annotated[
-            str | None, Query(max_length=500, description="Words that must all occur.")
-        ] = None,
-        since: Annotated[datetime | None, Query(description="Recorded then or later.")] = None,
-        until: Annotated[datetime | None, Query(description="Recorded before.")] = None,
-        organization: Value = None,
-    ) -> dict[str, Any]:
+    async def entries(who: Reader, page: Annotated[Page, Query()]) -> dict[str, Any]:
         """Entries that match everything asked for, newest first."""
-        asked = {"worker": worker, "actor": actor, "portal": portal, "carrier": carrier,
-                 "type": type, "topic": topic, "rule": rule, "outcome": outcome,
-                 "review": review}  # fmt: skip
-        whose = _whose(who, organization)
-        query = SearchQuery(whose, _facets(asked), _plain(text) or "")
-        filters = {**asked, "text": text, "since": since, "until": until, "cursor": cursor}
+        query = page.query(_whose(who, page.organization))
+        filters = {**page.filters(), "organization": page.organization, "cursor": page.cursor}
 
         async def read(conn: Connection) -> dict[str, Any]:
             if not await search.is_there(conn):
                 raise Problem(503, "search_not_ready", "Search is being made anew; ask later.")
-            await reading.record(conn, who, "entries", {**filters, "organization": organization})
+            await reading.record(conn, who, "entries", filters)
             indexes = await search.find(
                 conn,
                 reading.terms.of_query(query),
-                before=MAX_INDEX if cursor is None else cursor,
-                limit=limit,
-                since=_instant(since),
-                until=_instant(until),
+                before=MAX_INDEX if page.cursor is None else page.cursor,
+                limit=page.limit,
+                since=page.since,
+                until=page.until,
             )
             found = await store.read_entries(conn, indexes)
             shown = await Showing(reading.keys, who).show(conn, found, payloads=False)
-            following = indexes[-1] if len(indexes) == limit else None
+            following = indexes[-1] if len(indexes) == page.limit else None
             return {"entries": shown, "next_cursor": following}
 
         return await in_transaction(reading.pool, read)
@@ -138,24 +124,3 @@ def _whose(who: Principal, organization: str | None) -> str:
             403, "other_organization", "Only entries of your own organization can be searched."
         )
     return organization
-
-
-def _facets(asked: dict[str, str | None]) -> tuple[tuple[str, str], ...]:
-    plain = ((kind, _plain(value)) for kind, value in asked.items())
-    return tuple((kind, value.strip()) for kind, value in plain if value and value.strip())
-
-
-def _instant(instant: datetime | None) -> datetime | None:
-    """An instant in UTC; one without an offset is meant in UTC."""
-    if instant is None:
-        return None
-    if not EARLIEST_YEAR <= instant.year <= LATEST_YEAR:
-        raise Problem(422, "invalid_request", "Give instants between the years 1900 and 2200.")
-    return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
-
-
-def _plain(text: str | None) -> str | None:
-    """`text`, if PostgreSQL can compare it; empty stands for not asked."""
-    if text is not None and "\x00" in text:
-        raise Problem(422, "invalid_request", "A search cannot hold NUL characters.")
-    return text or None
