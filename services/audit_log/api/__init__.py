@@ -12,3 +12,23 @@ from fastapi import APIRouter
 from services.audit_log.api.context import Reading
 from services.audit_log.api.entries import entries_router
 from services.audit_log.api.exports import exports_router
+from services.audit_log.api.lookup import lookup_router
+from services.audit_log.api.proofs import proofs_router
+from services.audit_log.api.stream import stream_router
+from services.audit_log.api.tiles import tile_router
+from services.audit_log.exporting import Exporter
+from shared.auth import Authenticator
+
+__all__ = ["Reading", "routers"]
+
+
+def routers(reading: Reading, exporter: Exporter, authenticator: Authenticator) -> list[APIRouter]:
+    """All routes."""
+    return [
+        entries_router(reading, authenticator),
+        lookup_router(reading, authenticator),
+        proofs_router(reading, authenticator),
+        stream_router(reading, authenticator),
+        exports_router(reading, exporter, authenticator),
+        tile_router(reading),
+    ]
