@@ -275,6 +275,19 @@ class GuardRefused:
 
 
 @value_class(frozen=True, slots=True)
+class NoticeSent:
+    """A portal was told that somebody has left; `proof` is what shows it. Never says why."""
+
+    worker: str
+    portal: str
+    left_at: datetime
+    channel: Literal["email", "phone", "portal", "letter"]
+    proof: str
+    sent_by: str
+    sent_at: datetime
+
+
+@value_class(frozen=True, slots=True)
 class OutageStarted:
     """Somebody declared that a portal does not work; deadlines of work there stand still."""
 
@@ -546,6 +559,7 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "exposure.started": ExposureStarted,
         "exposure.ended": ExposureEnded,
         "guard.refused": GuardRefused,
+        "notice.sent": NoticeSent,
         "outage.started": OutageStarted,
         "outage.ended": OutageEnded,
         "incident.reported": IncidentReported,

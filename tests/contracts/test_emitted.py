@@ -26,6 +26,7 @@ from shared.kafka import Gap
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool, in_transaction
 from tests.contracts.reading import MODELS, TOPIC_OF, check
+from tests.provisioning.asking import Asking
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now
 from tests.provisioning.test_brake import SMALLER, closing, decide, last_engaged
 from tests.provisioning.test_chores import Chores
@@ -52,6 +53,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await two_ids_are_one_person(desk)
     await somebody_leaves_and_nobody_does_the_work(desk)
     await the_directory_shrinks(desk)
+    await a_portal_is_told_of_a_departure(desk, tmp_path_factory.mktemp("asking"))
     await a_portal_is_down(desk)
     await rules_change_and_logins_end(desk)
     await the_organization_enrols(desk)
@@ -151,6 +153,12 @@ async def the_directory_shrinks(desk: Desk) -> None:
     titles = [{"id": "Front Desk", "duties": ["front-desk"]}]
     await desk.apply_directory(directory(titles=titles))
     await desk.pass_time()
+
+
+async def a_portal_is_told_of_a_departure(desk: Desk, folder: Path) -> None:
+    asking = Asking.of(desk, folder)
+    sent = {"portal": "hub", "channel": "email", "proof": "message 4711"}
+    await asking.post("/access/v1/leavers/w2/notices", sent)
 
 
 async def a_portal_is_down(desk: Desk) -> None:

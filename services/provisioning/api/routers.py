@@ -14,6 +14,7 @@ from services.provisioning.api.exceptions import exceptions_router
 from services.provisioning.api.explain import explain_router
 from services.provisioning.api.guide import guide_router
 from services.provisioning.api.history import history_router
+from services.provisioning.api.leavers import leavers_router
 from services.provisioning.api.outages import outages_router
 from services.provisioning.api.own import own_router
 from services.provisioning.handlers.brake import BrakeHandler
@@ -44,6 +45,7 @@ def routers(
         chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
+        leavers_router(pool, authenticator, recompute, operations),
         outages_router(pool, authenticator, recompute, operations, OutageCommands(recompute)),
         own_router(pool, authenticator, recompute, operations),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),

@@ -372,7 +372,9 @@ class _Decision:
             accounts.setdefault(account.portal, []).append(account)
         names = {*wanted, *accounts, *desired.held, *self._facts.sole_administrator_of}
         result = []
-        for name in sorted(names, key=lambda name: (self._portal(name).removal_rank, name)):
+        for name in sorted(
+            names, key=lambda name: (self._compiled.portal(name).removal_rank, name)
+        ):
             own = sorted(
                 accounts.get(name, [Account(self._facts.person.worker, name)]),
                 key=lambda account: (not account.rights, account.worker),
@@ -395,7 +397,7 @@ class _Decision:
         wanted: Mapping[Held, AuthorizedBy],
         why_cut: str | None,
     ) -> PortalAccess:
-        portal = self._portal(account.portal)
+        portal = self._compiled.portal(account.portal)
         held = desired.held.get(account.portal, ())
         # What a former job gave is kept for a while, never given.
         wanted = {
@@ -594,7 +596,7 @@ class _Decision:
             }
         observed = observe(account, wanted, rights_of(before, account.portal), removed)
         if observed.held or observed.spared:
-            self._unknown[self._portal(account.portal).name] = None
+            self._unknown[self._compiled.portal(account.portal).name] = None
         return observed
 
     def _desired_at(self, instant: datetime) -> Collection[Right]:
@@ -674,15 +676,6 @@ class _Decision:
         if portal.revoke_instead_of_suspend:
             return OperationKind.REVOKE
         return OperationKind.SUSPEND
-
-    def _portal(self, portal_id: str) -> Portal:
-        known = self._compiled.portals.get(portal_id)
-        if known is None:
-            # It was taken out of the directory just as somebody came to have a login there.
-            known = Portal(
-                id=portal_id, name=portal_id, kind="standalone", url="https://unknown.invalid"
-            )
-        return known
 
     # -- operations
 

@@ -251,6 +251,15 @@ class CompiledDirectory:
             and enrolment.registered_on <= day
         )
 
+    def portal(self, portal_id: str) -> Portal:
+        """A portal; a stand-in for one that was taken out just as somebody came to use it."""
+        known = self.portals.get(portal_id)
+        if known is None:
+            known = Portal(
+                id=portal_id, name=portal_id, kind="standalone", url="https://unknown.invalid"
+            )
+        return known
+
     def holds(self, portal: Portal, rule: RuleName, as_of: datetime) -> bool:
         """Whether a yes-or-no rule of a portal holds; what is not known does not."""
         return bool(self.number(portal, rule, as_of))
