@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
@@ -52,6 +53,7 @@ def directory(organization: str, source: str) -> dict[str, Any]:
                 "name": "Example Hub",
                 "kind": "hub",
                 "url": "https://hub.example/",
+                "starts": "new",
                 "reaches": [{"carrier": "regence", "functions": ["eligibility", "claim_status"]}],
                 "steps": {
                     "open": [{"actor": "administrator", "text": "Add the user under My Team."}]
@@ -243,3 +245,53 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert beyond <= 0, path
+
+
+async def finish_work(system: System, worker: str) -> None:
+    """Confirm every open operation of a worker, as an administrator with a note would."""
+    headers = {"Authorization": f"Bearer {await system.token('administrator')}"}
+    url = f"{system.urls['provisioning']}/access/v1/work"
+    items = (await system.http.get(url, params={"worker": worker}, headers=headers)).json()["items"]
+    for item in items:
+        done = {"evidence": {"kind": "note", "text": "seen on screen"}, "login_id": None}
+        answer = await system.http.post(
+            f"{url}/{item['operation_id']}/done", json=done, headers=headers
+        )
+        assert answer.status_code == 200, answer.text
+
+
+async def test_an_auditor_sees_on_one_page_who_had_access_and_why_with_its_proof(
+    browser: Browser, clinic: System
+) -> None:
+    await finish_work(clinic, WORKER)
+    page = await sign_in(browser, clinic, "compliance")
+    await page.get_by_role("link", name="Who had access").click()
+    await page.get_by_label("Function").select_option("claim_status")
+    await page.get_by_label("At (").fill(
+        datetime.now(ZoneInfo("America/Los_Angeles")).strftime("%Y-%m-%dT%H:%M:%S")
+    )
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            await page.get_by_role("button", name="Answer").click()
+            if await page.locator("#proof").count():
+                break
+            await anyio.sleep(0.3)
+    await expect(page.get_by_role("heading", level=1)).to_contain_text(
+        "Who could use claim status at Example Hub"
+    )
+    await expect(page.locator("#summary")).to_contain_text("1 person: 1 on a person's word")
+    await expect(page.locator("#summary")).to_contain_text("policy 1 (Dr. Ellen Marsh)")
+    await expect(page.get_by_role("row", name=NAME)).to_contain_text("✓ proved")
+    await expect(page.locator("#proof")).to_contain_text("proved to be in the log")
+
+    await page.get_by_role("button", name="Ask Example Hub what").click()
+    await expect(page.get_by_role("status")).to_contain_text(f"activity log of {WORKER}")
+    await page.get_by_role("link", name="See what is asked").click()
+    await expect(page.get_by_text(f"activity log of {NAME}")).to_be_visible()
+
+    await page.goto(f"{clinic.urls['gateway']}/people/{WORKER}")
+    await page.get_by_role("link", name="Why, at Example Hub").click()
+    line = page.get_by_role("region", name="claim status")
+    await expect(line).to_contain_text("can use it")
+    await expect(line).to_contain_text("'Biller' does billing, which needs claim status")
+    await expect(line.get_by_text("✓ proved")).to_have_count(3)
