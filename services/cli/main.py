@@ -15,6 +15,7 @@ import httpx
 import typer
 
 from services.cli import audit, hr
+from services.cli.brake import brake_app
 from services.cli.chores import chore_app
 from services.cli.client import (
     Client,
@@ -28,6 +29,9 @@ from services.cli.directory import directory_app, simulate
 from services.cli.enrolment import enrolment_app
 from services.cli.exceptions import break_glass_app, exception_app
 from services.cli.history import explain, who_had_access
+from services.cli.leavers import leaver_app
+from services.cli.outages import clocks, incident_app, outage_app
+from services.cli.own import own_app
 from services.cli.printing import (
     AsJson,
     Limit,
@@ -87,6 +91,12 @@ app.add_typer(work_app, name="work")
 app.add_typer(chore_app, name="chore")
 app.add_typer(exception_app, name="exception")
 app.add_typer(break_glass_app, name="break-glass")
+app.add_typer(brake_app, name="brake")
+app.add_typer(outage_app, name="outage")
+app.add_typer(incident_app, name="incident")
+app.add_typer(leaver_app, name="leaver")
+app.add_typer(own_app, name="own")
+app.command()(clocks)
 app.add_typer(review_app, name="review")
 app.command("who-had-access")(who_had_access)
 app.command("explain")(explain)
