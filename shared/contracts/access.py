@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.state import (
     AccountKnown,
+    AccountStatus,
     AuthorizedBy,
     ChoreKind,
     ChoreStatus,
@@ -209,12 +210,84 @@ class AccountResumed(AccountFact):
 
 @value_class(frozen=True, slots=True)
 class AccountClosed(AccountFact):
-    """The account was ended for good at the portal."""
+    """The account was ended for good at the portal: done so, or no list of its has it any more."""
 
 
 @value_class(frozen=True, slots=True)
 class AccountRotated(AccountFact):
     """What a login that several people know is opened with was changed: `worker` lost it."""
+
+
+@value_class(frozen=True, slots=True)
+class AccountLapsed(AccountFact):
+    """The portal itself switched it off; `operation_id` is the roster that shows it."""
+
+
+@value_class(frozen=True, slots=True)
+class AccountAdopted:
+    """A login that existed before, taken over from a sheet: nobody has verified it.
+
+    `as_of` is when the sheet was right, `valid_from` and `valid_until` what it says of the login's
+    own time. `account` is what is known of it now; it is absent where something better was known.
+    """
+
+    worker: str
+    portal: str
+    adoption_id: str
+    login_id: str | None
+    status: AccountStatus
+    rights: tuple[Right, ...]
+    authorized_by: AuthorizedBy
+    as_of: datetime
+    valid_from: datetime | None
+    valid_until: datetime | None
+    file_sha256: str
+    line: int
+    matched_by: str
+    account: AccountKnown | None
+
+
+@value_class(frozen=True, slots=True)
+class AccountSeen:
+    """What a portal's user list shows of a login, where that is news.
+
+    `line` is absent where the list lacks the login.
+
+    `account` is what is known now, by the list and by what was known better.
+    """
+
+    worker: str
+    portal: str
+    roster_id: str
+    line: int | None
+    as_of: datetime
+    imported_by: str
+    account: AccountKnown
+
+
+@value_class(frozen=True, slots=True)
+class RosterImported:
+    """A portal's user list was compared with what was known; `counts` says what came of it."""
+
+    portal: str
+    roster_id: str
+    plan: str
+    as_of: datetime
+    complete: bool
+    file_sha256: str
+    file_name: str
+    imported_by: str
+    counts: Mapping[str, int]
+
+
+@value_class(frozen=True, slots=True)
+class PortalReconciled:
+    """Its first whole user list was compared: the portal is not observe-only any more."""
+
+    portal: str
+    roster_id: str
+    as_of: datetime
+    reconciled_by: str
 
 
 @value_class(frozen=True, slots=True)
@@ -408,11 +481,17 @@ class BreakGlassReviewed(ExceptionData):
 
 @value_class(frozen=True, slots=True)
 class FindingData:
-    """Something a person should look at, told by its rule and, in words, its detail."""
+    """Something a person should look at, told by its rule and, in words, its detail.
+
+    `subject` is a worker, or portal/login (portal/rule/name) for what a portal's user list showed;
+    then `next_step` says what to do.
+    """
 
     subject: str
     rule: str
     detail: str
+    portal: str | None = None
+    next_step: str | None = None
 
 
 @value_class(frozen=True, slots=True)
@@ -554,6 +633,11 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "account.resumed": AccountResumed,
         "account.closed": AccountClosed,
         "account.rotated": AccountRotated,
+        "account.adopted": AccountAdopted,
+        "account.seen": AccountSeen,
+        "account.lapsed": AccountLapsed,
+        "portal.reconciled": PortalReconciled,
+        "roster.imported": RosterImported,
         "entitlement.granted": EntitlementGranted,
         "entitlement.revoked": EntitlementRevoked,
         "exposure.started": ExposureStarted,

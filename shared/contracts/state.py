@@ -74,11 +74,13 @@ class ChoreKind(StrEnum):
 
     `activity_log`: ask the portal for its own record of what somebody did there. `enrolment`: take
     on a phase of the organization's enrolment that is stuck. `document`: renew what expires.
+    `fetch_roster`: fetch the portal's list of its users and import it.
     """
 
     ACTIVITY_LOG = "activity_log"
     ENROLMENT = "enrolment"
     DOCUMENT = "document"
+    FETCH_ROSTER = "fetch_roster"
 
 
 class ChoreStatus(StrEnum):

@@ -28,12 +28,13 @@ from shared.postgres import Connection, create_pool, in_transaction
 from tests.contracts.reading import MODELS, TOPIC_OF, check
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now
+from tests.provisioning.importing import Importing, existing
 from tests.provisioning.test_brake import SMALLER, closing, decide, last_engaged
 from tests.provisioning.test_chores import Chores
 from tests.provisioning.test_enrolment import UNREGISTERED, Seeing
 from tests.provisioning.test_exceptions import Exceptions, wish
 from tests.provisioning.test_planning import BILLERS_TOO, Planner, policy
-from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
+from tests.provisioning.worlds import ORGANIZATION, TIN, as_date, day, directory
 
 Event = dict[str, Any]
 
@@ -58,6 +59,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await rules_change_and_logins_end(desk)
     await the_organization_enrols(desk)
     await two_persons_change_the_policy(desk)
+    await an_administrator_brings_a_sheet_and_lists(desk)
     await an_operator_accepts_a_gap(desk, tmp_path_factory.mktemp("keys"))
     yield await desk.published()
     await pool.close()
@@ -208,6 +210,21 @@ async def two_persons_change_the_policy(desk: Desk) -> None:
         plan = (await planner.make(changed))["plan"]
         await planner.apply(plan)
         await decide_(plan)
+
+
+async def an_administrator_brings_a_sheet_and_lists(desk: Desk) -> None:
+    await desk.apply_directory(existing("hub", "gate", "mac"))
+    await desk.hear(hire("w17"), hire("w18"), hire("w19"))
+    importing = Importing(desk)
+    sheet = (
+        "Name,Hub,Gate\nName of w17,w17@hub,yes\nName of w18,w18@hub,yes\nName of w19,w19@hub,\n"
+    )
+    await importing.adopt(sheet, as_of=as_date(-3))
+    header = "User ID,Name,Status,Last login\n"
+    seen = "w17@hub,Name of w17,Active,2026-06-14\nw18@hub,Name of w18,Disabled,\n"
+    await importing.import_roster("hub", f"{header}{seen}ghost,Ghost Rider,Active,\n")
+    desk.clock.at += timedelta(hours=1)
+    await importing.import_roster("hub", header + seen, as_of=desk.clock.at)
 
 
 class RefusingConsumer:

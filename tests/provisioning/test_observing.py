@@ -4,17 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 from services.provisioning.rules.operations import Transition
-from shared.contracts.directory import Directory
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
-from tests.provisioning.worlds import NOW, as_date, directory
-
-
-def existing(*portals: str) -> Directory:
-    """The directory with these portals in use before Portalkeeper."""
-    document = directory().model_dump(mode="json", exclude_none=True)
-    for portal in document["portals"]:
-        portal["starts"] = "existing" if portal["id"] in portals else "new"
-    return Directory.model_validate(document)
+from tests.provisioning.importing import existing
+from tests.provisioning.worlds import NOW, as_date
 
 
 async def access_to(desk: Desk, portal: str, worker: str = "w1") -> dict[str, Any]:

@@ -14,9 +14,11 @@ from services.provisioning.api.exceptions import exceptions_router
 from services.provisioning.api.explain import explain_router
 from services.provisioning.api.guide import guide_router
 from services.provisioning.api.history import history_router
+from services.provisioning.api.imports import imports_router
 from services.provisioning.api.leavers import leavers_router
 from services.provisioning.api.outages import outages_router
 from services.provisioning.api.own import own_router
+from services.provisioning.handlers.adoption import AdoptionCommands
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
@@ -26,6 +28,7 @@ from services.provisioning.handlers.exceptions import ExceptionCommands
 from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.rosters import RosterCommands
 from shared.auth import Authenticator
 
 
@@ -38,11 +41,12 @@ def routers(
 ) -> list[APIRouter]:
     """The routes under `/access/v1`."""
     directories = DirectoryCommands(recompute)
+    chores = ChoreCommands(recompute)
     plans = PlanCommands(pool, recompute, directories)
-    enrolments = EnrolmentCommands(pool, recompute, directories, ChoreCommands(recompute))
+    enrolments = EnrolmentCommands(pool, recompute, directories, chores)
     return [
         access_router(pool, authenticator, recompute, operations),
-        chores_router(pool, authenticator, operations, ChoreCommands(recompute)),
+        chores_router(pool, authenticator, operations, chores),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
         leavers_router(pool, authenticator, recompute, operations),
@@ -51,6 +55,14 @@ def routers(
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
         enrolment_router(pool, authenticator, recompute, operations, enrolments),
         guide_router(pool, authenticator, recompute),
+        imports_router(
+            pool,
+            authenticator,
+            recompute,
+            operations,
+            AdoptionCommands(recompute),
+            RosterCommands(recompute, operations, chores),
+        ),
         history_router(pool, authenticator, recompute),
         explain_router(pool, authenticator, recompute),
     ]

@@ -68,6 +68,8 @@ class Said:
     evidence: Evidence | None = None
     login_id: str | None = None
     reason: str | None = None
+    so_since: datetime | None = None
+    """Since when it is so, if that is not now."""
 
 
 class OperationCommands:
@@ -77,8 +79,13 @@ class OperationCommands:
         self._pool = pool
         self._recompute = recompute
 
-    async def say(self, conn: Connection, organization: str, words: Sequence[Said]) -> None:
+    async def say(
+        self, conn: Connection, organization: str, words: Sequence[Said], *, decide: bool = True
+    ) -> None:
         """Take what was said as fact, in the caller's transaction, and decide anew.
+
+        Args:
+            decide: False where the caller has more to say of the same workers before.
 
         Raises:
             Problem: 404 for an unknown operation, 409 when its life cycle does not allow it or
@@ -133,7 +140,9 @@ class OperationCommands:
             source = Source(before.operation_id, said.by, message.headers["ce_id"])
             history.extend(
                 (organization, statement)
-                for statement in statements_between(account, updated, source, at=now)
+                for statement in statements_between(
+                    account, updated, source, at=said.so_since or now
+                )
             )
             if updated != account:
                 accounts[updated.worker, updated.portal] = updated
@@ -152,7 +161,8 @@ class OperationCommands:
         await accounts_store.save_accounts(conn, [(organization, one) for one in changed.values()])
         await history_store.record_statements(conn, history, now)
         await enqueue(conn, messages, held=True)
-        await self._recompute.run(conn, locked)
+        if decide:
+            await self._recompute.run(conn, locked)
 
     async def take_step(
         self, conn: Connection, organization: str, operation_id: str, index: int, by: str
@@ -249,7 +259,8 @@ def _account_after(
 ) -> Account:
     match said.transition:
         case Transition.DONE:
-            return confirm(account, operation, grade=said.grade, at=now, login_id=said.login_id)
+            at = said.so_since or now
+            return confirm(account, operation, grade=said.grade, at=at, login_id=said.login_id)
         case Transition.FAIL | Transition.DECLINE if (
             operation.kind in GIVES or operation.kind in BESIDE
         ):

@@ -19,7 +19,8 @@ from shared.contracts.state import (
 from shared.postgres import Connection
 
 
-def _account(row: Any) -> Account:
+def account_from(row: Any) -> Account:
+    """The account in a row of the table."""
     return Account(
         row["worker"],
         row["portal"],
@@ -73,7 +74,7 @@ async def accounts(
     )
     found: dict[WorkerKey, list[Account]] = {}
     for row in rows:
-        found.setdefault((row["organization"], row["worker"]), []).append(_account(row))
+        found.setdefault((row["organization"], row["worker"]), []).append(account_from(row))
     return found
 
 

@@ -150,3 +150,17 @@ async def chores(
         limit,
     )
     return rows
+
+
+async def open_chores(
+    conn: Connection, organization: str, kind: ChoreKind, portal: str
+) -> list[str]:
+    """Ids of the chores of a kind on a portal that have not ended."""
+    rows = await conn.fetch(
+        "SELECT chore_id::text AS chore_id FROM chore"
+        " WHERE organization = $1 AND kind = $2 AND portal = $3 AND ended_at IS NULL",
+        organization,
+        kind,
+        portal,
+    )
+    return [row["chore_id"] for row in rows]

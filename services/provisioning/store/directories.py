@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from services.provisioning.rules.desired import PortalKnowledge
 from services.provisioning.rules.guards import AdministratorStanding
 from shared.postgres import Connection
 
@@ -86,11 +87,8 @@ async def save_observed(
     conn: Connection,
     organization: str,
     version: int,
-    portals: Sequence[str],
+    known: Mapping[str, PortalKnowledge],
     *,
-    since: datetime,
-    adopted: bool,
-    reconciled_as_of: datetime | None,
     by: str,
     at: datetime,
 ) -> None:
@@ -103,18 +101,19 @@ async def save_observed(
         """
         INSERT INTO directory_version
             (organization, version, document, applied_at, applied_by, observed)
-        SELECT organization, version + 1, document, $7, $8,
-               observed || (SELECT jsonb_object_agg(portal, jsonb_build_object(
-                   'since', $4::timestamptz, 'adopted', $5::boolean,
-                   'reconciled_as_of', $6::timestamptz)) FROM unnest($3::text[]) AS portal)
+        SELECT organization, version + 1, document, $4, $5, observed || $3::jsonb
         FROM directory_version WHERE organization = $1 AND version = $2
         """,
         organization,
         version,
-        list(portals),
-        since,
-        adopted,
-        reconciled_as_of,
+        {
+            portal: {
+                "since": one.since.isoformat(),
+                "adopted": one.adopted,
+                "reconciled_as_of": one.reconciled_as_of and one.reconciled_as_of.isoformat(),
+            }
+            for portal, one in known.items()
+        },
         at,
         by,
     )
