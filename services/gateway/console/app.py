@@ -11,7 +11,17 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway.console import audit, door, history, pages, reviews, work
+from services.gateway.console import (
+    audit,
+    directory,
+    door,
+    enrolment,
+    history,
+    pages,
+    reviews,
+    where,
+    work,
+)
 from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.view import FOLDER
 from services.gateway.console.visitor import Console, SignInNeeded
@@ -74,6 +84,9 @@ def console_app(
     for router in (
         door.routes(console),
         pages.routes(console, pool, sources),
+        directory.routes(console),
+        enrolment.routes(console),
+        where.routes(console),
         work.routes(console),
         reviews.routes(console),
         audit.routes(console),

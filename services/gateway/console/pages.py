@@ -34,9 +34,7 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         """What needs me now."""
         visitor = await console.visitor(request)
         if not visitor.principal.may("access:read"):
-            return RedirectResponse(
-                "/reviews" if visitor.principal.may("review:decide") else "/work", status_code=303
-            )
+            return RedirectResponse(_first_page(visitor), status_code=303)
         found = await services.get(visitor.principal, "provisioning", "/access/v1/overview")
         return console.page(
             request,
@@ -145,12 +143,6 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         found = await services.get(visitor.principal, "provisioning", "/access/v1/findings")
         return console.page(request, "findings.html", findings=found["findings"])
 
-    @router.get("/directory")
-    async def directory(request: Request) -> Response:
-        """Portals and carriers as they were last applied."""
-        visitor = await console.visitor(request, "access:read")
-        return console.page(request, "directory.html", found=await _directory(visitor))
-
     @router.get("/hr")
     async def hr(request: Request) -> Response:
         """Sources heard from, and what was rejected."""
@@ -165,3 +157,10 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         )
 
     return router
+
+
+def _first_page(visitor: Visitor) -> str:
+    """Where somebody begins who may not see the overview."""
+    if visitor.principal.may("review:decide"):
+        return "/reviews"
+    return "/work" if visitor.principal.may("work:do") else "/where"

@@ -156,5 +156,6 @@ class Services:
                 response.status_code,
                 str(answer.get("code", "refused")),
                 str(answer.get("detail", "The service refused without saying why.")),
+                answer.get("errors", ()),
             )
         return answer

@@ -13,12 +13,13 @@ ROLE_SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
         "review_manager": frozenset({"review:admin", "access:read", "directory:read"}),
         "compliance": frozenset({"audit:read", "access:read", "directory:read", "policy:approve"}),
         "signatory": frozenset({"policy:approve", "access:read", "directory:read"}),
+        "worker": frozenset({"directory:read"}),
         "operator": frozenset({"ops:admin", "access:read", "directory:read"}),
     }
 )
 """An administrator reads no audit data by that role: whoever is watched does not hold the lens."""
 
-WORKER_ROLES = frozenset({"reviewer"})
+WORKER_ROLES = frozenset({"reviewer", "worker"})
 """Roles that mean nothing without the worker id of the person."""
 
 ATTEMPT_WINDOW_SECONDS = 300

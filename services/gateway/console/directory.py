@@ -1,0 +1,410 @@
+"""Portals and carriers, the policy, and plans that change them: what a file says, on pages.
+
+Nothing is changed by a form at once: each makes a plan, whose page shows what it changes and for
+whom, before anybody applies, proposes or approves it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import FormData
+
+from services.gateway.console.pages import Text
+from services.gateway.console.view import path
+from services.gateway.console.visitor import Console, Visitor
+from services.gateway.console.work import fresh_key
+from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function
+from shared.errors import Problem
+
+EFFECTS_SHOWN = "200"
+Json = dict[str, Any]
+
+
+def routes(console: Console) -> APIRouter:
+    """The pages and their forms."""
+    router = APIRouter()
+    services = console.services
+
+    async def in_force(visitor: Visitor) -> Json | None:
+        try:
+            found: Json = await services.get(
+                visitor.principal, "provisioning", "/access/v1/directory"
+            )
+        except Problem as problem:
+            if problem.status == 404:
+                return None
+            raise
+        return found
+
+    async def plans_of(visitor: Visitor) -> list[Json]:
+        if not visitor.principal.may("access:read", "access:admin", "policy:approve"):
+            return []
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/directory/plans")
+        plans: list[Json] = found["plans"]
+        return plans
+
+    async def portal_names(visitor: Visitor) -> dict[str, str]:
+        current = await in_force(visitor)
+        portals = current["directory"]["portals"] if current else []
+        return {portal["id"]: portal["name"] for portal in portals}
+
+    @router.get("/directory")
+    async def directory(request: Request) -> Response:
+        """Portals and carriers as they are in force."""
+        visitor = await console.visitor(request, "directory:read", "access:read")
+        return await _show_directory(request, visitor)
+
+    async def _show_directory(
+        request: Request,
+        visitor: Visitor,
+        *,
+        problem: Problem | None = None,
+        typed: Mapping[str, Any] | None = None,
+    ) -> Response:
+        return console.page(
+            request,
+            "directory.html",
+            status=problem.status if problem else 200,
+            found=await in_force(visitor),
+            plans=[each for each in await plans_of(visitor) if each["status"] == "proposed"],
+            problem=problem,
+            typed=typed or {},
+            fresh_key=fresh_key,
+        )
+
+    @router.get("/directory/portals/{portal}")
+    async def portal(request: Request, portal: str) -> Response:
+        """One portal: what it offers, its own rules with their source, who administers it."""
+        visitor = await console.visitor(request, "directory:read", "access:read")
+        return await _show_portal(request, visitor, portal)
+
+    async def _show_portal(
+        request: Request,
+        visitor: Visitor,
+        portal: str,
+        *,
+        problem: Problem | None = None,
+        typed: Mapping[str, Any] | None = None,
+    ) -> Response:
+        found = await in_force(visitor)
+        known = _portal(found, portal)
+        enrolments = await services.get(visitor.principal, "provisioning", "/access/v1/enrolments")
+        return console.page(
+            request,
+            "portal.html",
+            status=problem.status if problem else 200,
+            found=found,
+            p=known,
+            enrolments=[e for e in enrolments["enrolments"] if e["portal"] == portal],
+            rule_names=sorted(RULE_TYPES),
+            problem=problem,
+            typed=typed or {},
+            fresh_key=fresh_key,
+        )
+
+    @router.get("/policy")
+    async def policy(request: Request) -> Response:
+        """Job duties, titles, separations, and what waits for approval."""
+        visitor = await console.visitor(request, "access:read", "access:admin", "policy:approve")
+        return await _show_policy(request, visitor)
+
+    async def _show_policy(
+        request: Request,
+        visitor: Visitor,
+        *,
+        problem: Problem | None = None,
+        typed: Mapping[str, Any] | None = None,
+    ) -> Response:
+        found = await in_force(visitor)
+        questions = []
+        if visitor.principal.may("access:read", "access:admin"):
+            overview = await services.get(visitor.principal, "provisioning", "/access/v1/overview")
+            questions = overview["questions"]
+        return console.page(
+            request,
+            "policy.html",
+            status=problem.status if problem else 200,
+            found=found,
+            questions=questions,
+            plans=await plans_of(visitor),
+            functions=[each.value for each in Function if each is not Function.SIGN_ON],
+            financial=[each.value for each in FINANCIAL],
+            problem=problem,
+            typed=typed or {},
+            fresh_key=fresh_key,
+        )
+
+    # -- forms that make a plan
+
+    async def planned(
+        request: Request, visitor: Visitor, what: str, edits: Mapping[str, Any]
+    ) -> Response:
+        made = await services.post(
+            visitor.principal, "provisioning", "/access/v1/directory/edits", edits, fresh_key()
+        )
+        await console.doorkeeper.record_command(visitor.session, f"directory.{what}", made["plan"])
+        return RedirectResponse(f"/plans/{path(made['plan'])}", status_code=303)
+
+    @router.post("/policy/{what}")
+    async def change_policy(request: Request, what: str) -> Response:
+        """Map a title, change a duty or a separation."""
+        visitor = await console.visitor(request, "access:admin")
+        form = await console.form(request, visitor, f"directory.{what}")
+        try:
+            return await planned(request, visitor, what, _policy_edit(what, form))
+        except Problem as problem:
+            await console.doorkeeper.record_command(
+                visitor.session, f"directory.{what}", request.url.path, problem
+            )
+            return await _show_policy(request, visitor, problem=problem, typed=dict(form))
+
+    @router.post("/directory/contracts")
+    async def change_contract(request: Request) -> Response:
+        """Enter a contract, or change its dates."""
+        visitor = await console.visitor(request, "access:admin")
+        form = await console.form(request, visitor, "directory.contract")
+        value = {
+            "carrier": _text(form, "carrier"),
+            "tins": _many(form, "tins"),
+            "sites": _many(form, "sites"),
+            "since": _text(form, "since"),
+            "until": _text(form, "until") or None,
+            "grace_days": int(_text(form, "grace_days") or 0),
+        }
+        edits = {"put": [{"kind": "contract", "id": _text(form, "id"), "value": value}]}
+        try:
+            return await planned(request, visitor, "contract", edits)
+        except Problem as problem:
+            return await _show_directory(request, visitor, problem=problem, typed=dict(form))
+
+    @router.post("/directory/portals/{portal}/{what}")
+    async def change_portal(request: Request, portal: str, what: str) -> Response:
+        """Correct a rule of a portal, or enter an enrolment or an administrator."""
+        visitor = await console.visitor(request, "access:admin")
+        form = await console.form(request, visitor, f"directory.{what}")
+        found = await in_force(visitor)
+        try:
+            edits = _portal_edit(what, _portal(found, portal), form)
+            return await planned(request, visitor, what, edits)
+        except Problem as problem:
+            return await _show_portal(request, visitor, portal, problem=problem, typed=dict(form))
+
+    @router.get("/directory/file")
+    async def file(request: Request) -> Response:
+        """The directory as a file: to take away, or to put in."""
+        visitor = await console.visitor(request, "access:read", "access:admin")
+        return await _show_file(request, visitor)
+
+    async def _show_file(
+        request: Request,
+        visitor: Visitor,
+        *,
+        problem: Problem | None = None,
+        text: str | None = None,
+    ) -> Response:
+        exported = ""
+        if text is None and await in_force(visitor) is not None:
+            found = await services.get(
+                visitor.principal, "provisioning", "/access/v1/directory/export"
+            )
+            exported = found["file"]
+        return console.page(
+            request,
+            "directory_file.html",
+            status=problem.status if problem else 200,
+            text=text if text is not None else exported,
+            problem=problem,
+        )
+
+    @router.post("/directory/file")
+    async def plan_file(request: Request) -> Response:
+        """Plan what was typed or pasted."""
+        visitor = await console.visitor(request, "access:admin")
+        form = await console.form(request, visitor, "directory.plan")
+        text = str(form.get("file", ""))
+        try:
+            made = await services.post(
+                visitor.principal,
+                "provisioning",
+                "/access/v1/directory/plans",
+                {"file": text.replace("\r\n", "\n")},
+                fresh_key(),
+            )
+        except Problem as problem:
+            return await _show_file(request, visitor, problem=problem, text=text)
+        await console.doorkeeper.record_command(visitor.session, "directory.plan", made["plan"])
+        return RedirectResponse(f"/plans/{path(made['plan'])}", status_code=303)
+
+    # -- plans
+
+    @router.get("/plans/{plan}")
+    async def plan(request: Request, plan: str, did: Text = "") -> Response:
+        """What a plan changes, and for whom."""
+        visitor = await console.visitor(request, "access:read", "access:admin", "policy:approve")
+        return await _show_plan(request, visitor, plan, did=did)
+
+    async def _show_plan(
+        request: Request,
+        visitor: Visitor,
+        plan: str,
+        *,
+        did: str = "",
+        problem: Problem | None = None,
+    ) -> Response:
+        route = f"/access/v1/directory/plans/{path(plan)}"
+        found = await services.get(visitor.principal, "provisioning", route)
+        effects = await services.get(
+            visitor.principal, "provisioning", f"{route}/effects", {"limit": EFFECTS_SHOWN}
+        )
+        return console.page(
+            request,
+            "plan.html",
+            status=problem.status if problem else 200,
+            plan=found,
+            effects=[
+                {**each, "gains": by_portal(each["gains"]), "loses": by_portal(each["loses"])}
+                for each in effects["effects"]
+            ],
+            names=await portal_names(visitor),
+            more=effects["next_cursor"] is not None,
+            did=did,
+            problem=problem,
+            own=found["proposed_by"] == visitor.principal.subject,
+            fresh_key=fresh_key,
+        )
+
+    @router.post("/plans/{plan}/{command}")
+    async def decide(request: Request, plan: str, command: str) -> Response:
+        """Apply, propose, approve or reject."""
+        visitor = await console.visitor(request, "access:admin", "policy:approve")
+        if command not in ("apply", "approve", "reject"):
+            raise Problem(404, "no_such_command", "There is no such command.")
+        form = await console.form(request, visitor, f"directory.{command}")
+        body = {"reason": _text(form, "reason")} if command == "reject" else {}
+        try:
+            answer = await services.post(
+                visitor.principal,
+                "provisioning",
+                f"/access/v1/directory/plans/{path(plan)}/{command}",
+                body,
+                _text(form, "key") or fresh_key(),
+            )
+        except Problem as problem:
+            await console.doorkeeper.record_command(
+                visitor.session, f"directory.{command}", plan, problem
+            )
+            return await _show_plan(request, visitor, plan, problem=problem)
+        await console.doorkeeper.record_command(visitor.session, f"directory.{command}", plan)
+        return RedirectResponse(f"/plans/{path(plan)}?did={answer['status']}", status_code=303)
+
+    # -- the catalogue
+
+    @router.get("/catalogue")
+    async def catalogue(request: Request) -> Response:
+        """The shipped catalogue of portals."""
+        visitor = await console.visitor(request, "directory:read", "access:read")
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/catalogue")
+        return console.page(request, "catalogue.html", portals=found["portals"], entry=None)
+
+    @router.get("/catalogue/{entry}")
+    async def catalogue_entry(request: Request, entry: str) -> Response:
+        """One entry, whole."""
+        visitor = await console.visitor(request, "directory:read", "access:read")
+        found = await services.get(
+            visitor.principal, "provisioning", f"/access/v1/catalogue/{path(entry)}"
+        )
+        return console.page(request, "catalogue.html", portals=[], entry=found)
+
+    return router
+
+
+def by_portal(rights: list[list[str]]) -> list[tuple[str, str, list[str]]]:
+    """Rights as (portal, TIN, functions), so that a person reads a line per portal."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for portal, tin, function in rights:
+        found.setdefault((portal, tin), []).append(function)
+    return [(portal, tin, functions) for (portal, tin), functions in found.items()]
+
+
+def _portal(found: Json | None, portal: str) -> Json:
+    for each in found["directory"]["portals"] if found else ():
+        if each["id"] == portal:
+            known: Json = each
+            return known
+    raise Problem(404, "no_such_portal", "The directory has no such portal.")
+
+
+def _policy_edit(what: str, form: FormData) -> Json:
+    id_ = _text(form, "id")
+    if what == "title":
+        value: Json = {"duties": _many(form, "duties")}
+        return {"put": [{"kind": "title", "id": id_, "value": value}]}
+    if what == "duty":
+        value = {
+            "name": _text(form, "name"),
+            "functions": _many(form, "functions"),
+            "front_office": _text(form, "front_office") == "yes",
+        }
+        return {"put": [{"kind": "job_duty", "id": id_, "value": value}]}
+    if what == "remove-title":
+        return {"remove": [{"kind": "title", "id": id_}]}
+    raise Problem(404, "no_such_command", "There is no such command.")
+
+
+def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
+    """What a form about a portal asks of the directory."""
+    if what == "rule":
+        row = {
+            "rule": _text(form, "rule"),
+            "value": _typed(_text(form, "rule"), _text(form, "value")),
+            "source": _text(form, "source"),
+            "verified_on": _text(form, "verified_on") or None,
+            "effective_from": _text(form, "effective_from") or None,
+            "confirmed": _text(form, "confirmed") == "yes",
+        }
+        rest = [
+            each
+            for each in portal.get("rules", [])
+            if (each["rule"], each.get("effective_from")) != (row["rule"], row["effective_from"])
+        ]
+        value = {**portal, "rules": [*rest, row]}
+        return {"put": [{"kind": "portal", "id": portal["id"], "value": value}]}
+    if what == "enrolment":
+        value = {
+            "portal": portal["id"],
+            "tin": _text(form, "tin"),
+            "owner": _text(form, "owner") or None,
+        }
+        return {"put": [{"kind": "enrolment", "id": _text(form, "id"), "value": value}]}
+    if what == "administrator":
+        value = {
+            "portal": portal["id"],
+            "worker": _text(form, "worker"),
+            "since": _text(form, "since"),
+            "deputy": _text(form, "deputy") or None,
+            "signed_by": _text(form, "signed_by") or None,
+        }
+        return {"put": [{"kind": "administrator", "id": _text(form, "id"), "value": value}]}
+    raise Problem(404, "no_such_command", "There is no such command.")
+
+
+def _typed(rule: str, said: str) -> bool | int | str | None:
+    """The value of a rule as its type has it; what does not fit is refused by provisioning."""
+    if not said:
+        return None
+    if RULE_TYPES.get(rule) is bool and said.casefold() in ("yes", "true", "no", "false"):
+        return said.casefold() in ("yes", "true")
+    if RULE_TYPES.get(rule) is int and said.isdigit():
+        return int(said)
+    return said
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _many(form: FormData, name: str) -> list[str]:
+    return [value for value in form.getlist(name) if isinstance(value, str) and value]

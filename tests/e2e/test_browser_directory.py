@@ -1,0 +1,235 @@
+"""The directory, its policy, enrolments and the guide, used by people in a real browser."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from deploy.story.clinic import CEDAR_SOUND, read_directory
+from shared.contracts.directory_file import write_directory_file
+from tests.e2e.conftest import System
+from tests.e2e.test_browser import PATIENCE_SECONDS, browser, sign_in
+
+__all__ = ["browser"]
+
+SCREENSHOTS = os.environ.get("PORTALKEEPER_SCREENSHOTS")
+"""A folder for pictures of the pages, for whoever wants to look at them."""
+
+FRONT, ASKED = "cs-9001", "cs-9002"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def example(system: System) -> AsyncIterator[str]:
+    """The example clinic's directory as a file for this system's organization."""
+    directory = read_directory(CEDAR_SOUND / "directory.yaml", datetime.now(UTC).date())
+    assert directory.organization.id == system.organization
+    yield write_directory_file(directory)
+
+
+async def picture(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
+
+
+async def hired(system: System, worker: str, title: str, name: str) -> None:
+    begun = (datetime.now(UTC) - timedelta(days=900)).date().isoformat()
+    data = {
+        "effective_on": begun,
+        "employment_id": f"{worker}-1",
+        "title": title,
+        "sites": ["tacoma"],
+        "name": name,
+    }
+    answer = await system.send_hr([system.hr_event("worker.hired", worker, data)])
+    assert answer.status_code == 202, answer.text
+
+
+async def until_known(system: System, worker: str) -> None:
+    url = f"{system.urls['provisioning']}/access/v1/workers/{worker}"
+    headers = {"Authorization": f"Bearer {await system.token('administrator')}"}
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            if (await system.http.get(url, headers=headers)).status_code == httpx.codes.OK:
+                return
+            await anyio.sleep(0.2)
+
+
+async def test_a_first_directory_is_pasted_corrected_looked_at_and_applied(
+    browser: Browser, system: System, example: str
+) -> None:
+    page = await sign_in(browser, system, "administrator")
+    await page.goto(f"{system.urls['gateway']}/directory")
+    await page.get_by_role("link", name="paste it here").click()
+    wrong = example.replace("carrier: salish", "carrier: salisch", 1)
+    await page.get_by_label("File", exact=True).fill(wrong)
+    await page.get_by_role("button", name="See what it changes").click()
+    refusal = page.get_by_role("alert")
+    await expect(refusal).to_contain_text("names carrier 'salisch', which is not in the directory")
+    line = wrong[: wrong.index("salisch")].count("\n") + 1
+    await expect(refusal).to_contain_text(f"Line {line}")
+    await picture(page, "file-refused")
+    await page.get_by_label("File", exact=True).fill(example)
+    await page.get_by_role("button", name="See what it changes").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("What would change")
+    await page.get_by_role("button", name="Apply it").click()
+    await expect(page.get_by_role("status")).to_contain_text("In force as version 1")
+    await page.goto(f"{system.urls['gateway']}/directory")
+    await expect(page.get_by_role("link", name="Noridian Medicare Portal")).to_be_visible()
+    await picture(page, "portals")
+
+
+async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_another(
+    browser: Browser, system: System
+) -> None:
+    await hired(system, FRONT, "Front Desk Associate", "Ines Calloway")
+    await hired(system, ASKED, "Rev Cycle Spec II", "Dana Whitfield")
+    await until_known(system, FRONT)
+    await until_known(system, ASKED)
+    gateway = system.urls["gateway"]
+    page = await sign_in(browser, system, "administrator")
+    await page.goto(f"{gateway}/policy")
+    await picture(page, "policy")
+    asked = page.locator("form", has=page.get_by_text("Rev Cycle Spec II", exact=True))
+    await asked.get_by_label("Payment posting").check()
+    await asked.get_by_role("button", name="See what it changes").click()
+    row = page.get_by_role("row", name="Dana Whitfield")
+    await expect(row).to_contain_text("+ payment, remittance Availity Essentials")
+    await expect(row).to_contain_text("posting")
+    await expect(page.get_by_text("Ines Calloway")).to_have_count(0)
+    await picture(page, "plan")
+    await page.get_by_role("button", name="Propose it").click()
+    await expect(page.get_by_role("status")).to_contain_text("Nothing has changed yet")
+    await expect(page.get_by_role("button", name="Approve, and put it in force")).to_have_count(0)
+    other = await sign_in(browser, system, "compliance")
+    await other.goto(f"{gateway}/policy")
+    await other.get_by_role("table").last.get_by_role("link").first.click()
+    await picture(other, "plan-to-approve")
+    await other.get_by_role("button", name="Approve, and put it in force").click()
+    await expect(other.get_by_role("status")).to_contain_text("In force as version 2")
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            await page.goto(f"{gateway}/policy")
+            if not await page.get_by_text("Titles nobody has mapped").count():
+                break
+            await anyio.sleep(0.3)
+    await expect(page.get_by_text("Policy 8")).to_be_visible()
+
+
+async def test_money_for_the_front_desk_is_refused_on_the_page(
+    browser: Browser, system: System
+) -> None:
+    page = await sign_in(browser, system, "administrator")
+    await page.goto(f"{system.urls['gateway']}/policy")
+    await page.get_by_text("Change a duty, or add one").click()
+    await page.get_by_label("Id (of a known duty: that one changes)").fill("greeting")
+    await page.get_by_label("Name", exact=True).fill("Greeting")
+    await page.get_by_label("Front office").check()
+    await page.get_by_label("remittance", exact=True).check()
+    await page.get_by_role("button", name="Try it on everybody").first.click()
+    await expect(page.get_by_role("alert")).to_contain_text(
+        "gives remittance to the front office (greeting)"
+    )
+
+
+async def test_a_worker_finds_the_way_and_what_comes_after_it(
+    browser: Browser, system: System
+) -> None:
+    page = await sign_in(browser, system, f"worker={FRONT}")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Where do I go?")
+    await page.get_by_role("searchbox").fill("regence cob denial")
+    await page.get_by_role("button", name="Find").click()
+    first = page.get_by_role("region").first
+    await expect(first.get_by_role("heading", level=2)).to_have_text(
+        "Regence BlueShield: Coordination of benefits"
+    )
+    await expect(first.get_by_role("link", name="Availity Essentials")).to_be_visible()
+    await expect(first).to_contain_text("Portals/Availity Essentials")
+    await expect(first.locator(".ladder li").last).to_contain_text("last resort")
+    await picture(page, "where")
+    refused = await page.goto(f"{system.urls['gateway']}/people")
+    assert refused is not None
+    assert refused.status == 403
+
+
+async def test_an_enrolment_is_seen_through_until_it_is_registered(
+    browser: Browser, system: System
+) -> None:
+    gateway = system.urls["gateway"]
+    page = await sign_in(browser, system, "administrator")
+    await page.goto(f"{gateway}/enrolments")
+    await expect(page.get_by_text("Washington business licence").first).to_be_visible()
+    await picture(page, "enrolments")
+    await page.goto(f"{gateway}/enrolments/carelon-2")
+    await page.get_by_role("button", name="Begin", exact=True).click()
+    ticks = page.get_by_role("button", name="Tick:")
+    await expect(ticks).to_have_count(5)
+    await picture(page, "enrolment")
+    await page.get_by_role("button", name="The portal has it").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Not ticked yet")
+    for left in range(5, 0, -1):
+        await ticks.first.click()
+        await expect(ticks).to_have_count(left - 1)
+    await page.get_by_role("button", name="The portal has it").click()
+    await page.get_by_role("button", name="It has cleared").click()
+    await expect(page.get_by_role("region", name="carrier mapping")).to_contain_text("waiting")
+    await page.goto(f"{gateway}/directory/portals/carelon")
+    await expect(page.get_by_text("carrier mapping")).to_be_visible()
+
+
+async def test_a_rule_of_a_portal_is_corrected_with_its_source(
+    browser: Browser, system: System
+) -> None:
+    gateway = system.urls["gateway"]
+    page = await sign_in(browser, system, "administrator")
+    await page.goto(f"{gateway}/directory/portals/noridian")
+    await picture(page, "portal")
+    await page.get_by_text("Correct a rule, or add one").click()
+    await page.get_by_label("Rule", exact=True).fill("inactivity_days")
+    await page.get_by_label("Value (empty: not known)").fill("often")
+    await page.get_by_label("Source").fill("letter of the help desk")
+    await page.get_by_role("button", name="See what it changes").first.click()
+    await expect(page.get_by_role("alert")).to_contain_text("inactivity_days is a whole number")
+    await page.get_by_label("Value (empty: not known)").fill("45")
+    await page.get_by_label("The source says so plainly").check()
+    await page.get_by_role("button", name="See what it changes").first.click()
+    await expect(page.get_by_text("Nobody's access changes")).to_be_visible()
+    await page.get_by_role("button", name="Apply it").click()
+    await page.goto(f"{gateway}/directory/portals/noridian")
+    row = page.get_by_role("row", name="inactivity days")
+    await expect(row).to_contain_text("45")
+    await expect(row).to_contain_text("letter of the help desk")
+
+
+async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
+    browser: Browser, system: System
+) -> None:
+    context = await browser.new_context(
+        viewport={"width": 390, "height": 800}, java_script_enabled=True, color_scheme="dark"
+    )
+    page = await context.new_page()
+    await page.goto(await system.sign_in("administrator"))
+    await page.get_by_role("button", name="Sign in").click()
+    for where in (
+        "/where?q=aetna+era",
+        "/directory",
+        "/directory/portals/availity",
+        "/directory/file",
+        "/policy",
+        "/catalogue",
+        "/catalogue/noridian-nmp",
+        "/enrolments",
+        "/enrolments/carelon-2",
+    ):
+        answer = await page.goto(f"{system.urls['gateway']}{where}")
+        assert answer is not None
+        assert answer.status == 200, where
+        beyond = await page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert beyond <= 0, where
+    await picture(page, "phone-enrolment")
