@@ -86,7 +86,7 @@ def openapi() -> dict[str, contracts.Json]:
             OperationCommands(NOTHING, recompute),
             BrakeHandler(NOTHING, recompute, NOTHING),
         ),
-        "audit_log": audit_routers(reading, NOTHING, authenticator),
+        "audit_log": audit_routers(reading, NOTHING, NOTHING, authenticator),
         "review_scheduler": [review_router(NOTHING, DatabaseClock(), authenticator)],
     }
     made = {}

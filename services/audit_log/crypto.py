@@ -11,6 +11,7 @@ import base64
 import fcntl
 import hashlib
 import hmac
+import json
 import os
 import threading
 import zlib
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -124,16 +125,87 @@ class KeyStore:
         self._master = AESGCM(master_key)
         self._mutex = threading.Lock()
         self._end = 0
+        self._destroyed: tuple[int, int] | None = None
         self._slots: dict[bytes, int] = {}
         self._held: dict[Holder, Key] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._user = os.open(folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._user, fcntl.LOCK_SH)
         with self._alone():
+            _finish_rotation(folder)
             self._tag_key = self._read_tag_key()
             self._read_new_slots()
 
     def held(self, holder: Holder) -> Key | None:
-        """The holder's key if it is in memory; never touches the disk."""
+        """The holder's key if it is in memory and no key was destroyed since it was read."""
         return self._held.get(holder)
+
+    def notice_destroyed(self) -> None:
+        """Forget what is in memory if this or another process destroyed a key; one `stat`."""
+        try:
+            found = (self._folder / "destroyed").stat()
+        except FileNotFoundError:
+            return
+        seen = (found.st_mtime_ns, found.st_size)
+        if seen != self._destroyed:
+            with self._mutex:
+                self._destroyed = seen
+                self._held.clear()
+                self._slots.clear()
+                self._end = 0
+
+    def destroy(self, holders: Sequence[Holder], slots: Iterable[int] = ()) -> int:
+        """Overwrite every key of the holders, and those in `slots`; how many there were.
+
+        What was encrypted under them cannot be read again, wherever copies of it are. On return
+        they are gone from the disk.
+
+        Raises:
+            OSError: the disk refuses; some keys may be left, so try again.
+        """
+        tags = {self._tag(holder) for holder in holders}
+        with self._mutex, self._alone():
+            gone = 0
+            for path in sorted(self._folder.glob("keys-*.seg")):
+                gone += _overwrite(path, tags, set(slots))
+            marks = self._folder / "destroyed"
+            _write_durably(marks, b".", at=marks.stat().st_size if marks.exists() else 0)
+            _sync_folder(self._folder)
+        self.notice_destroyed()
+        return gone
+
+    def unannounced_rotations(self) -> list[str]:
+        """Master keys, by the first half of their SHA-256, that nobody has been told of."""
+        return [each["key"] for each in _rotations(self._folder) if not each["announced"]]
+
+    def mark_rotations_announced(self) -> None:
+        """Everybody has been told of them."""
+        told = [{**each, "announced": True} for each in _rotations(self._folder)]
+        if told:
+            _replace(self._folder / "rotations.json", json.dumps(told).encode())
+
+    def close(self) -> None:
+        """Let the master key be rotated; nothing else of the store may be used any more."""
+        os.close(self._user)
+
+    def is_whole(self, slot: int) -> bool:
+        """Whether a slot holds a key."""
+        try:
+            self.key(slot)
+        except KeyUnavailable:
+            return False
+        return True
+
+    def holds(self, holder: Holder, slot: int) -> bool:
+        """Whether a slot holds a key of the holder."""
+        segment, number = divmod(slot, SEGMENT_SLOTS)
+        try:
+            with self._segment(segment).open("rb") as file:
+                file.seek(number * SLOT_BYTES)
+                raw = file.read(SLOT_BYTES)
+        except FileNotFoundError:
+            return False
+        return _is_whole(raw) and raw[:NAME_TAG_BYTES] == self._tag(holder)
 
     def provide(
         self, holders: Iterable[Holder], nobodys: int
@@ -272,6 +344,116 @@ class KeyStore:
             slots.append(raw + zlib.crc32(raw).to_bytes(4, "big"))
             keys.append(Key(slot, secret, AESGCM(secret)))
         return b"".join(slots), keys
+
+
+def rotate_master_key(folder: Path, old: bytes, new: bytes) -> str:
+    """Wrap every key of a store anew; what the keys encrypt is not touched.
+
+    New files are written beside the old ones, then a note makes the rotation happen: after a crash
+    before it nothing has changed, after it whoever opens the store finishes it.
+
+    Returns:
+        The first half of the new key's SHA-256, in hexadecimal.
+
+    Raises:
+        KeyStoreError: a process uses the store, or the old key is not its key.
+    """
+    user = os.open(folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(user, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise KeyStoreError(
+                "a process uses the key store: stop the audit log and its projector first"
+            ) from error
+        _finish_rotation(folder)
+        before, after = AESGCM(old), AESGCM(new)
+        files = ["tag.key", *sorted(path.name for path in folder.glob("keys-*.seg"))]
+        try:
+            for name in files:
+                rewrap = _rewrap_tag_key if name == "tag.key" else _rewrap_segment
+                _write_durably(folder / f"{name}.rotated", rewrap(folder / name, before, after))
+        except InvalidTag as error:
+            raise KeyStoreError("the old master key does not fit the key store") from error
+        _sync_folder(folder)
+        fingerprint = hashlib.sha256(new).hexdigest()[:32]
+        note = {"key": fingerprint, "files": files}
+        _replace(folder / "rotation.json", json.dumps(note).encode())
+        _finish_rotation(folder)
+        return fingerprint
+    finally:
+        os.close(user)
+
+
+def _finish_rotation(folder: Path) -> None:
+    """Put the files of a rotation that was decided in their places."""
+    path = folder / "rotation.json"
+    if not path.exists():
+        return
+    note = json.loads(path.read_bytes())
+    for name in note["files"]:
+        if (folder / f"{name}.rotated").exists():
+            (folder / f"{name}.rotated").replace(folder / name)
+    known = [each for each in _rotations(folder) if each["key"] != note["key"]]
+    known.append({"key": note["key"], "announced": False})
+    _replace(folder / "rotations.json", json.dumps(known).encode())
+    path.unlink()
+    _sync_folder(folder)
+
+
+def _rotations(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "rotations.json"
+    found: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.exists() else []
+    return found
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    _write_durably(partial, content)
+    partial.replace(path)
+    _sync_folder(path.parent)
+
+
+def _rewrap_tag_key(path: Path, before: AESGCM, after: AESGCM) -> bytes:
+    raw, nonce = path.read_bytes(), os.urandom(NONCE_BYTES)
+    secret = before.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], TAG_KEY_LABEL)
+    return nonce + after.encrypt(nonce, secret, TAG_KEY_LABEL)
+
+
+def _rewrap_segment(path: Path, before: AESGCM, after: AESGCM) -> bytes:
+    first = int(path.stem.removeprefix("keys-")) * SEGMENT_SLOTS
+    raw = path.read_bytes()
+    slots = []
+    for at in range(0, len(raw) // SLOT_BYTES * SLOT_BYTES, SLOT_BYTES):
+        slot = raw[at : at + SLOT_BYTES]
+        if _is_whole(slot):
+            tag, nonce = slot[:NAME_TAG_BYTES], slot[NAME_TAG_BYTES:][:NONCE_BYTES]
+            context = _slot_context(tag, first + at // SLOT_BYTES)
+            secret = before.decrypt(nonce, slot[NAME_TAG_BYTES + NONCE_BYTES : -4], context)
+            fresh = os.urandom(NONCE_BYTES)
+            wrapped = tag + fresh + after.encrypt(fresh, secret, context)
+            slot = wrapped + zlib.crc32(wrapped).to_bytes(4, "big")
+        slots.append(slot)
+    return b"".join(slots)
+
+
+def _overwrite(path: Path, tags: set[bytes], slots: set[int]) -> int:
+    """Overwrite the slots of a segment that carry one of the tags or are named; how many."""
+    first = int(path.stem.removeprefix("keys-")) * SEGMENT_SLOTS
+    gone = 0
+    with path.open("r+b") as file:
+        raw = file.read()
+        for at in range(0, len(raw) // SLOT_BYTES * SLOT_BYTES, SLOT_BYTES):
+            slot = raw[at : at + SLOT_BYTES]
+            named = slot[:NAME_TAG_BYTES] in tags or first + at // SLOT_BYTES in slots
+            if named and _is_whole(slot):
+                file.seek(at)
+                file.write(bytes(SLOT_BYTES))
+                gone += 1
+        file.flush()
+        os.fsync(file.fileno())
+    return gone
 
 
 def _slot_context(tag: bytes, slot: int) -> bytes:

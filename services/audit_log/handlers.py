@@ -116,6 +116,7 @@ class AuditHandler:
         return [entry for _, entry in placed]
 
     async def _keys_for(self, drafts: list[Draft]) -> list[Key]:
+        self._keys.notice_destroyed()
         held = {
             holder: self._keys.held(holder)
             for holder in {draft.holder for draft in drafts}

@@ -13,16 +13,20 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from services.audit_log import store
+from services.audit_log.announcing import announce_rotations
 from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
+from services.audit_log.erasing import Eraser
 from services.audit_log.exporting import Exporter
 from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.picture import PictureHandler
 from services.audit_log.settings import Settings
+from services.audit_log.store.keeping import WorkerAccess
 from services.audit_log.terms import SECRET_LABEL, Terms
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
-from shared.contracts.topics import AUDITED_TOPICS
+from shared.contracts.topics import AUDITED_TOPICS, WORKER_STATE
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
@@ -33,6 +37,8 @@ logger = structlog.get_logger(__name__)
 
 SERVICE = "audit_log"
 CONSUMER_GROUP = "audit-log"
+PICTURE_GROUP = "audit-log-picture"
+PROMISE_CHECK_SECONDS = 30.0
 BATCH_MAX_RECORDS = 1_000
 """Nobody waits for an entry, so batches are as large as they help."""
 
@@ -55,6 +61,14 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     handler = AuditHandler(settings.log_origin, keys, clock)
     reading = Reading(pool, keys, clock, settings.log_origin, Terms(keys.derive(SECRET_LABEL)))
     exporter = Exporter(reading, settings.audit_exports_dir)
+    picture: BatchConsumer[WorkerAccess | None] = BatchConsumer(
+        bootstrap=settings.kafka,
+        group=PICTURE_GROUP,
+        topics=[WORKER_STATE.name],
+        pool=pool,
+        handler=PictureHandler(),
+        service=SERVICE,
+    )
     consumer: BatchConsumer[Draft] = BatchConsumer(
         bootstrap=settings.kafka,
         group=CONSUMER_GROUP,
@@ -65,12 +79,21 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
         batch_max_records=BATCH_MAX_RECORDS,
     )
 
+    async def caught_up() -> bool:
+        found = await picture.status()
+        lags = [each["lag"] for each in found["partitions"]]
+        return len(lags) == WORKER_STATE.partitions and not any(lag != 0 for lag in lags)
+
+    eraser = Eraser(reading, settings.audit_retention_years, caught_up)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [
             asyncio.create_task(_consume_once_signed(pool, consumer)),
             asyncio.create_task(_keep_partitions_ahead(pool)),
             asyncio.create_task(exporter.run()),
+            asyncio.create_task(_keep_promises(reading, eraser)),
+            asyncio.create_task(picture.start()),
         ]
         try:
             yield
@@ -78,19 +101,19 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await consumer.stop()
+            await asyncio.gather(consumer.stop(), picture.stop())
 
     app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
     problems.install(app)
     authenticator = Authenticator(settings.jwks_file)
-    for router in routers(reading, exporter, authenticator):
+    for router in routers(reading, exporter, eraser, authenticator):
         app.include_router(router)
     app.include_router(
         ops_router(
             service=SERVICE,
             pool=pool,
             authenticator=authenticator,
-            consumers={CONSUMER_GROUP: consumer},
+            consumers={CONSUMER_GROUP: consumer, PICTURE_GROUP: picture},
             more_status=_log_status,
             on_gap_accepted=handler.mark_restart,
         )
@@ -121,6 +144,17 @@ async def _keep_partitions_ahead(pool: "asyncpg.Pool[Any]") -> None:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             logger.warning("partitions.not_made", error=repr(error))
         await asyncio.sleep(PARTITION_CHECK_SECONDS)
+
+
+async def _keep_promises(reading: Reading, eraser: Eraser) -> None:
+    """Finish erasures that a crash interrupted, and tell of keys that were replaced."""
+    while True:
+        try:
+            await eraser.finish_all()
+            await announce_rotations(reading)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            logger.warning("promises.wait", error=repr(error))
+        await asyncio.sleep(PROMISE_CHECK_SECONDS)
 
 
 async def _log_status(conn: Connection) -> dict[str, Any]:

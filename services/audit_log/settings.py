@@ -34,11 +34,17 @@ class Settings(BaseSettings):
     audit_keystore_dir: Path = Path("var/audit_log/keystore")
     """Where the workers' wrapped keys are: outside the database, with backups of its own."""
 
+    audit_retention_years: int = Field(default=6, ge=6, le=100)
+    """How long entries are kept, from creation or from when access was last in effect."""
+
     audit_exports_dir: Path = Path("var/audit_log/exports")
     """Where exports are made and kept for some days; they hold personal data in the clear."""
 
     signer_key_file: Path = Path("var/secrets/audit_signer/signer.pem")
     """The Ed25519 key that checkpoints are signed with, as PKCS #8 in PEM."""
+
+    signer_previous_key_file: Path = Path("var/secrets/audit_signer/signer.previous.pem")
+    """The key before, while it and the one that follows it overlap; else there is no such file."""
 
     signer_state_dir: Path = Path("var/audit_signer/state")
     """What the signer last signed; belongs in no backup of the database."""

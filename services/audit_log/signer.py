@@ -1,12 +1,16 @@
 """The signer: a process of its own that alone can sign, and remembers what it signed.
 
-    python -m services.audit_log.signer [--new-log]
+    python -m services.audit_log.signer [--new-log | --rotate | --retire]
 
 It recomputes the tree from the leaves themselves, starting from the tree it signed last, which it
 keeps in a folder of its own outside the database. It refuses when the log shrank, has a hole, does
 not fit its tiles, or when that folder is empty although a log exists: then somebody must look, and
 only `--new-log` makes it sign what it cannot compare. A new log begins with its signature on the
 empty tree; the audit log appends nothing before.
+
+`--rotate` makes a new key, which the one before names as its successor in a signed note, and ends.
+From then on notes carry both signatures, so that whoever knows only one key can check them, until
+`--retire` forgets the key before. Whoever knows only that one still finds the new key by the note.
 """
 
 import argparse
@@ -28,7 +32,12 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from services.audit_log import store
 from services.audit_log.chain import edge_root
@@ -37,7 +46,15 @@ from shared.contracts.topics import CHECKPOINTS
 from shared.postgres import Connection, is_transient
 from shared.telemetry import configure_logging
 from shared.tlog.merkle import Frontier, leaf_hash
-from shared.tlog.note import Checkpoint, NoteError, SignerKey, open_checkpoint
+from shared.tlog.note import (
+    Checkpoint,
+    NoteError,
+    SignerKey,
+    add_signature,
+    name_next_key,
+    open_checkpoint,
+    open_note,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -83,7 +100,7 @@ class SignerState:
         """Let another signer have it."""
         os.close(self._lock)
 
-    def read(self, key: SignerKey) -> Signed | None:
+    def read(self, *keys: SignerKey) -> Signed | None:
         """What was signed last; None if nothing ever was.
 
         Raises:
@@ -96,12 +113,12 @@ class SignerState:
         except orjson.JSONDecodeError as error:
             raise Refused(f"{self._file} is damaged: restore it") from error
         try:
-            checkpoint = open_checkpoint(stored["note"], key.verifier)
+            checkpoint = open_checkpoint(stored["note"], *(key.verifier for key in keys))
             hashes = [base64.b64decode(encoded) for encoded in stored["frontier"]]
             frontier = Frontier(checkpoint.size, hashes)
         except (NoteError, KeyError, TypeError, ValueError) as error:
             raise Refused(f"{self._file} does not fit this log and key: {error}") from error
-        if frontier.root() != checkpoint.root or checkpoint.origin != key.name:
+        if frontier.root() != checkpoint.root or checkpoint.origin != keys[0].name:
             raise Refused(f"{self._file} does not fit this log and key")
         return Signed(stored["note"], frontier)
 
@@ -124,8 +141,11 @@ class SignerState:
 class Signer:
     """Signs the log of the key's name, always continuing what it signed before."""
 
-    def __init__(self, key: SignerKey, state: SignerState) -> None:
+    def __init__(
+        self, key: SignerKey, state: SignerState, previous: SignerKey | None = None
+    ) -> None:
         self._key = key
+        self._previous = previous
         self._state = state
         self._last: Signed | None = None
 
@@ -147,14 +167,27 @@ class Signer:
                 `new_log`, and something is remembered.
         """
         if self._last is None:
-            self._last = self._state.read(self._key)
+            known = [self._key, *([self._previous] if self._previous else [])]
+            self._last = self._state.read(*known)
             if self._last is not None and new_log:
                 raise Refused("a checkpoint is remembered: start without --new-log")
         if self._last is None:
             if not new_log:
                 await self._check_nothing_exists(conn)
             self._sign(Frontier.empty())
+        elif self._last is not None and not self._is_signed_by_all(self._last.note):
+            # The same tree under a key that is new since.
+            self._sign(self._last.frontier)
         await self.publish(conn)
+
+    def _is_signed_by_all(self, note: str) -> bool:
+        keys = [self._key, *([self._previous] if self._previous else [])]
+        try:
+            for key in keys:
+                open_note(note, key.verifier)
+        except NoteError:
+            return False
+        return True
 
     async def _check_nothing_exists(self, conn: Connection) -> None:
         head = await store.read_head(conn)
@@ -190,7 +223,10 @@ class Signer:
 
     def _sign(self, frontier: Frontier) -> None:
         text = Checkpoint(self._key.name, frontier.size, frontier.root()).text()
-        signed = Signed(self._key.sign(text), frontier)
+        note = self._key.sign(text)
+        if self._previous is not None:
+            note = add_signature(note, self._previous)
+        signed = Signed(note, frontier)
         # Remembered before anybody sees it: a signer that forgot could contradict itself.
         self._state.write(signed)
         self._last = signed
@@ -294,11 +330,16 @@ async def run(settings: Settings, *, new_log: bool) -> None:
         Refused: see there; nothing more is signed until somebody has looked.
     """
     key = read_key(settings.signer_key_file, settings.log_origin)
+    previous = (
+        read_key(settings.signer_previous_key_file, settings.log_origin)
+        if settings.signer_previous_key_file.exists()
+        else None
+    )
     announcer = Announcer(settings.kafka, settings.log_origin)
     announcing = asyncio.create_task(announcer.run())
     try:
         with _held(SignerState(settings.signer_state_dir)) as state:
-            signer = Signer(key, state)
+            signer = Signer(key, state, previous)
             while True:
                 try:
                     await _sign_forever(settings, signer, announcer, new_log=new_log)
@@ -330,6 +371,70 @@ async def _sign_forever(
             await conn.close(timeout=2)
 
 
+async def rotate(settings: Settings) -> str:
+    """Replace the signing key while no signer runs; the new verifier key.
+
+    Each step can be repeated: after a crash, run it again.
+
+    Raises:
+        Refused: a signer runs, or the key before the present one is not retired yet.
+    """
+    path, previous = settings.signer_key_file, settings.signer_previous_key_file
+    following = path.with_suffix(".next.pem")
+    with _held(SignerState(settings.signer_state_dir)):
+        if not following.exists():
+            if previous.exists():
+                raise Refused(f"{previous} is still in use: retire it first")
+            _write_key(following)
+        new = read_key(following, settings.log_origin)
+        old = read_key(path if path.exists() else previous, settings.log_origin)
+        conn: asyncpg.Connection[Any] = await asyncpg.connect(settings.database_url)
+        try:
+            note = name_next_key(old, new.verifier)
+            await store.name_key(conn, str(new.verifier), note)
+        finally:
+            await conn.close()
+        if path.exists():
+            path.replace(previous)
+        following.replace(path)
+        return str(new.verifier)
+
+
+def retire(settings: Settings) -> None:
+    """Forget the key before the present one; from then on notes carry one signature.
+
+    Raises:
+        Refused: a signer runs, or there is no such key.
+    """
+    with _held(SignerState(settings.signer_state_dir)):
+        try:
+            settings.signer_previous_key_file.unlink()
+        except FileNotFoundError as error:
+            raise Refused("no key before the present one is in use") from error
+
+
+def _write_key(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+async def _rotate_or_retire(given: argparse.Namespace) -> int:
+    try:
+        if given.rotate:
+            print(await rotate(Settings()))
+        else:
+            retire(Settings())
+    except Refused as refusal:
+        print(refusal, file=sys.stderr)
+        return REFUSED_EXIT_STATUS
+    return 0
+
+
 async def _main(new_log: bool) -> int:
     task = asyncio.create_task(run(Settings(), new_log=new_log))
     loop = asyncio.get_running_loop()
@@ -351,4 +456,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--new-log", action="store_true", help="sign a log of which nothing is remembered"
     )
-    sys.exit(asyncio.run(_main(parser.parse_args().new_log)))
+    parser.add_argument("--rotate", action="store_true", help="make a new key, and end")
+    parser.add_argument("--retire", action="store_true", help="forget the key before, and end")
+    given = parser.parse_args()
+    if given.rotate or given.retire:
+        sys.exit(asyncio.run(_rotate_or_retire(given)))
+    sys.exit(asyncio.run(_main(given.new_log)))

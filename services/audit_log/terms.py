@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
-from shared.contracts.topics import ADMIN_EVENTS, DIRECTORY_EVENTS
+from shared.contracts.topics import ADMIN_EVENTS, DEAD_LETTERS, DIRECTORY_EVENTS
 from shared.tlog.leaf import STRUCTURED_MODE, Opening, RecordLeaf
 
 SECRET_LABEL = b"portalkeeper/audit/v1/search-terms\n"
@@ -111,6 +112,8 @@ class Terms:
         """
         found = dict.fromkeys(self.of_leaf(leaf, leaf.topic))
         organization = leaf.organization
+        if leaf.topic == DEAD_LETTERS.name and (about := _refused_about(opening)) is not None:
+            found[self.of_dead_letter(*about)] = None
         if not organization:
             return list(found)
         kind = {2: "worker", 3: holder[2] if holder and len(holder) > 2 else ""}
@@ -128,10 +131,25 @@ class Terms:
                     found[self._hash(organization, "word", word)] = None
         return list(found)
 
+    def of_dead_letter(self, organization: str, worker: str) -> int:
+        """The term of what was refused and is about a worker; no search asks for it."""
+        return self._hash(organization, "dead letter", worker)
+
     def _hashed(self, organization: str, kind: str, value: str) -> int:
         named = f"{organization}\x00{kind}\x00{value}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(named, key=self._secret, digest_size=8).digest()
         return int.from_bytes(digest, "big", signed=True)
+
+
+def _refused_about(opening: Opening) -> tuple[str, str] | None:
+    """Organization and worker of the record in a dead letter, by the key that it had."""
+    headers = dict(opening.headers)
+    try:
+        key = bytes.fromhex((headers.get("dl_key") or b"").decode()).decode()
+    except ValueError:
+        return None
+    organization, slash, worker = key.partition("/")
+    return (organization, unquote(worker)) if organization and slash and worker else None
 
 
 def words_of(text: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import httpx
 import typer
@@ -328,6 +329,78 @@ def _fetch(path: str, file: Path) -> None:
     except httpx.HTTPError as error:
         raise no_answer(NAMES["audit"], url) from error
     partial.replace(file)
+
+
+hold_app = group("Legal holds: what must neither be erased nor pruned.")
+app.add_typer(hold_app, name="hold")
+Reason = Annotated[str, typer.Option(help="Why, in words; it is recorded.")]
+
+
+@hold_app.command("set")
+def hold_set(
+    kind: Annotated[str, typer.Argument(help="worker, portal, review or organization")],
+    subject: Annotated[str, typer.Argument(help="Its id.")],
+    reason: Reason,
+    as_json: AsJson = False,
+) -> None:
+    """Keep everything about a subject."""
+    body = {"kind": kind, "subject": subject, "reason": reason}
+    made = Client.open().post("audit", "/audit/v1/holds", body)
+    print_answer(
+        as_json, made, f"Held. Release it with: portalkeeper audit hold release {made['id']}"
+    )
+
+
+@hold_app.command("list")
+def hold_list(as_json: AsJson = False) -> None:
+    """All holds, newest first."""
+    answer = Client.open().get("audit", "/audit/v1/holds")
+    if as_json:
+        print_json(answer)
+        return
+    rows = table("Hold", "On", "Why", "Set by", "Released")
+    for each in answer["holds"]:
+        rows.add_row(
+            each["id"],
+            f"{each['kind']} {each['subject']}",
+            each["reason"],
+            each["set_by"],
+            text(each["released_at"]),
+        )
+    out.print(rows)
+
+
+@hold_app.command("release")
+def hold_release(hold_id: str, reason: Reason, as_json: AsJson = False) -> None:
+    """End a hold; it stays on record."""
+    path = f"/audit/v1/holds/{quote(hold_id, safe='')}/release"
+    ended = Client.open().post("audit", path, {"reason": reason})
+    print_answer(as_json, ended, f"{ended['kind']} {ended['subject']} is no longer held.")
+
+
+@app.command("erase")
+def erase(
+    worker: str,
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Destroy the key of everything recorded about a worker. Proofs stay valid."""
+    client = Client.open()
+    if not yes:
+        typer.confirm(
+            f"What is recorded about {worker} can then never be read again, by nobody, in no copy. "
+            "This is recorded under your name and cannot be undone. Go on?",
+            abort=True,
+            err=True,
+        )
+    done = client.post("audit", "/audit/v1/erasures", {"worker": worker, "reason": reason})
+    print_answer(
+        as_json,
+        done,
+        f"{worker} is erased: {done['keys_destroyed']} keys destroyed, {done['entries_hidden']} "
+        "entries no longer found. HR says worker.erased to have the other services forget them.",
+    )
 
 
 @app.command("tail")

@@ -95,6 +95,41 @@ class ExportMade:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class HoldSet:
+    """A legal hold was set: what is about its subject is neither erased nor pruned.
+
+    `kind` is `worker`, `portal`, `review` or `organization`.
+    """
+
+    hold: str
+    kind: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReleased:
+    """A legal hold was released; `reason` says why it is no longer needed."""
+
+    hold: str
+    kind: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotated:
+    """A key of the audit log was replaced.
+
+    `kind` is `signing` (`key` is the new verifier key, which the one before has named as its
+    successor) or `master` (`key` is the first half of the new key's SHA-256, in hexadecimal).
+    """
+
+    kind: str
+    key: str
+
+
 ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "session.opened": SessionOpened,
@@ -104,5 +139,8 @@ ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "command.refused": CommandRefused,
         "audit.read": AuditRead,
         "export.made": ExportMade,
+        "hold.set": HoldSet,
+        "hold.released": HoldReleased,
+        "key.rotated": KeyRotated,
     }
 )

@@ -89,9 +89,20 @@ SENDS: Mapping[str, Mapping[str, frozenset[str] | None]] = {
         DEAD_LETTERS.name: None,
     },
     "audit_log": {
-        ADMIN_EVENTS.name: frozenset({"audit.read"}),
+        ADMIN_EVENTS.name: frozenset(
+            {
+                "audit.read",
+                "command.accepted",
+                "command.refused",
+                "export.made",
+                "hold.released",
+                "hold.set",
+                "key.rotated",
+            }
+        ),
         CHECKPOINTS.name: None,
         ACCESS_EVENTS.name: GAP,
+        DEAD_LETTERS.name: None,
     },
     "review_scheduler": {
         REVIEW_EVENTS.name: None,
@@ -107,7 +118,7 @@ RECEIVES: Mapping[str, Mapping[str, frozenset[str] | None]] = {
         HR_EVENTS.name: None,
         REVIEW_EVENTS.name: frozenset({"review.decided", "review.corrected"}),
     },
-    "audit_log": dict.fromkeys(topic.name for topic in AUDITED_TOPICS),
+    "audit_log": dict.fromkeys(topic.name for topic in (*AUDITED_TOPICS, WORKER_STATE)),
     "review_scheduler": {WORKER_STATE.name: None, DIRECTORY_EVENTS.name: None},
 }
 """By service and topic: the types it acts on, None for every type of the topic."""

@@ -12,17 +12,21 @@ from fastapi import APIRouter
 from services.audit_log.api.context import Reading
 from services.audit_log.api.entries import entries_router
 from services.audit_log.api.exports import exports_router
+from services.audit_log.api.keeping import keeping_router
 from services.audit_log.api.lookup import lookup_router
 from services.audit_log.api.proofs import proofs_router
 from services.audit_log.api.stream import stream_router
 from services.audit_log.api.tiles import tile_router
+from services.audit_log.erasing import Eraser
 from services.audit_log.exporting import Exporter
 from shared.auth import Authenticator
 
 __all__ = ["Reading", "routers"]
 
 
-def routers(reading: Reading, exporter: Exporter, authenticator: Authenticator) -> list[APIRouter]:
+def routers(
+    reading: Reading, exporter: Exporter, eraser: Eraser, authenticator: Authenticator
+) -> list[APIRouter]:
     """All routes."""
     return [
         entries_router(reading, authenticator),
@@ -30,5 +34,6 @@ def routers(reading: Reading, exporter: Exporter, authenticator: Authenticator) 
         proofs_router(reading, authenticator),
         stream_router(reading, authenticator),
         exports_router(reading, exporter, authenticator),
+        keeping_router(reading, eraser, authenticator),
         tile_router(reading),
     ]

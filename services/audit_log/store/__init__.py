@@ -232,16 +232,25 @@ async def read_succession(conn: Connection) -> list[str]:
 async def latest_checkpoint(conn: Connection) -> SignedCheckpoint | None:
     """What the signer signed last."""
     row = await conn.fetchrow(
-        "SELECT size, note, verifier_key FROM checkpoint ORDER BY size DESC LIMIT 1"
+        "SELECT size, note, verifier_key FROM checkpoint ORDER BY size DESC, signed_at DESC LIMIT 1"
     )
     return None if row is None else SignedCheckpoint(*row.values())
 
 
+async def name_key(conn: Connection, verifier_key: str, note: str) -> None:
+    """Keep the note by which a key names the one that follows it."""
+    await conn.execute(
+        "INSERT INTO key_succession (verifier_key, note) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        verifier_key,
+        note,
+    )
+
+
 async def store_checkpoint(conn: Connection, signed: SignedCheckpoint) -> None:
-    """Keep a checkpoint for readers; the same size again changes nothing."""
+    """Keep a checkpoint for readers; the same size under the same key again changes nothing."""
     await conn.execute(
         "INSERT INTO checkpoint (size, note, verifier_key) VALUES ($1, $2, $3)"
-        " ON CONFLICT (size) DO NOTHING",
+        " ON CONFLICT (size, verifier_key) DO NOTHING",
         signed.size,
         signed.note,
         signed.verifier_key,

@@ -12,6 +12,7 @@ ROLE_SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
         "reviewer": frozenset({"review:decide", "directory:read"}),
         "review_manager": frozenset({"review:admin", "access:read", "directory:read"}),
         "compliance": frozenset({"audit:read", "access:read", "directory:read", "policy:approve"}),
+        "privacy": frozenset({"audit:read", "audit:admin", "access:read", "directory:read"}),
         "signatory": frozenset({"policy:approve", "access:read", "directory:read"}),
         "worker": frozenset({"directory:read"}),
         "operator": frozenset({"ops:admin", "access:read", "directory:read"}),

@@ -1,0 +1,230 @@
+"""Erasing a worker: the key is destroyed, search forgets the person, and every proof still holds.
+
+Refused under a legal hold, inside retention, and while access or operations are open. What is
+erased is written down before anything is destroyed, so that a crash in between leaves an erasure
+that is finished on the next start, and never a destroyed key that nobody knows of.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from services.audit_log import chain, store
+from services.audit_log.api.context import Reading
+from services.audit_log.asking import Asked
+from services.audit_log.reading import read_leaf
+from services.audit_log.store import keeping, search
+from services.audit_log.store.keeping import Erasure, Hold
+from services.audit_log.terms import Query
+from shared.auth import Principal
+from shared.contracts.admin import CommandAccepted
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact
+from shared.contracts.topics import ADMIN_EVENTS
+from shared.errors import Problem
+from shared.outbox import enqueue
+from shared.postgres import Connection, in_transaction
+from shared.tlog.leaf import RecordLeaf
+
+RETENTION_YEARS = 6
+"""Six years from creation, or from when access was last in effect (45 CFR 164.316(b)(2)(i))."""
+
+ENTRIES_PER_READ = 2_000
+
+
+class Eraser:
+    """Erases workers of one installation's log.
+
+    Args:
+        years: how long entries are kept; ten by choice, never less than `RETENTION_YEARS`.
+        caught_up: whether everything published about workers' access has been seen.
+    """
+
+    def __init__(
+        self, reading: Reading, years: int, caught_up: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._reading = reading
+        self._caught_up = caught_up
+        self._years = max(years, RETENTION_YEARS)
+
+    async def begin(self, conn: Connection, who: Principal, worker: str, reason: str) -> Erasure:
+        """Check that a worker may be erased, and write down that they will be.
+
+        Raises:
+            Problem: 409 with the rule that forbids it.
+        """
+        organization = who.organization
+        await keeping.lock_holds(conn)
+        now = await self._reading.clock.now(conn)
+        if not await search.is_there(conn) or await self._behind(conn):
+            raise Problem(409, "search_behind", "Search is catching up; ask again soon.")
+        if not await self._caught_up():
+            raise Problem(409, "access_unknown", "Who has access is being read; ask again soon.")
+        access = await keeping.read_access(conn, organization, [worker])
+        if any(each.in_effect or each.open_operations for each in access):
+            raise Problem(
+                409,
+                "access_open",
+                "Access is in effect or operations are open; close them first.",
+            )
+        names = _names(worker, access)
+        for hold in await keeping.read_holds(conn, organization, active=True):
+            if await self._covers(conn, hold, names):
+                raise Problem(
+                    409,
+                    "legal_hold",
+                    f"A legal hold on {hold.kind} {hold.subject} covers what would be erased.",
+                )
+        await self._check_retention(conn, organization, names, access, now)
+        begun = await keeping.begin_erasure(conn, organization, worker, reason, who.subject, now)
+        await enqueue(
+            conn,
+            [
+                fact(
+                    ADMIN_EVENTS,
+                    "command.accepted",
+                    source="/portalkeeper/audit_log",
+                    organization=organization,
+                    key=event_key(organization, who.subject),
+                    subject=who.subject,
+                    cause=("erasure", str(begun.id)),
+                    time=now,
+                    data=CommandAccepted("audit.erase", worker),
+                )
+            ],
+        )
+        return begun
+
+    async def finish(self, erasure: Erasure) -> Erasure:
+        """Destroy the keys and let search forget the person; may be repeated."""
+        keys = self._reading.keys
+        async with self._reading.pool.acquire() as conn:
+            access = await keeping.read_access(conn, erasure.organization, [erasure.worker])
+            names = _names(erasure.worker, access)
+            slots = await self._slots_of_dead_letters(conn, erasure.organization, names)
+        holders = [(erasure.organization, name) for name in names]
+        destroyed = await asyncio.to_thread(keys.destroy, holders, slots)
+
+        async def hide(conn: Connection) -> Erasure:
+            hidden = 0
+            for name in names:
+                hidden += await self._hide(conn, erasure.organization, name)
+            now = await self._reading.clock.now(conn)
+            return await keeping.finish_erasure(conn, erasure.id, destroyed, hidden, now)
+
+        return await in_transaction(self._reading.pool, hide)
+
+    async def finish_all(self) -> int:
+        """Finish what a crash interrupted; how many that were."""
+        async with self._reading.pool.acquire() as conn:
+            begun = await keeping.unfinished_erasures(conn)
+        for erasure in begun:
+            await self.finish(erasure)
+        return len(begun)
+
+    async def _behind(self, conn: Connection) -> bool:
+        head = await store.read_head(conn)
+        return head is not None and await search.position(conn) < head[1]
+
+    async def _covers(self, conn: Connection, hold: Hold, names: list[str]) -> bool:
+        """Whether anything about the worker is under a hold."""
+        if hold.kind == "organization":
+            return True
+        if hold.kind == "worker":
+            return hold.subject in names
+        for name in names:
+            facets = (("worker", name), (hold.kind, hold.subject))
+            terms = self._reading.terms.of_query(Query(hold.organization, facets))
+            if await search.find(conn, terms, before=_ALL, limit=1):
+                return True
+        return False
+
+    async def _check_retention(
+        self,
+        conn: Connection,
+        organization: str,
+        names: list[str],
+        access: list[keeping.WorkerAccess],
+        now: datetime,
+    ) -> None:
+        newest = [each.last_in_effect for each in access if each.last_in_effect is not None]
+        for name in names:
+            terms = self._reading.terms.of_query(Asked(worker=name).query(organization))
+            before = _ALL
+            while found := await search.find(conn, terms, before=before, limit=200):
+                entries = await store.read_entries(conn, found)
+                own = [each for each in entries if self._is_keyed(each, organization, name)]
+                if own:
+                    newest.append(own[0].recorded_at)
+                    break
+                before = found[-1]
+        if newest and (ends := years_later(max(newest), self._years)) > now:
+            raise Problem(
+                409,
+                "inside_retention",
+                f"What is kept about this worker must be kept until {ends:%Y-%m-%d}.",
+            )
+
+    def _is_keyed(self, entry: store.StoredEntry, organization: str, worker: str) -> bool:
+        """Whether an entry is encrypted under the worker's own key, so that it would be erased."""
+        leaf = read_leaf(entry.leaf)
+        key = event_key(organization, worker).encode()
+        return (
+            isinstance(leaf, RecordLeaf)
+            and entry.key_slot is not None
+            and chain.keyholder(leaf.topic, leaf.type, key) == (organization, worker)
+            and self._reading.keys.holds((organization, worker), entry.key_slot)
+        )
+
+    async def _slots_of_dead_letters(
+        self, conn: Connection, organization: str, names: list[str]
+    ) -> list[int]:
+        """Keys of single records that could not be applied and were about the worker."""
+        slots: list[int] = []
+        for name in names:
+            term = self._reading.terms.of_dead_letter(organization, name)
+            found = await search.find(conn, [term], before=_ALL, limit=_ALL)
+            for entry in await store.read_sealed(conn, found):
+                if entry.key_slot is not None:
+                    slots.append(entry.key_slot)
+        return slots
+
+    async def _hide(self, conn: Connection, organization: str, worker: str) -> int:
+        """Let what was encrypted under a destroyed key be found by its leaf alone."""
+        terms = [
+            self._reading.terms.of_query(Asked(worker=worker).query(organization)),
+            [self._reading.terms.of_dead_letter(organization, worker)],
+        ]
+        hidden = 0
+        for wanted in terms:
+            before = _ALL
+            while found := await search.find(conn, wanted, before=before, limit=ENTRIES_PER_READ):
+                plain = {}
+                for entry in await store.read_entries(conn, found):
+                    leaf = read_leaf(entry.leaf)
+                    if isinstance(leaf, RecordLeaf) and not self._opens(entry):
+                        plain[entry.index] = self._reading.terms.of_leaf(leaf, leaf.topic)
+                await search.replace_terms(conn, plain)
+                hidden += len(plain)
+                before = found[-1]
+        return hidden
+
+    def _opens(self, entry: store.StoredEntry) -> bool:
+        return entry.key_slot is None or self._reading.keys.is_whole(entry.key_slot)
+
+
+_ALL = 2**62
+
+
+def _names(worker: str, access: list[keeping.WorkerAccess]) -> list[str]:
+    """All ids of a person: what happened under an id they had before is about them too."""
+    named = [name for each in access for name in (each.worker, *each.aliases)]
+    return list(dict.fromkeys([worker, *named]))
+
+
+def years_later(instant: datetime, years: int) -> datetime:
+    """The same day so many years later; the 28th of February where there is no 29th."""
+    try:
+        return instant.replace(year=instant.year + years)
+    except ValueError:
+        return instant.replace(year=instant.year + years, day=28)
