@@ -23,6 +23,7 @@ from services.provisioning.handlers.events import (
     ReviewDecisionHandler,
     TimeHandler,
 )
+from services.provisioning.handlers.fetching import RosterFetching
 from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
@@ -61,6 +62,7 @@ PLANS_IDLE_SECONDS = 0.5
 PLANS_REST = 1.0
 """A simulation may take a minute longer, for the same reason."""
 
+ROSTERS_IDLE_SECONDS = 60.0
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
 
@@ -143,6 +145,11 @@ async def build_app(settings: Settings) -> FastAPI:
         Ticker("plans", plans.simulate_next, idle_seconds=PLANS_IDLE_SECONDS, rest=PLANS_REST),
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
         Ticker("brake", brake.judge, idle_seconds=BRAKE_IDLE_SECONDS),
+        Ticker(
+            "rosters",
+            RosterFetching(pool, recompute, ChoreCommands(recompute)).ask,
+            idle_seconds=ROSTERS_IDLE_SECONDS,
+        ),
         Ticker(
             "simulator",
             PortalSimulator(pool, recompute, operations).work,

@@ -10,21 +10,24 @@ from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
 from services.provisioning.api.paging import MAX_PAGE, Key, Limit, cursor_of, cursor_parts
+from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.handlers.commands import (
     Evidence,
     OperationCommands,
     Said,
 )
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import without_administrator
 from services.provisioning.rules.operations import REMOVES, Transition
 from services.provisioning.rules.timeline import TimelineEvent, in_force
+from services.provisioning.store import chores as chores_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import views
 from services.provisioning.store import workers as workers_store
 from shared.auth import Authenticator, Principal
-from shared.contracts.state import Grade
+from shared.contracts.state import ChoreKind, Grade
 from shared.errors import Problem
 from shared.postgres import Connection
 
@@ -116,6 +119,39 @@ def work_item(row: Any, portals: Portals, now: datetime) -> dict[str, Any]:
     }
 
 
+async def all_work(
+    conn: Connection,
+    organization: str,
+    *,
+    ended: bool,
+    portal: str | None,
+    worker: str | None,
+    overdue: bool | None,
+    after: tuple[datetime, int, str] | None,
+    limit: int,
+    now: datetime,
+) -> list[Any]:
+    """One page of everything people have to do, operations and chores, by deadline and harm."""
+    asked: dict[str, Any] = {
+        "ended": ended,
+        "portal": portal,
+        "worker": worker,
+        "overdue": overdue,
+        "after": after,
+        "limit": limit,
+    }
+    rows = await views.work(conn, organization, **asked)
+    rows += await chores_store.work(conn, organization, **asked, now=now)
+    rows.sort(key=lambda row: (row["deadline"], row["rank"], row["operation_id"]))
+    return rows[:limit]
+
+
+def _chore_move(transition: Transition) -> ChoreMove:
+    """What a word about work means for a chore, which is not tried again by itself."""
+    said = ChoreMove.DECLINE if transition is Transition.FAIL else transition.value
+    return ChoreMove(said)
+
+
 def _worker_line(state: Mapping[str, Any]) -> dict[str, Any]:
     going_on = [employment for employment in state["employments"] if employment["open"]]
     current = going_on or state["employments"][-1:]
@@ -197,6 +233,7 @@ def access_router(
     authenticator: Authenticator,
     recompute: Recompute,
     operations: OperationCommands,
+    chores: ChoreCommands,
 ) -> APIRouter:
     """The routes under `/access/v1`."""
     router = APIRouter(prefix="/access/v1", tags=["access"])
@@ -216,7 +253,7 @@ def access_router(
             portals = Portals(compiled)
             counts = await views.counts(conn, who.organization)
             exposed = await views.exposures(conn, who.organization)
-            overdue = await views.work(
+            overdue = await all_work(
                 conn,
                 who.organization,
                 ended=False,
@@ -225,6 +262,7 @@ def access_router(
                 overdue=True,
                 after=None,
                 limit=MAX_PAGE,
+                now=now,
             )
             findings = await views.findings(conn, who.organization)
             removals = await views.removal_times(
@@ -236,6 +274,7 @@ def access_router(
                 conn, who.organization, [owner for owner in owners.values() if owner]
             )
             open_work = await views.count_open_work(conn, who.organization)
+            open_work += await chores_store.count_open(conn, who.organization)
         directory = compiled.directory if compiled else None
         return {
             "organization": (
@@ -383,7 +422,7 @@ def access_router(
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
             portals = Portals(await compiled_for(conn, who))
-            rows = await views.work(
+            rows = await all_work(
                 conn,
                 who.organization,
                 ended=status == "ended",
@@ -392,6 +431,7 @@ def access_router(
                 overdue=overdue,
                 after=position,
                 limit=limit,
+                now=now,
             )
         last = rows[-1] if len(rows) == limit else None
         return {
@@ -403,7 +443,9 @@ def access_router(
 
     async def item(conn: Connection, who: Principal, operation_id: str) -> dict[str, Any]:
         try:
-            row = await views.operation(conn, who.organization, operation_id)
+            row = await views.operation(
+                conn, who.organization, operation_id
+            ) or await chores_store.work_item(conn, who.organization, operation_id)
         except asyncpg.DataError as error:
             raise Problem(404, "no_such_operation", "An operation id is a UUID.") from error
         if row is None:
@@ -442,7 +484,11 @@ def access_router(
         )
 
         async def do(conn: Connection) -> dict[str, Any]:
-            await operations.say(conn, who.organization, [said])
+            if (await item(conn, who, operation_id))["kind"] in set(ChoreKind):
+                word = ChoreWord(_chore_move(transition), said.by, evidence, reason)
+                await chores.say(conn, who.organization, operation_id, word)
+            else:
+                await operations.say(conn, who.organization, [said])
             return await item(conn, who, operation_id)
 
         body = orjson.dumps([evidence.model_dump() if evidence else None, login_id, reason])

@@ -18,6 +18,7 @@ from services.provisioning.api.imports import imports_router
 from services.provisioning.api.leavers import leavers_router
 from services.provisioning.api.outages import outages_router
 from services.provisioning.api.own import own_router
+from services.provisioning.api.simulator import simulator_router
 from services.provisioning.handlers.adoption import AdoptionCommands
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
@@ -45,7 +46,7 @@ def routers(
     plans = PlanCommands(pool, recompute, directories)
     enrolments = EnrolmentCommands(pool, recompute, directories, chores)
     return [
-        access_router(pool, authenticator, recompute, operations),
+        access_router(pool, authenticator, recompute, operations, chores),
         chores_router(pool, authenticator, operations, chores),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
@@ -63,6 +64,7 @@ def routers(
             AdoptionCommands(recompute),
             RosterCommands(recompute, operations, chores),
         ),
+        simulator_router(pool, authenticator, recompute),
         history_router(pool, authenticator, recompute),
         explain_router(pool, authenticator, recompute),
     ]

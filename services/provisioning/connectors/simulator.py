@@ -6,6 +6,8 @@ would, so that what happens after a confirmation can be seen without a portal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -49,6 +51,9 @@ class PortalSimulator:
             if not served:
                 return 0
             rows = await operations_store.operations_for_connector(conn, served, BATCH_OPERATIONS)
+            delays = await simulated_store.delays(conn)
+            now = await self._recompute.clock.now(conn)
+        rows = [row for row in rows if _is_ready(row, delays, now)]
         done = 0
         for organization in sorted({row["organization"] for row in rows}):
             own = [row for row in rows if row["organization"] == organization]
@@ -60,6 +65,9 @@ class PortalSimulator:
             words = []
             for row in rows:
                 operation = operations_store.operation_from(row)
+                if await simulated_store.take_rejection(conn, organization, operation.portal):
+                    words.append(_rejected(operation))
+                    continue
                 login_id = await self._portal_does(conn, organization, operation)
                 words.append(
                     Said(
@@ -121,3 +129,19 @@ class PortalSimulator:
             at=now,
         )
         return login_id
+
+
+def _is_ready(row: Any, delays: Mapping[tuple[str, str], int], now: datetime) -> bool:
+    """Whether a portal that takes its time has taken it."""
+    seconds = delays.get((row["organization"], row["portal"]), 0)
+    return bool(row["requested_at"] + timedelta(seconds=seconds) <= now)
+
+
+def _rejected(operation: Operation) -> Said:
+    return Said(
+        operation.operation_id,
+        Transition.FAIL,
+        CONNECTOR,
+        Grade.API,
+        reason="the simulated portal rejected it",
+    )

@@ -117,9 +117,18 @@ class ChoreCommands:
         return chore
 
     async def say(
-        self, conn: Connection, organization: str, chore_id: str, word: ChoreWord
+        self,
+        conn: Connection,
+        organization: str,
+        chore_id: str,
+        word: ChoreWord,
+        *,
+        imported: bool = False,
     ) -> Chore:
         """Take what somebody says about a chore.
+
+        Args:
+            imported: a user list was imported, which alone shows that one was fetched.
 
         Raises:
             Problem: 404 for an unknown chore, 409 when its life does not allow it or somebody
@@ -131,6 +140,13 @@ class ChoreCommands:
             chore = None
         if chore is None:
             raise Problem(404, "no_such_chore", "No chore has this id; see the list of chores.")
+        if chore.kind is ChoreKind.FETCH_ROSTER and word.move is ChoreMove.DONE and not imported:
+            raise Problem(
+                409,
+                "import_instead",
+                "Importing the list ends this: portalkeeper portal roster import"
+                f" {chore.portal} FILE --as-of WHEN.",
+            )
         after = _moved(chore, word)
         now = await self._recompute.clock.now(conn)
         ended = after.status in ENDED

@@ -429,6 +429,7 @@ class RosterCommands:
                 organization,
                 chore_id,
                 ChoreWord(ChoreMove.DONE, by, Evidence(kind="roster", text=text)),
+                imported=True,
             )
 
     async def _reconcile(

@@ -18,6 +18,20 @@ COLUMNS = """
 """
 
 
+WORK_COLUMNS = """
+    chore.chore_id::text AS operation_id, chore.kind,
+    coalesce(chore.worker, chore.addressed_to, '') AS worker,
+    coalesce(worker.name, chore.addressed_to, 'nobody in particular') AS worker_name,
+    chore.portal, NULL::text AS tin, NULL::text AS function, '[]'::jsonb AS rights, chore.status,
+    1 AS generation, chore.kind AS rule, '{}'::text[] AS events,
+    jsonb_build_array(jsonb_build_object('actor', 'administrator', 'text', chore.text)) AS steps,
+    '{}'::jsonb AS steps_done, chore.requested_at, chore.deadline, 90 AS rank, chore.claimed_by,
+    false AS overdue, chore.evidence, chore.outcome, chore.ended_at,
+    NULL::jsonb AS authorized_by
+"""
+"""A chore as operations are shown."""
+
+
 def chore_from(row: Any) -> Chore:
     """The chore in a row of the table."""
     return Chore(
@@ -164,3 +178,83 @@ async def open_chores(
         portal,
     )
     return [row["chore_id"] for row in rows]
+
+
+async def waiting_on(conn: Connection, organization: str, kind: ChoreKind) -> set[str]:
+    """Portals on which a chore of a kind has not ended."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT portal FROM chore"
+        " WHERE organization = $1 AND kind = $2 AND ended_at IS NULL",
+        organization,
+        kind,
+    )
+    return {row["portal"] for row in rows}
+
+
+CHORE_RANK = 90
+"""Among work of one deadline, access that must go comes first."""
+
+
+async def work(
+    conn: Connection,
+    organization: str,
+    *,
+    ended: bool,
+    portal: str | None,
+    worker: str | None,
+    overdue: bool | None,
+    after: tuple[datetime, int, str] | None,
+    limit: int,
+    now: datetime,
+) -> list[Any]:
+    """Chores in the shape and order of other work; `worker` is whom it is for where it is a
+    portal's.
+    """
+    deadline, rank, chore_id = after or (None, None, None)
+    rows: list[Any] = await conn.fetch(
+        f"""
+        SELECT {WORK_COLUMNS} FROM chore
+        LEFT JOIN worker ON worker.organization = chore.organization
+          AND worker.worker = coalesce(chore.worker, chore.addressed_to)
+        WHERE chore.organization = $1 AND (chore.ended_at IS NOT NULL) = $2
+          AND ($3::text IS NULL OR chore.portal = $3)
+          AND ($4::text IS NULL OR coalesce(chore.worker, chore.addressed_to) = $4)
+          AND ($5::timestamptz IS NULL
+               OR (chore.deadline, {CHORE_RANK}, chore.chore_id) > ($5, $6::int, $7::uuid))
+          AND ($9::boolean IS NULL OR (chore.ended_at IS NULL AND chore.deadline <= $10) = $9)
+        ORDER BY chore.deadline, chore.chore_id LIMIT $8
+        """,
+        organization,
+        ended,
+        portal,
+        worker,
+        deadline,
+        rank,
+        chore_id,
+        limit,
+        overdue,
+        now,
+    )
+    return rows
+
+
+async def work_item(conn: Connection, organization: str, chore_id: str) -> Any | None:
+    """One chore in the shape of other work."""
+    return await conn.fetchrow(
+        f"""
+        SELECT {WORK_COLUMNS} FROM chore
+        LEFT JOIN worker ON worker.organization = chore.organization
+          AND worker.worker = coalesce(chore.worker, chore.addressed_to)
+        WHERE chore.organization = $1 AND chore.chore_id = $2::uuid
+        """,
+        organization,
+        chore_id,
+    )
+
+
+async def count_open(conn: Connection, organization: str) -> int:
+    """How many chores have not ended."""
+    count: int = await conn.fetchval(
+        "SELECT count(*) FROM chore WHERE organization = $1 AND ended_at IS NULL", organization
+    )
+    return count

@@ -292,6 +292,15 @@ async def latest_roster(conn: Connection, organization: str, portal: str) -> Any
     )
 
 
+async def latest_rosters(conn: Connection, organization: str) -> dict[str, datetime]:
+    """For when the latest imported list of each portal was right."""
+    rows = await conn.fetch(
+        "SELECT portal, max(as_of) AS as_of FROM roster WHERE organization = $1 GROUP BY portal",
+        organization,
+    )
+    return {row["portal"]: row["as_of"] for row in rows}
+
+
 async def rosters(conn: Connection, organization: str, portal: str | None) -> list[Any]:
     """Imported lists, the latest first."""
     rows: list[Any] = await conn.fetch(
