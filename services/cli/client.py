@@ -102,11 +102,13 @@ def ask(
     params: Mapping[str, Any] | None = None,
     body: Any = None,
     headers: Mapping[str, str] | None = None,
+    raw: bool = False,
 ) -> Any:
     """The JSON answer of a service.
 
     Args:
         who: what the service is called in sentences.
+        raw: the answer is a file: its bytes.
 
     Raises:
         Failure: it does not answer, or refuses.
@@ -119,6 +121,8 @@ def ask(
         response = httpx.request(
             method, url, params=asked, json=body, headers=sent, timeout=REQUEST_SECONDS
         )
+        if response.is_success and raw:
+            return response.content
         answer = response.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise no_answer(who, url) from error
@@ -180,6 +184,18 @@ class Client:
         return ask(
             "GET", self.url(service, path), who=NAMES[service], token=self.token, params=params
         )
+
+    def download(self, service: str, path: str, params: Mapping[str, Any]) -> bytes:
+        """The file that a GET answers with."""
+        content: bytes = ask(
+            "GET",
+            self.url(service, path),
+            who=NAMES[service],
+            token=self.token,
+            params=params,
+            raw=True,
+        )
+        return content
 
     def post(
         self, service: str, path: str, body: Any, headers: Mapping[str, str] | None = None

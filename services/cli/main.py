@@ -29,6 +29,7 @@ from services.cli.directory import directory_app, simulate
 from services.cli.enrolment import enrolment_app
 from services.cli.exceptions import break_glass_app, exception_app
 from services.cli.history import explain, who_had_access
+from services.cli.imports import adopt, portal_app, simulator_app
 from services.cli.leavers import leaver_app
 from services.cli.outages import clocks, incident_app, outage_app
 from services.cli.own import own_app
@@ -97,6 +98,9 @@ app.add_typer(incident_app, name="incident")
 app.add_typer(leaver_app, name="leaver")
 app.add_typer(own_app, name="own")
 app.command()(clocks)
+app.add_typer(portal_app, name="portal")
+app.add_typer(simulator_app, name="simulator")
+app.command()(adopt)
 app.add_typer(review_app, name="review")
 app.command("who-had-access")(who_had_access)
 app.command("explain")(explain)
