@@ -8,12 +8,14 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest_asyncio
+import yaml
 from playwright.async_api import Browser, Page, expect
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
 from shared.contracts.directory_file import write_directory_file
 from tests.e2e.conftest import System
 from tests.e2e.test_browser import PATIENCE_SECONDS, browser, sign_in
+from tests.e2e.test_browser_and_command_line import portalkeeper
 
 __all__ = ["browser"]
 
@@ -191,7 +193,7 @@ async def test_a_rule_of_a_portal_is_corrected_with_its_source(
     await page.get_by_text("Correct a rule, or add one").click()
     await page.get_by_label("Rule", exact=True).fill("inactivity_days")
     await page.get_by_label("Value (empty: not known)").fill("often")
-    await page.get_by_label("Source").fill("letter of the help desk")
+    await page.get_by_label("Source", exact=True).fill("letter of the help desk")
     await page.get_by_role("button", name="See what it changes").first.click()
     await expect(page.get_by_role("alert")).to_contain_text("inactivity_days is a whole number")
     await page.get_by_label("Value (empty: not known)").fill("45")
@@ -233,3 +235,67 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
         )
         assert beyond <= 0, where
     await picture(page, "phone-enrolment")
+
+
+async def test_the_same_from_the_command_line(system: System, tmp_path: Path) -> None:
+    administrator = await system.session_file("administrator")
+    signatory = await system.session_file("signatory")
+    file = tmp_path / "directory.yaml"
+    code, exported, err = await portalkeeper(administrator, "directory", "export", str(file))
+    assert (code, exported["file"]) == (0, str(file)), err
+    assert (await portalkeeper(administrator, "directory", "check", str(file)))[0] == 0
+    code, unchanged, _ = await portalkeeper(administrator, "directory", "apply", str(file))
+    assert (code, unchanged["status"]) == (0, "unchanged")
+
+    text = file.read_text()
+    file.write_text(text.replace("kind: mac", "kind: macc", 1).replace("WA", "Wash", 1))
+    code, wrong, _ = await portalkeeper(administrator, "directory", "check", str(file))
+    assert code == 1
+    assert wrong[0]["line"] == text[: text.index("WA")].count("\n") + 1
+    code, _, err = await portalkeeper(administrator, "directory", "plan", str(file))
+    assert code == 5
+    assert "directory_invalid" in err
+    assert f"line {wrong[0]['line']}:" in err
+
+    moved = text.replace("- {id: Front Desk Associate, duties: [front-desk]}", "")
+    moved = moved.replace("- id: Front Desk Associate\n  duties: [front-desk]\n", "")
+    assert moved != text
+    file.write_text(moved.replace(f"version: '{_version(text)}'", "version: '99'", 1))
+    code, tried, err = await portalkeeper(signatory, "simulate", str(file))
+    assert code == 0, err
+    assert {each["worker"]: len(each["loses"]) > 0 for each in tried["workers"]} == {FRONT: True}
+    assert (await portalkeeper(signatory, "directory", "apply", "--plan", tried["plan"]))[0] == 3
+    code, proposed, err = await portalkeeper(administrator, "directory", "apply", str(file))
+    assert (code, proposed["status"]) == (0, "proposed"), err
+    plan = proposed["plan"]
+    assert (await portalkeeper(administrator, "directory", "approve", plan))[0] == 3
+    code, rejected, _ = await portalkeeper(
+        signatory, "directory", "reject", plan, "--reason", "she stays"
+    )
+    assert (code, rejected["status"]) == (0, "rejected")
+    code, listed, _ = await portalkeeper(signatory, "directory", "plans")
+    assert {each["plan"]: each["status"] for each in listed}[plan] == "rejected"
+    code, versions, _ = await portalkeeper(administrator, "directory", "history")
+    assert versions[0]["policy"] == _version(text)
+
+    code, entries, _ = await portalkeeper(administrator, "directory", "catalogue")
+    assert "noridian-nmp" in {each["id"] for each in entries}
+    code, one, _ = await portalkeeper(administrator, "directory", "catalogue", "noridian-nmp")
+    assert one["portal"]["rules"]
+    code, answers, _ = await portalkeeper(administrator, "where", "regence", "cob", "denial")
+    assert (code, answers[0]["place"]["portal"]) == (0, "availity")
+    assert (await portalkeeper(administrator, "where", "xyzzy"))[0] == 1
+    code, found, _ = await portalkeeper(administrator, "enrolment", "list", "--open")
+    assert [each["enrolment"] for each in found["enrolments"]] == ["carelon-2"]
+    code, begun, err = await portalkeeper(
+        administrator, "enrolment", "begin", "carelon-2", "carrier_mapping"
+    )
+    assert (code, begun["phases"][1]["status"]) == (0, "working"), err
+    code, ticked, _ = await portalkeeper(
+        administrator, "enrolment", "tick", "carelon-2", "carrier_mapping", "tried"
+    )
+    assert [item["id"] for item in ticked["phases"][1]["checklist"] if item["done_at"]] == ["tried"]
+
+
+def _version(text: str) -> str:
+    return str(yaml.safe_load(text)["policy"]["version"])
