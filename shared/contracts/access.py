@@ -7,6 +7,7 @@ has its key. An order is no fact about a portal: only `operation.confirmed` and 
 """
 
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -374,7 +375,10 @@ class OutageStarted:
 
 @value_class(frozen=True, slots=True)
 class OutageEnded:
-    """The portal works again. `catch_up` are the operations whose deadlines got the time back."""
+    """The portal works again. `catch_up` are the operations whose deadlines got the time back.
+
+    `deadlines` says of each until when it now has time.
+    """
 
     outage_id: str
     portal: str
@@ -382,6 +386,7 @@ class OutageEnded:
     ended_at: datetime
     ended_by: str
     catch_up: tuple[str, ...]
+    deadlines: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @value_class(frozen=True, slots=True)

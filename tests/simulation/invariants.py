@@ -14,8 +14,10 @@ import orjson
 from services.provisioning.handlers.directory import DirectoryCommands
 from services.provisioning.handlers.events import HrExpress
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.replay import LoggedRecord, Replay, Report
 from services.provisioning.rules.history import FOREVER, Holding
 from services.provisioning.store import history as history_store
+from services.provisioning.store import replay as replay_store
 from services.provisioning.store import views
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
@@ -113,6 +115,7 @@ async def check(theatre: Theatre, organization: str, hr: Log, ledger: Ledger) ->
     _the_departed_have_nothing(hr, tables, now)
     _differences_are_being_worked_on(tables, now)
     await _exposures_are_shown(theatre.plain, organization, tables)
+    await _replay_agrees(theatre, organization, hr)
     await _deciding_again_changes_nothing(theatre, organization, len(outbox))
     await _a_clean_replay_agrees(theatre, organization, hr, tables)
 
@@ -540,6 +543,22 @@ async def _exposures_are_shown(conn: Connection, organization: str, tables: _Tab
 
 
 # -- deciding again, and deciding from the beginning
+
+
+async def _replay_agrees(theatre: Theatre, organization: str, hr: Log) -> None:
+    """What was published and heard tells every operation, account and stretch of history."""
+    report = Report()
+    replay = Replay(theatre.stage.pool, theatre.recompute)
+    records = [
+        LoggedRecord(record.key, record.value, record.headers)
+        for partition in hr.records.values()
+        for record in partition
+    ]
+    await replay_store.begin(theatre.plain)
+    await replay.take(theatre.plain, organization, records, report)
+    await replay.compare(theatre.plain, organization, report)
+    await replay_store.end(theatre.plain)
+    assert report.differences == []
 
 
 async def _deciding_again_changes_nothing(

@@ -18,6 +18,7 @@ from services.provisioning.api.imports import imports_router
 from services.provisioning.api.leavers import leavers_router
 from services.provisioning.api.outages import outages_router
 from services.provisioning.api.own import own_router
+from services.provisioning.api.replay import replay_router
 from services.provisioning.api.simulator import simulator_router
 from services.provisioning.handlers.adoption import AdoptionCommands
 from services.provisioning.handlers.brake import BrakeHandler
@@ -29,6 +30,7 @@ from services.provisioning.handlers.exceptions import ExceptionCommands
 from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.replay import Replay
 from services.provisioning.handlers.rosters import RosterCommands
 from shared.auth import Authenticator
 
@@ -67,4 +69,5 @@ def routers(
         simulator_router(pool, authenticator, recompute),
         history_router(pool, authenticator, recompute),
         explain_router(pool, authenticator, recompute),
+        replay_router(Replay(pool, recompute), authenticator),
     ]

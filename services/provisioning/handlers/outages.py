@@ -103,7 +103,13 @@ class OutageCommands:
         by = who.worker or who.subject
         await outages_store.end_outage(conn, who.organization, outage_id, by, now)
         said = OutageEnded(
-            outage_id, outage.portal, outage.started_at, now, by, tuple(sorted(deadlines))
+            outage_id,
+            outage.portal,
+            outage.started_at,
+            now,
+            by,
+            tuple(sorted(deadlines)),
+            deadlines,
         )
         await enqueue(conn, [self._fact(who, "outage.ended", outage.portal, outage_id, now, said)])
         await self._recompute.run(conn, locked)

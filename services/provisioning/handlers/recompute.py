@@ -258,7 +258,7 @@ class Recompute:
         begun: list[tuple[str, Account]] = []
         changed: list[tuple[str, Account]] = []
         ordered: list[tuple[str, Operation]] = []
-        moved: list[tuple[str, Operation]] = []
+        moved: dict[datetime, list[tuple[str, Operation]]] = {}
         reviews: list[tuple[str, ReviewRemoval]] = []
         exceptions: list[tuple[str, AccessException]] = []
         parked: list[tuple[str, Parked]] = []
@@ -275,8 +275,10 @@ class Recompute:
                 (changed if known else begun).append((organization, account))
             under_way = {operation.operation_id for operation in one.facts.operations}
             for operation in outcome.operations:
-                known = operation.operation_id in under_way
-                (moved if known else ordered).append((organization, operation))
+                if operation.operation_id in under_way:
+                    moved.setdefault(outcome.as_of, []).append((organization, operation))
+                else:
+                    ordered.append((organization, operation))
             reviews.extend((organization, review) for review in outcome.reviews)
             exceptions.extend((organization, ended) for ended in outcome.exceptions)
             parked.extend((organization, waits) for waits in outcome.parked)
@@ -289,8 +291,8 @@ class Recompute:
         await accounts_store.add_accounts(conn, begun)
         await accounts_store.save_accounts(conn, changed)
         await operations_store.add_operations(conn, ordered)
-        if moved:
-            await operations_store.save_operations(conn, moved, decided[0][0].as_of)
+        for at, some in moved.items():
+            await operations_store.save_operations(conn, some, at)
         await reviews_store.settle_reviews(conn, reviews)
         await exceptions_store.save_exceptions(conn, exceptions)
         await brake_store.park(conn, parked)

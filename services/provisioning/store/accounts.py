@@ -78,6 +78,17 @@ async def accounts(
     return found
 
 
+async def accounts_of(conn: Connection, organization: str, workers: Sequence[str]) -> list[Account]:
+    """The accounts of these worker ids."""
+    rows = await conn.fetch(
+        "SELECT * FROM account WHERE organization = $1 AND worker = ANY($2::text[])"
+        " ORDER BY worker, portal",
+        organization,
+        list(workers),
+    )
+    return [account_from(row) for row in rows]
+
+
 async def add_accounts(conn: Connection, begun: Sequence[tuple[str, Account]]) -> None:
     """Store (organization, account), none of which is stored yet."""
     if not begun:

@@ -398,6 +398,17 @@ async def holdings_of(
     return rows
 
 
+async def known_of(conn: Connection, organization: str, workers: Sequence[str]) -> list[Holding]:
+    """Everything that is known now of these workers, ended or not."""
+    rows = await conn.fetch(
+        "SELECT * FROM entitlement_history WHERE organization = $1 AND worker = ANY($2::text[])"
+        " AND known_until = 'infinity' ORDER BY worker, portal, tin, function, valid_from",
+        organization,
+        list(workers),
+    )
+    return [holding_from(row) for row in rows]
+
+
 async def known_now(conn: Connection, organization: str) -> list[Holding]:
     """Everything that is known now of one organization, ended or not."""
     rows: Iterable[Any] = await conn.fetch(

@@ -1,0 +1,197 @@
+"""Replay tells what was published anew, and finds what was changed behind its back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from services.provisioning.rules.operations import Transition
+from shared.contracts.envelope import event_key
+from tests.provisioning.asking import Asking
+from tests.provisioning.desk import Desk, RawRecord, hire, hr_record, leave_now
+from tests.provisioning.worlds import TIN, day
+
+PATH = "/access/v1/replay"
+
+
+class Logged:
+    """Everything that HR sent and provisioning published, as the audit log gives it back."""
+
+    def __init__(self, desk: Desk, asking: Asking) -> None:
+        self.desk = desk
+        self.asking = asking
+        self.heard: list[RawRecord] = []
+        self.left_out: set[str] = set()
+
+    async def hear(self, *records: RawRecord) -> None:
+        self.heard += records
+        await self.desk.hear(*records)
+
+    async def lines(self) -> bytes:
+        async with self.desk.pool.acquire() as conn:
+            rows = await conn.fetch("SELECT key, headers, value FROM outbox ORDER BY id")
+            await conn.execute("DELETE FROM outbox")
+        self.published = [
+            *getattr(self, "published", []),
+            *(
+                {
+                    "key": row["key"],
+                    "headers": orjson.loads(row["headers"]),
+                    "value": orjson.loads(row["value"]) if row["value"] else None,
+                }
+                for row in rows
+            ),
+        ]
+        heard = [
+            {
+                "key": (record.key or b"").decode(),
+                "headers": {name: value.decode() for name, value in record.headers},
+                "value": orjson.loads(record.value or b"null"),
+            }
+            for record in self.heard
+        ]
+        sent = [
+            line
+            for line in (*heard, *self.published)
+            if line["headers"]["ce_type"] not in self.left_out
+        ]
+        return b"\n".join(orjson.dumps(line) for line in sent)
+
+    async def replay(self, **params: Any) -> Any:
+        headers = self.asking._headers("audit:read")
+        answer = await self.asking.http.post(
+            PATH, content=await self.lines(), headers=headers, params=params
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def tamper(self, statement: str, *args: Any) -> None:
+        async with self.desk.pool.acquire() as conn:
+            await conn.execute(statement, *args)
+
+
+@pytest.fixture
+async def logged(desk: Desk, asking: Asking) -> Logged:
+    """People who came, moved, were reviewed, went on leave and left, with work done and not."""
+    logged = Logged(desk, asking)
+    await logged.hear(hire("w1"), hire("w2"), hire("w3", title="Biller"), hire("w4"))
+    [gate] = [item for item in await desk.work("w1") if item["portal"] == "gate"]
+    await desk.say(gate["operation_id"], Transition.CLAIM, by="ann")
+    [mac] = [item for item in await desk.work("w2") if item["portal"] == "mac"]
+    await desk.say(mac["operation_id"], Transition.FAIL)
+    await desk.pass_time(hours=1)
+    await desk.finish_all()
+    await desk.pass_time(hours=25)
+    await desk.finish_all()
+    await logged.hear(
+        hr_record(
+            "worker.changed", id_="c", employment_id="w1-e1", effective_on=day(0), title="Biller"
+        )
+    )
+    await desk.decide_review(worker="w4", portal="hub", tin=TIN, function="benefits")
+    await desk.finish_all("w4")
+    await logged.hear(leave_now("w2"))
+    first = (await desk.work("w2"))[0]
+    await desk.say(first["operation_id"], Transition.DONE)
+    await desk.pass_time(hours=3)
+    return logged
+
+
+async def test_what_was_published_tells_the_tables_whole(logged: Logged) -> None:
+    report = await logged.replay()
+    assert report["differences"] == []
+    assert report["workers"] == 4
+    assert min(report[name] for name in ("events", "hr_events", "operations", "holdings")) > 5
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"),
+    [
+        ("operation", "UPDATE operation SET status = 'done' WHERE status = 'requested'"),
+        ("operation", "UPDATE operation SET authorized_by = NULL WHERE worker = 'w1'"),
+        ("operation", 'UPDATE operation SET evidence = \'{"kind":"note","text":"no"}\''),
+        ("operation", "DELETE FROM operation WHERE worker = 'w3' AND portal = 'old'"),
+        ("account", "UPDATE account SET status = 'suspended' WHERE worker = 'w1'"),
+        ("account", "UPDATE account SET login_id = 'mallory' WHERE worker = 'w1'"),
+        ("account", "UPDATE account SET exposed_since = NULL WHERE worker = 'w2'"),
+        ("account", "UPDATE account SET rights = '[]' WHERE worker = 'w4' AND portal = 'hub'"),
+        ("history", "DELETE FROM entitlement_history WHERE worker = 'w1' AND portal = 'hub'"),
+        ("history", "UPDATE entitlement_history SET authority_by = 'Mallory'"),
+        ("history", "UPDATE entitlement_history SET valid_from = valid_from - interval '1 day'"),
+        ("HR event", "DELETE FROM worker_event WHERE worker = 'w2' AND type LIKE '%terminated'"),
+        ("HR event", "UPDATE worker_event SET fingerprint = 'x' WHERE worker = 'w3'"),
+        ("open work", "DELETE FROM worker_event WHERE worker = 'w2' AND type LIKE '%terminated'"),
+    ],
+)
+async def test_a_row_that_somebody_changed_is_found(
+    logged: Logged, what: str, statement: str
+) -> None:
+    await logged.tamper(statement)
+    report = await logged.replay()
+    assert what in {one["what"] for one in report["differences"]}, report["differences"]
+
+
+async def test_what_waits_for_the_relay_is_told_as_well(logged: Logged) -> None:
+    await logged.replay()
+    [item, *_] = await logged.desk.work("w2")
+    await logged.desk.say(item["operation_id"], Transition.DONE)
+    headers = logged.asking._headers("audit:read")
+    lines = b"\n".join(
+        orjson.dumps(line)
+        for line in (
+            *logged.published,
+            *(
+                {
+                    "key": (record.key or b"").decode(),
+                    "headers": {name: value.decode() for name, value in record.headers},
+                    "value": orjson.loads(record.value or b"null"),
+                }
+                for record in logged.heard
+            ),
+        )
+    )
+    answer = await logged.asking.http.post(PATH, content=lines, headers=headers)
+    assert answer.json()["differences"] == []
+
+
+async def test_a_record_that_is_missing_from_the_log_is_a_difference(logged: Logged) -> None:
+    logged.left_out = {"operation.confirmed"}
+    report = await logged.replay()
+    assert {"operation", "account", "history"} <= {one["what"] for one in report["differences"]}
+    assert set(report["differing"]) == {"w1", "w2", "w3", "w4"}
+    only = await logged.replay(worker=["w3"])
+    assert only["differing"] == ["w3"]
+
+
+async def test_the_erased_are_not_comparable(logged: Logged) -> None:
+    await logged.desk.finish_all("w2")
+    await logged.hear(hr_record("worker.erased", "w2", id_="e"))
+    report = await logged.replay()
+    assert report["workers_erased"] == 1
+    assert report["differences"] == []
+
+
+async def test_nonsense_and_other_organizations_records_change_nothing(logged: Logged) -> None:
+    lines = await logged.lines()
+    other = orjson.dumps(
+        {
+            "key": event_key("other", "w1"),
+            "headers": {
+                "ce_id": "x",
+                "ce_type": "operation.requested",
+                "ce_source": "/portalkeeper/provisioning",
+                "ce_subject": "w1",
+                "ce_time": "2026-06-15T18:00:00Z",
+                "ce_specversion": "1.0",
+                "ce_organization": "other",
+            },
+            "value": {"worker": "w1"},
+        }
+    )
+    headers = logged.asking._headers("audit:read")
+    answer = await logged.asking.http.post(PATH, content=lines + b"\n" + other, headers=headers)
+    assert answer.json()["differences"] == []
+    refused = await logged.asking.http.post(PATH, content=b"what\n", headers=headers)
+    assert refused.status_code == 422
