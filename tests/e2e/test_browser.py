@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -108,17 +109,8 @@ async def clinic(system: System) -> System:
     }
     answer = await system.send_hr([system.hr_event("worker.hired", WORKER, hired)])
     assert answer.status_code == 202, answer.text
-    headers = {"Authorization": f"Bearer {await system.token('administrator')}"}
-    with anyio.fail_after(PATIENCE_SECONDS):
-        while True:
-            work = await system.http.get(
-                f"{system.urls['provisioning']}/access/v1/work",
-                params={"worker": WORKER},
-                headers=headers,
-            )
-            if work.json()["items"]:
-                return system
-            await anyio.sleep(0.2)
+    await until_work(system, WORKER)
+    return system
 
 
 async def sign_in(browser: Browser, system: System, role: str) -> Page:
@@ -224,6 +216,12 @@ async def test_pages_need_no_script_besides_live_tail_and_proof(
         "/findings",
         "/directory",
         "/hr",
+        "/leavers",
+        "/brake",
+        "/exceptions",
+        "/outages",
+        "/clocks",
+        "/mine",
     )
     for path in pages:
         answer = await page.goto(f"{clinic.urls['gateway']}{path}")
@@ -237,7 +235,20 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
     page = await context.new_page()
     await page.goto(await clinic.sign_in("administrator"))
     await page.get_by_role("button", name="Sign in").click()
-    for path in ("/", "/people", f"/people/{WORKER}", "/matrix", "/work", "/directory", "/hr"):
+    pages = (
+        "/",
+        "/people",
+        f"/people/{WORKER}",
+        "/matrix",
+        "/work",
+        "/directory",
+        "/hr",
+        "/leavers",
+        "/exceptions",
+        "/outages",
+        "/clocks",
+    )
+    for path in pages:
         answer = await page.goto(f"{clinic.urls['gateway']}{path}")
         assert answer is not None
         assert answer.status == 200, path
@@ -245,6 +256,105 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert beyond <= 0, path
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keep a picture of a page, for whoever names a folder for them."""
+    folder = os.environ.get("PORTALKEEPER_SCREENSHOTS")
+    if folder:
+        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+async def test_an_exception_waits_for_a_second_person_and_is_refused_to_whoever_asked(
+    browser: Browser, clinic: System
+) -> None:
+    first = await sign_in(browser, clinic, "administrator=W-BOSS")
+    await first.goto(f"{clinic.urls['gateway']}/exceptions?worker={WORKER}")
+    await first.get_by_label("Function").select_option("remittance")
+    await first.get_by_label("What the work is").fill("closes the month for a colleague")
+    day = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
+    await first.get_by_label("Exception: until the end of").fill(day)
+    await first.get_by_role("button", name="Ask for an exception").click()
+    await expect(first.get_by_role("status")).to_contain_text("a second person approves")
+    await picture(first, "exceptions")
+    await first.get_by_role("button", name="Approve remittance").click()
+    await expect(first.get_by_text("approver_is_requester")).to_be_visible()
+    second = await sign_in(browser, clinic, "administrator=W-DEPUTY")
+    await second.goto(f"{clinic.urls['gateway']}/exceptions")
+    await second.get_by_role("button", name="Approve remittance").click()
+    await expect(second.get_by_role("status")).to_contain_text("Approved")
+
+
+async def test_who_cannot_get_in_says_so_and_an_administrator_declares_and_ends_the_outage(
+    browser: Browser, clinic: System
+) -> None:
+    biller = await sign_in(browser, clinic, f"worker={WORKER}")
+    await biller.goto(f"{clinic.urls['gateway']}/outages")
+    await biller.get_by_label("In a few words").fill("back at the start after the code")
+    await biller.get_by_role("button", name="Report it").click()
+    await expect(biller.get_by_role("status")).to_contain_text("An administrator sees it")
+    await expect(biller.get_by_role("button", name="Declare an outage")).to_have_count(0)
+    page = await sign_in(browser, clinic, "administrator")
+    await page.goto(f"{clinic.urls['gateway']}/outages")
+    await expect(page.get_by_text("back at the start after the code")).to_be_visible()
+    await page.get_by_label("In a few words").fill("maintenance page")
+    await page.get_by_role("button", name="Declare an outage").click()
+    await expect(page.get_by_role("status")).to_contain_text("stand still")
+    await picture(page, "outages")
+    await page.get_by_role("button", name="It works again").click()
+    await expect(page.get_by_role("status")).to_contain_text("got the time back")
+
+
+async def test_a_departure_is_worked_off_its_sheet_and_hr_reads_the_receipt(
+    browser: Browser, clinic: System
+) -> None:
+    leaver = "W-LEAVES-1"
+    hired = {
+        "effective_on": "2026-01-05",
+        "employment_id": "L-1",
+        "title": "Biller",
+        "sites": ["main"],
+        "name": "Nora Quist",
+    }
+    await clinic.send_hr([clinic.hr_event("worker.hired", leaver, hired)])
+    await until_work(clinic, leaver)
+    await finish_work(clinic, leaver)
+    left = {
+        "effective_at": datetime.now(UTC).isoformat(),
+        "employment_id": "L-1",
+        "immediate": True,
+        "voluntary": True,
+    }
+    await clinic.send_hr([clinic.hr_event("worker.terminated", leaver, left)])
+    await until_work(clinic, leaver)
+    page = await sign_in(browser, clinic, "administrator")
+    await page.get_by_role("link", name="Leavers", exact=True).click()
+    await page.get_by_role("link", name="Nora Quist").click()
+    await expect(page.get_by_text("1 still reachable")).to_be_visible()
+    await page.get_by_text("Tell Example Hub").click()
+    await expect(page.locator("pre.draft")).to_contain_text("no longer works for Harbor Clinic")
+    await page.get_by_label("What shows it").fill("message 4711")
+    await page.get_by_role("button", name="Keep that Example Hub was told").click()
+    await expect(page.get_by_text("message 4711")).to_be_visible()
+    await picture(page, "leaver")
+    await finish_work(clinic, leaver)
+    hr = await sign_in(browser, clinic, "hr")
+    await hr.goto(f"{clinic.urls['gateway']}/leavers/{leaver}/receipt")
+    await expect(hr.get_by_role("heading", level=1)).to_have_text("All access removed")
+    await expect(hr.get_by_text("confirmed by the person who did it")).to_be_visible()
+    await picture(hr, "receipt")
+
+
+async def until_work(system: System, worker: str) -> None:
+    """Wait until something is to be done for a worker."""
+    headers = {"Authorization": f"Bearer {await system.token('administrator')}"}
+    url = f"{system.urls['provisioning']}/access/v1/work"
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            found = await system.http.get(url, params={"worker": worker}, headers=headers)
+            if found.json()["items"]:
+                return
+            await anyio.sleep(0.2)
 
 
 async def finish_work(system: System, worker: str) -> None:

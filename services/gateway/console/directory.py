@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
-from services.gateway.console.work import fresh_key
 from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function
 from shared.errors import Problem
 
@@ -166,14 +166,14 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, "directory.contract")
         value = {
-            "carrier": _text(form, "carrier"),
+            "carrier": form_text(form, "carrier"),
             "tins": _many(form, "tins"),
             "sites": _many(form, "sites"),
-            "since": _text(form, "since"),
-            "until": _text(form, "until") or None,
-            "grace_days": int(_text(form, "grace_days") or 0),
+            "since": form_text(form, "since"),
+            "until": form_text(form, "until") or None,
+            "grace_days": int(form_text(form, "grace_days") or 0),
         }
-        edits = {"put": [{"kind": "contract", "id": _text(form, "id"), "value": value}]}
+        edits = {"put": [{"kind": "contract", "id": form_text(form, "id"), "value": value}]}
         try:
             return await planned(request, visitor, "contract", edits)
         except Problem as problem:
@@ -282,14 +282,14 @@ def routes(console: Console) -> APIRouter:
         if command not in ("apply", "approve", "reject"):
             raise Problem(404, "no_such_command", "There is no such command.")
         form = await console.form(request, visitor, f"directory.{command}")
-        body = {"reason": _text(form, "reason")} if command == "reject" else {}
+        body = {"reason": form_text(form, "reason")} if command == "reject" else {}
         try:
             answer = await services.post(
                 visitor.principal,
                 "provisioning",
                 f"/access/v1/directory/plans/{path(plan)}/{command}",
                 body,
-                _text(form, "key") or fresh_key(),
+                form_text(form, "key") or fresh_key(),
             )
         except Problem as problem:
             await console.doorkeeper.record_command(
@@ -337,15 +337,15 @@ def _portal(found: Json | None, portal: str) -> Json:
 
 
 def _policy_edit(what: str, form: FormData) -> Json:
-    id_ = _text(form, "id")
+    id_ = form_text(form, "id")
     if what == "title":
         value: Json = {"duties": _many(form, "duties")}
         return {"put": [{"kind": "title", "id": id_, "value": value}]}
     if what == "duty":
         value = {
-            "name": _text(form, "name"),
+            "name": form_text(form, "name"),
             "functions": _many(form, "functions"),
-            "front_office": _text(form, "front_office") == "yes",
+            "front_office": form_text(form, "front_office") == "yes",
         }
         return {"put": [{"kind": "job_duty", "id": id_, "value": value}]}
     if what == "remove-title":
@@ -357,12 +357,12 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
     """What a form about a portal asks of the directory."""
     if what == "rule":
         row = {
-            "rule": _text(form, "rule"),
-            "value": _typed(_text(form, "rule"), _text(form, "value")),
-            "source": _text(form, "source"),
-            "verified_on": _text(form, "verified_on") or None,
-            "effective_from": _text(form, "effective_from") or None,
-            "confirmed": _text(form, "confirmed") == "yes",
+            "rule": form_text(form, "rule"),
+            "value": _typed(form_text(form, "rule"), form_text(form, "value")),
+            "source": form_text(form, "source"),
+            "verified_on": form_text(form, "verified_on") or None,
+            "effective_from": form_text(form, "effective_from") or None,
+            "confirmed": form_text(form, "confirmed") == "yes",
         }
         rest = [
             each
@@ -374,19 +374,19 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
     if what == "enrolment":
         value = {
             "portal": portal["id"],
-            "tin": _text(form, "tin"),
-            "owner": _text(form, "owner") or None,
+            "tin": form_text(form, "tin"),
+            "owner": form_text(form, "owner") or None,
         }
-        return {"put": [{"kind": "enrolment", "id": _text(form, "id"), "value": value}]}
+        return {"put": [{"kind": "enrolment", "id": form_text(form, "id"), "value": value}]}
     if what == "administrator":
         value = {
             "portal": portal["id"],
-            "worker": _text(form, "worker"),
-            "since": _text(form, "since"),
-            "deputy": _text(form, "deputy") or None,
-            "signed_by": _text(form, "signed_by") or None,
+            "worker": form_text(form, "worker"),
+            "since": form_text(form, "since"),
+            "deputy": form_text(form, "deputy") or None,
+            "signed_by": form_text(form, "signed_by") or None,
         }
-        return {"put": [{"kind": "administrator", "id": _text(form, "id"), "value": value}]}
+        return {"put": [{"kind": "administrator", "id": form_text(form, "id"), "value": value}]}
     raise Problem(404, "no_such_command", "There is no such command.")
 
 
@@ -399,11 +399,6 @@ def _typed(rule: str, said: str) -> bool | int | str | None:
     if RULE_TYPES.get(rule) is int and said.isdigit():
         return int(said)
     return said
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""
 
 
 def _many(form: FormData, name: str) -> list[str]:

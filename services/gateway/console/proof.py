@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
+from services.gateway.console.commands import fresh_key
 from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.visitor import Visitor
-from services.gateway.console.work import fresh_key
 from shared.errors import Problem
 from shared.tlog.merkle import ProofError
 from shared.tlog.note import NoteError

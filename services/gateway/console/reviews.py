@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from services.gateway.console.commands import fresh_key
 from services.gateway.console.pages import PAGE_ROWS, Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
-from services.gateway.console.work import fresh_key
 from shared.errors import Problem
 
 DECISION = "decision:"

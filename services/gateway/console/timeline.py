@@ -41,6 +41,9 @@ OPERATION_TITLES: Mapping[str, str] = {
     "revoke": "Remove",
     "suspend": "Suspend",
     "resume": "Resume",
+    "rotate": "Change the shared login",
+    "close": "End the login for good",
+    "keep_alive": "Keep the login alive",
     "appoint_successor": "Appoint a successor",
 }
 

@@ -25,6 +25,7 @@ NAVIGATION = (
     ("/people", "People", ("access:read",)),
     ("/matrix", "Access", ("access:read",)),
     ("/work", "Work", ("work:do", "access:read")),
+    ("/leavers", "Leavers", ("access:read",)),
     ("/reviews", "Reviews", ("review:decide", "review:admin")),
     ("/findings", "Findings", ("access:read",)),
     ("/where", "Where do I go?", ("directory:read",)),
@@ -33,6 +34,7 @@ NAVIGATION = (
     ("/hr", "HR", ("hr:enter", "access:admin", "ops:admin")),
     ("/who-had-access", "Who had access", ("access:read", "audit:read")),
     ("/audit", "Audit", ("audit:read",)),
+    ("/mine", "Mine", ("directory:read",)),
 )
 """Page, its name, and the scopes of which any lets one see it."""
 

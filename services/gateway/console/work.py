@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import PAGE_ROWS, Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
@@ -92,7 +92,11 @@ def routes(console: Console) -> APIRouter:
         route, body = _order(operation_id, command, form)
         try:
             await services.post(
-                visitor.principal, "provisioning", route, body, _text(form, "key") or fresh_key()
+                visitor.principal,
+                "provisioning",
+                route,
+                body,
+                form_text(form, "key") or fresh_key(),
             )
         except Problem as problem:
             await console.doorkeeper.record_command(
@@ -109,11 +113,6 @@ def routes(console: Console) -> APIRouter:
     return router
 
 
-def fresh_key() -> str:
-    """An idempotency key for one form, so that sending it twice acts once."""
-    return str(uuid4())
-
-
 def _order(operation_id: str, command: str, form: FormData) -> tuple[str, dict[str, Any]]:
     """The service's route and body for a form."""
     base = f"/access/v1/work/{path(operation_id)}"
@@ -121,19 +120,14 @@ def _order(operation_id: str, command: str, form: FormData) -> tuple[str, dict[s
         case "claim" | "release":
             return f"{base}/{command}", {}
         case "step":
-            return f"{base}/steps/{path(_text(form, 'index'))}", {}
+            return f"{base}/steps/{path(form_text(form, 'index'))}", {}
         case "done":
-            evidence = {"kind": _text(form, "kind"), "text": _text(form, "text")}
+            evidence = {"kind": form_text(form, "kind"), "text": form_text(form, "text")}
             return f"{base}/done", {
                 "evidence": evidence,
-                "login_id": _text(form, "login_id") or None,
+                "login_id": form_text(form, "login_id") or None,
             }
         case "decline" | "fail":
-            return f"{base}/{command}", {"reason": _text(form, "reason")}
+            return f"{base}/{command}", {"reason": form_text(form, "reason")}
         case _:
             raise Problem(404, "no_such_command", "There is no such command.")
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""

@@ -32,6 +32,7 @@ from shared.errors import Problem
 from shared.postgres import Connection
 
 REMOVALS_WINDOW_DAYS = 365
+LAPSES_AHEAD_DAYS = 7
 
 
 class Done(BaseModel):
@@ -275,6 +276,15 @@ def access_router(
             )
             open_work = await views.count_open_work(conn, who.organization)
             open_work += await chores_store.count_open(conn, who.organization)
+            attention = await views.attention(
+                conn,
+                who.organization,
+                lapses_until=now + timedelta(days=LAPSES_AHEAD_DAYS),
+                left_since=now - timedelta(days=REMOVALS_WINDOW_DAYS),
+                notice_hours=(
+                    compiled.directory.organization.deadlines.notice_hours if compiled else 24
+                ),
+            )
         directory = compiled.directory if compiled else None
         return {
             "organization": (
@@ -299,6 +309,7 @@ def access_router(
             ],
             "overdue": [work_item(row, portals, now) for row in overdue],
             "work_open": open_work,
+            "attention": dict(attention),
             "portals_without_administrator": [
                 {"portal": portal, "name": portals.name(portal)}
                 for portal in without_administrator(

@@ -159,6 +159,44 @@ async def count_open_work(conn: Connection, organization: str) -> int:
     return count
 
 
+async def attention(
+    conn: Connection,
+    organization: str,
+    *,
+    lapses_until: datetime,
+    left_since: datetime,
+    notice_hours: int,
+) -> Any:
+    """How many things beside open work wait for somebody."""
+    return await conn.fetchrow(
+        """
+        SELECT
+            (SELECT count(*) FROM brake_cause
+             WHERE organization = $1 AND status = 'engaged') AS brake_held,
+            (SELECT count(*) FROM outage
+             WHERE organization = $1 AND ended_at IS NULL) AS outages,
+            (SELECT count(*) FROM account
+             WHERE organization = $1 AND lapses_at <= $2) AS lapsing,
+            (SELECT count(*) FROM exception
+             WHERE organization = $1 AND (status = 'requested'
+                 OR (kind = 'break_glass' AND reviewed_by IS NULL))) AS exceptions_waiting,
+            (SELECT count(DISTINCT (operation.worker, operation.portal)) FROM operation
+             LEFT JOIN notice ON notice.organization = operation.organization
+                 AND notice.worker = operation.worker AND notice.portal = operation.portal
+                 AND notice.sent_at >= operation.requested_at
+             WHERE operation.organization = $1 AND operation.rule = 'employment_ended'
+               AND operation.requested_at >= $3
+               AND operation.requested_at + make_interval(hours => $4) < clock_timestamp()
+               AND operation.kind IN ('suspend', 'revoke', 'rotate')
+               AND operation.status <> 'cancelled' AND notice.portal IS NULL) AS notices_overdue
+        """,
+        organization,
+        lapses_until,
+        left_since,
+        notice_hours,
+    )
+
+
 async def counts(conn: Connection, organization: str) -> Any:
     """Workers, portal users and HR events of the organization."""
     return await conn.fetchrow(
