@@ -4,7 +4,7 @@ from datetime import datetime
 
 import structlog
 
-from services.audit_log.api.context import Reading
+from services.audit_log.context import Reading
 from services.audit_log.store import keeping
 from shared.contracts.admin import INSTALLATION, KeyRotated
 from shared.contracts.envelope import event_key

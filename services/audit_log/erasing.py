@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from services.audit_log import chain, store
-from services.audit_log.api.context import Reading
 from services.audit_log.asking import Asked
+from services.audit_log.context import Reading
 from services.audit_log.reading import read_leaf
 from services.audit_log.store import keeping, search
 from services.audit_log.store.keeping import Erasure, Hold

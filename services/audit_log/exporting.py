@@ -24,8 +24,8 @@ import structlog
 from jinja2 import Environment, FileSystemLoader
 
 from services.audit_log import store
-from services.audit_log.api.context import Reading
 from services.audit_log.asking import Asked
+from services.audit_log.context import Reading
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import exports, search
 from services.audit_log.store.exports import Export

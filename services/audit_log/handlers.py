@@ -6,6 +6,7 @@ aside as a dead letter would be missing from the log.
 """
 
 import asyncio
+import base64
 import os
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ from aiokafka import ConsumerRecord
 
 from services.audit_log import chain, store
 from services.audit_log.crypto import Holder, Key, KeyStore
+from services.audit_log.store.succession import read_predecessors
 from shared.clock import Clock
 from shared.kafka import Batch, Gap
 from shared.postgres import Connection, is_transient
-from shared.tlog.leaf import SEED_BYTES, GapLeaf, claims, commit, encode_record
+from shared.tlog.leaf import SEED_BYTES, GapLeaf, SuccessionLeaf, claims, commit, encode_record
 from shared.tlog.merkle import leaf_hash
 
 logger = structlog.get_logger(__name__)
@@ -86,6 +88,14 @@ class AuditHandler:
         """
         if gap.last < gap.first:
             await self._append_entries(conn, [self._gap_entry(gap)])
+
+    async def begin_successor(self, conn: Connection) -> None:
+        """Append a successor's first entry, which carries the last checkpoint of the log before."""
+        before = await read_predecessors(conn)
+        if before and await store.lock_head(conn) == 0:
+            note = base64.b64encode(before[-1].note.encode()).decode()
+            leaf = SuccessionLeaf(self._origin, note).encode()
+            await self._append_entries(conn, [store.NewEntry(leaf, leaf_hash(leaf), None, None)])
 
     async def _append(self, conn: Connection, batch: Batch[Draft]) -> None:
         await self._append_entries(conn, await self._entries(batch))

@@ -89,7 +89,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(_consume_once_signed(pool, consumer)),
+            asyncio.create_task(_consume_once_signed(pool, handler, consumer)),
             asyncio.create_task(_keep_partitions_ahead(pool)),
             asyncio.create_task(exporter.run()),
             asyncio.create_task(_keep_promises(reading, eraser)),
@@ -121,13 +121,17 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     return app
 
 
-async def _consume_once_signed(pool: "asyncpg.Pool[Any]", consumer: BatchConsumer[Draft]) -> None:
+async def _consume_once_signed(
+    pool: "asyncpg.Pool[Any]", handler: AuditHandler, consumer: BatchConsumer[Draft]
+) -> None:
     """Append nothing before the signer has signed the empty tree: then no entry was ever unseen."""
     waited = False
     while True:
         with suppress(asyncpg.PostgresError, OSError):
             async with pool.acquire() as conn:
                 if await store.latest_checkpoint(conn) is not None:
+                    async with conn.transaction():
+                        await handler.begin_successor(conn)
                     break
         if not waited:
             waited = True

@@ -2,17 +2,36 @@
 
     python -m services.audit_log.maintenance COMMAND
 
-rotate-master NEW_KEY_FILE    wrap all keys by another master key; the services must be stopped
+    backup-log FOLDER             every table of the log, as of one moment; no keys
+    backup-keys FOLDER            the key store; keep it no longer than an erasure may take
+    restore-log FOLDER            into an empty, prepared database
+    restore-keys FOLDER           into an empty key store
+    succeed ORIGIN                after a restore that lost signed entries: freeze, and begin anew
+    prune                         drop what need not be kept any longer, but for what is held
+    rotate-master NEW_KEY_FILE    wrap all keys by another master key; the services must be stopped
+
+Those that change tables need `PORTALKEEPER_DATABASE_URL` of the role `audit_owner`; `succeed` needs
+the administrator's.
 """
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 from pydantic import ValidationError
 
-from services.audit_log.crypto import KeyStoreError, read_master_key, rotate_master_key
+from services.audit_log import backup
+from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key, rotate_master_key
+from services.audit_log.pruning import CannotPrune, prune_next
 from services.audit_log.settings import Settings
+from services.audit_log.signer import Refused
+from services.audit_log.succeeding import CannotSucceed, open_successor
+from services.audit_log.terms import SECRET_LABEL, Terms
+from shared.postgres import create_pool, in_transaction
+from shared.tlog.leaf import LeafError
 
 
 def rotate_master(settings: Settings, new_key_file: Path) -> str:
@@ -33,19 +52,118 @@ def rotate_master(settings: Settings, new_key_file: Path) -> str:
     )
 
 
+async def back_up_log(settings: Settings, folder: Path) -> str:
+    """Back the log up; a sentence about it."""
+    conn: asyncpg.Connection[Any] = await asyncpg.connect(settings.database_url)
+    try:
+        rows = await backup.back_up_log(conn, folder)
+    finally:
+        await conn.close()
+    return f"{rows['entry'] + rows['held_entry']} entries are backed up in {folder}, without keys."
+
+
+async def restore_log(settings: Settings, folder: Path) -> str:
+    """Restore the log; a sentence about it."""
+    conn: asyncpg.Connection[Any] = await asyncpg.connect(settings.database_url)
+    try:
+        rows = await backup.restore_log(conn, folder)
+    finally:
+        await conn.close()
+    return (
+        f"{rows['entry'] + rows['held_entry']} entries are restored. If the signer refuses to go"
+        " on, entries that it signed are lost: see succeed."
+    )
+
+
+def back_up_keys(settings: Settings, folder: Path) -> str:
+    """Copy the key store; a sentence about it."""
+    keys = KeyStore(settings.audit_keystore_dir, read_master_key(settings.audit_master_key_file))
+    files = backup.back_up_keys(keys, folder)
+    return f"{files} files are in {folder}, wrapped by the master key, which is not among them."
+
+
+def restore_keys(settings: Settings, folder: Path) -> str:
+    """Restore the key store; a sentence about it."""
+    files = backup.restore_keys(folder, settings.audit_keystore_dir)
+    return f"{files} files are restored to {settings.audit_keystore_dir}."
+
+
+async def succeed(settings: Settings, origin: str) -> str:
+    """Open a successor; what to do next."""
+    conn: asyncpg.Connection[Any] = await asyncpg.connect(settings.database_url)
+    try:
+        opened = await open_successor(conn, settings.signer_state_dir, origin)
+    finally:
+        await conn.close()
+    return (
+        f"{opened.old_origin} is frozen with {opened.stored_size} of {opened.signed_size} signed"
+        f" entries. Set PORTALKEEPER_LOG_ORIGIN={opened.origin} and start the signer and the audit"
+        " log: the first entry carries the last checkpoint of the log before."
+    )
+
+
+async def prune(settings: Settings) -> str:
+    """Prune as far as may be; a sentence about it."""
+    keys = KeyStore(settings.audit_keystore_dir, read_master_key(settings.audit_master_key_file))
+    terms, years = Terms(keys.derive(SECRET_LABEL)), settings.audit_retention_years
+    pool = await create_pool(settings.database_url, max_size=1)
+    entries = kept = 0
+    try:
+        while pruned := await in_transaction(pool, lambda conn: prune_next(conn, terms, years)):
+            entries += pruned.end - pruned.first
+            kept += pruned.kept
+    finally:
+        await pool.close()
+    return f"{entries} entries are pruned; {kept} of them are held and kept aside."
+
+
 def main() -> int:
     """Do what the command line says; the exit status is 0, or 1 after a sentence."""
-    parser = argparse.ArgumentParser(description="Maintain the audit log.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    rotate = commands.add_parser("rotate-master", help="wrap all keys by another master key")
-    rotate.add_argument("new_key_file", type=Path)
+    for name in ("backup-log", "backup-keys", "restore-log", "restore-keys"):
+        commands.add_parser(name).add_argument("folder", type=Path)
+    commands.add_parser("succeed").add_argument("origin")
+    commands.add_parser("prune")
+    commands.add_parser("rotate-master").add_argument("new_key_file", type=Path)
     given = parser.parse_args()
     try:
-        print(rotate_master(Settings(), given.new_key_file))
-    except (ValidationError, KeyStoreError) as error:
+        settings = Settings()
+        print(_carry_out(given, settings))
+    except (
+        ValidationError,
+        KeyStoreError,
+        backup.CannotRestore,
+        CannotPrune,
+        CannotSucceed,
+        Refused,
+        LeafError,
+        asyncpg.PostgresError,
+        OSError,
+    ) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _carry_out(given: argparse.Namespace, settings: Settings) -> str:
+    match given.command:
+        case "backup-log":
+            return asyncio.run(back_up_log(settings, given.folder))
+        case "restore-log":
+            return asyncio.run(restore_log(settings, given.folder))
+        case "backup-keys":
+            return back_up_keys(settings, given.folder)
+        case "restore-keys":
+            return restore_keys(settings, given.folder)
+        case "succeed":
+            return asyncio.run(succeed(settings, given.origin))
+        case "prune":
+            return asyncio.run(prune(settings))
+        case _:
+            return rotate_master(settings, given.new_key_file)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,10 @@ class Projector:
         self._terms = Terms(keys.derive(SECRET_LABEL))
 
     async def project(self, pool: "asyncpg.Pool[Any]") -> int:
-        """Project the next entries, if there are any; how many."""
+        """Project the next entries, if there are any, and forget what was pruned; how many."""
         async with pool.acquire() as conn, conn.transaction():
             start = await search.lock_position(conn)
+            await search.forget_pruned(conn)
             entries = await search.read_log(conn, start, BATCH_ENTRIES)
             if entries:
                 opened: dict[int, Key] = {}

@@ -122,6 +122,24 @@ class SignerState:
             raise Refused(f"{self._file} does not fit this log and key")
         return Signed(stored["note"], frontier)
 
+    def remembered_note(self) -> str | None:
+        """The last signed note, whoever signed it; None if nothing ever was.
+
+        Raises:
+            Refused: the file is damaged.
+        """
+        try:
+            return str(orjson.loads(self._file.read_bytes())["note"])
+        except FileNotFoundError:
+            return None
+        except (orjson.JSONDecodeError, KeyError) as error:
+            raise Refused(f"{self._file} is damaged: restore it") from error
+
+    def set_aside(self, origin: str) -> None:
+        """Keep what was signed last under the name of a log that ended."""
+        ended = origin.replace("/", "_")
+        self._file.replace(self._file.with_name(f"signed.{ended}.json"))
+
     def write(self, signed: Signed) -> None:
         """Replace what is remembered; on return it survives a power failure."""
         partial = self._file.with_suffix(".partial")

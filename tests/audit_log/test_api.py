@@ -159,6 +159,7 @@ async def test_the_log_tells_its_size_checkpoint_and_key(world: World) -> None:
         "public_key": str(world.key.verifier),
         "pruned": 0,
         "succession": [],
+        "predecessors": [],
     }
 
 

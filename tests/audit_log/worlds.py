@@ -216,17 +216,23 @@ class World:
 
 
 @asynccontextmanager
-async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator[World]:
-    """A new log, empty and signed as such."""
+async def make_world(
+    database: Mapping[str, str],
+    folder: Path,
+    *,
+    key: SignerKey | None = None,
+    origin: str = ORIGIN,
+) -> AsyncIterator[World]:
+    """A new log, empty and signed as such, or one that was restored, with the key it had."""
     pool = await create_pool(database["audit_log"], max_size=6)
     keys = KeyStore(folder / "keys", MASTER_KEY)
     async with pool.acquire() as conn:
-        await store.open_log(conn, ORIGIN)
+        await store.open_log(conn, origin)
     token_key = OKPKey.generate_key("Ed25519", {"use": "sig"}, auto_kid=True)
     jwks = folder / "jwks.json"
     jwks.write_bytes(orjson.dumps({"keys": [token_key.as_dict(private=False)]}))
-    handler = AuditHandler(ORIGIN, keys, DatabaseClock())
-    key = SignerKey(ORIGIN, Ed25519PrivateKey.generate())
+    handler = AuditHandler(origin, keys, DatabaseClock())
+    key = key or SignerKey(origin, Ed25519PrivateKey.generate())
     search_pool = await create_pool(database["audit_search"], max_size=2)
     async with search_pool.acquire() as conn:
         await search.prepare(conn)
@@ -234,7 +240,7 @@ async def make_world(database: Mapping[str, str], folder: Path) -> AsyncIterator
     world = World(database, folder, pool, keys, handler, search_pool, projector, key, token_key)
     app = FastAPI()
     problems.install(app)
-    reading = Reading(pool, keys, DatabaseClock(), ORIGIN, Terms(keys.derive(SECRET_LABEL)))
+    reading = Reading(pool, keys, DatabaseClock(), origin, Terms(keys.derive(SECRET_LABEL)))
     world.exporter = Exporter(reading, folder / "exports")
     world.eraser = Eraser(reading, RETENTION_YEARS, world.caught_up)
     world.reading = reading

@@ -9,7 +9,6 @@ nothing more.
 
 from fastapi import APIRouter
 
-from services.audit_log.api.context import Reading
 from services.audit_log.api.entries import entries_router
 from services.audit_log.api.exports import exports_router
 from services.audit_log.api.keeping import keeping_router
@@ -17,6 +16,7 @@ from services.audit_log.api.lookup import lookup_router
 from services.audit_log.api.proofs import proofs_router
 from services.audit_log.api.stream import stream_router
 from services.audit_log.api.tiles import tile_router
+from services.audit_log.context import Reading
 from services.audit_log.erasing import Eraser
 from services.audit_log.exporting import Exporter
 from shared.auth import Authenticator

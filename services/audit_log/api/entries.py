@@ -9,8 +9,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from services.audit_log import store
-from services.audit_log.api.context import MAX_INDEX, Reading
 from services.audit_log.asking import Asked
+from services.audit_log.context import MAX_INDEX, Reading
 from services.audit_log.crypto import KeyStore
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import search

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
-from services.audit_log.api.context import Reading
 from services.audit_log.asking import Asked
+from services.audit_log.context import Reading
 from services.audit_log.exporting import FORMS, SUFFIXES, Exporter
 from services.audit_log.store import exports, search
 from services.audit_log.store.exports import Export

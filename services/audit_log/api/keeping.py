@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from services.audit_log.api.context import Reading
+from services.audit_log.context import Reading
 from services.audit_log.erasing import Eraser
 from services.audit_log.store import keeping
 from services.audit_log.store.keeping import Erasure, Hold

@@ -9,8 +9,9 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
 from services.audit_log import store
-from services.audit_log.api.context import MAX_INDEX, Reading, all_b64, b64
+from services.audit_log.context import MAX_INDEX, Reading, all_b64, b64
 from services.audit_log.reading import open_for
+from services.audit_log.store.succession import read_predecessors
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
@@ -40,6 +41,7 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
             signed = await store.latest_checkpoint(conn)
             pruned = await store.read_pruned(conn)
             succession = await store.read_succession(conn)
+            before = await read_predecessors(conn)
         return {
             "origin": reading.origin,
             "size": head[1] if head else 0,
@@ -48,6 +50,7 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
             "public_key": signed.verifier_key if signed else None,
             "pruned": pruned,
             "succession": succession,
+            "predecessors": [{"origin": each.origin, "checkpoint": each.note} for each in before],
         }
 
     @router.get("/entries/{index}/proof")

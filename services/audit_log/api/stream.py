@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import StreamingResponse
 
 from services.audit_log import store
-from services.audit_log.api.context import MAX_INDEX, Reading
+from services.audit_log.context import MAX_INDEX, Reading
 from services.audit_log.reading import Showing
 from shared.auth import Authenticator, Principal
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from services.audit_log import store
-from services.audit_log.api.context import Reading
+from services.audit_log.context import Reading
 from shared.errors import Problem
 from shared.tlog.merkle import HASH_BYTES
 from shared.tlog.tiles import MAX_LEVEL, TILE_WIDTH, Tile, pack_entries, parse_tile_path
@@ -16,14 +16,9 @@ def tile_router(reading: Reading) -> APIRouter:
     """The routes for everybody: checkpoint, tiles and entry bundles, as C2SP tlog-tiles says."""
     router = APIRouter(prefix="/log", tags=["log"])
 
-    def check(origin: str) -> None:
-        if origin != reading.origin:
-            raise Problem(404, "no_such_log", f"This is the log {reading.origin}.")
-
     @router.get("/{origin:path}/checkpoint")
     async def checkpoint(origin: str) -> Response:
-        check(origin)
-        async with reading.pool.acquire() as conn:
+        async with reading.log(origin) as conn:
             signed = await store.latest_checkpoint(conn)
         if signed is None:
             raise Problem(404, "not_yet_signed", "No checkpoint is signed yet; ask again soon.")
@@ -35,24 +30,24 @@ def tile_router(reading: Reading) -> APIRouter:
 
     @router.get("/{origin:path}/tile/entries/{path:path}")
     async def bundle(origin: str, path: str) -> Response:
-        check(origin)
         index, width = _tile_path(path)
-        async with reading.pool.acquire() as conn:
+        start = index * TILE_WIDTH
+        async with reading.log(origin) as conn:
             head = await store.read_head(conn)
-            if head is None or index * TILE_WIDTH + width > head[1]:
+            if head is None or start + width > head[1]:
                 raise Problem(404, "no_such_tile", "The log does not reach so far.")
-            start = index * TILE_WIDTH
+            if start < await store.read_pruned(conn):
+                raise Problem(404, "pruned", "These entries were pruned; their hashes are kept.")
             leaves = await store.read_leaves(conn, start, start + width)
         return _immutable(pack_entries([leaf for _, leaf in leaves]))
 
     @router.get("/{origin:path}/tile/{level}/{path:path}")
     async def tile(origin: str, level: int, path: str) -> Response:
-        check(origin)
         index, width = _tile_path(path)
         if not 0 <= level <= MAX_LEVEL:
             raise Problem(404, "no_such_tile", f"Levels go from 0 to {MAX_LEVEL}.")
         wanted = Tile(level, index)
-        async with reading.pool.acquire() as conn:
+        async with reading.log(origin) as conn:
             hashes = (await store.read_tiles(conn, [wanted])).get(wanted, b"")
         if len(hashes) < width * HASH_BYTES:
             raise Problem(404, "no_such_tile", "The log does not reach so far.")

@@ -214,12 +214,17 @@ def check_package(root: Any, key: str) -> str:
 def check_log(root: Any, key: str, earlier: str | None) -> str:
     """A whole log: every leaf, the root, offsets without a hole, payloads where there are any."""
     _, size, signed_root = open_checkpoint((root / "checkpoint").read_text("utf-8"), key)
+    pruned = 0
     kept = open_checkpoint(earlier, key) if earlier else None
     tree, next_offset, openings, opened = Tree(), dict[Any, int](), read_openings(root), 0
     shown = next(openings, None)
     for index, leaf in enumerate(read_leaves(root, size)):
         if kept and kept[1] == index and tree.root() != kept[2]:
             raise Wrong(f"the first {index} entries are not those of the earlier checkpoint")
+        if isinstance(leaf, Pruned):
+            tree.append(bytes(leaf))
+            pruned += 1
+            continue
         tree.append(leaf_hash(leaf))
         fields = json.loads(leaf)
         if fields["kind"] != "succession":
@@ -243,7 +248,14 @@ def check_log(root: Any, key: str, earlier: str | None) -> str:
         raise Wrong("the entries do not have the root that was signed")
     if kept and (kept[1] > size or (kept[1] == size and kept[2] != signed_root)):
         raise Wrong(f"the earlier checkpoint of {kept[1]} entries is not continued")
-    return f"All {size} entries are what was signed; {opened} payloads are what they commit to."
+    left = f" Of {pruned} that were pruned only the hashes are left." if pruned else ""
+    return (
+        f"All {size} entries are what was signed; {opened} payloads are what they commit to.{left}"
+    )
+
+
+class Pruned(bytes):
+    """The hash of an entry that the log was pruned of."""
 
 
 def read_leaves(root: Any, size: int) -> Iterator[bytes]:
@@ -253,12 +265,16 @@ def read_leaves(root: Any, size: int) -> Iterator[bytes]:
         digits = f"{number:012}".lstrip("0").zfill(3)
         digits = digits.zfill(-(-len(digits) // 3) * 3)
         groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-        path = root / "tile" / "entries"
+        path, tile = root / "tile" / "entries", root / "tile" / "0"
         for group in groups[:-1]:
-            path = path / f"x{group}"
+            path, tile = path / f"x{group}", tile / f"x{group}"
         partial = path / f"{groups[-1]}.p" / str(width)
-        bundle = (path / groups[-1] if width == TILE else partial).read_bytes()
-        at = 0
+        path = path / groups[-1] if width == TILE else partial
+        if width == TILE and not path.is_file():
+            hashes = (tile / groups[-1]).read_bytes()
+            yield from (Pruned(hashes[at : at + 32]) for at in range(0, len(hashes), 32))
+            continue
+        bundle, at = path.read_bytes(), 0
         while at < len(bundle):
             length = int.from_bytes(bundle[at : at + 2], "big")
             yield bundle[at + 2 : at + 2 + length]

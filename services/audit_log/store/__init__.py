@@ -13,9 +13,6 @@ from services.audit_log.chain import Growth
 from shared.postgres import Connection
 from shared.tlog.tiles import Tile
 
-PARTITION_ENTRIES = 4_194_304
-"""The span of a partition of `entry`, as in the migration that makes them."""
-
 
 class WrongLog(Exception):
     """The database holds the log of another origin."""
@@ -83,7 +80,7 @@ async def open_log(conn: Connection, origin: str) -> None:
 async def make_partitions_ahead(conn: Connection) -> int:
     """Make room for a whole partition beyond the one being filled; how many were made."""
     made: int = await conn.fetchval(
-        "SELECT add_entry_partitions(size + $1) FROM log_head", PARTITION_ENTRIES
+        "SELECT add_entry_partitions(size + span) FROM log_head, log_shape"
     )
     return made
 
@@ -143,7 +140,13 @@ async def append(
 
 # -- reading
 
-_ENTRY = "SELECT index, recorded_at, key_slot, leaf, payload FROM entry"
+_ENTRY = """
+    SELECT index, recorded_at, key_slot, leaf, payload FROM (
+        SELECT index, recorded_at, key_slot, leaf, payload FROM entry
+        UNION ALL SELECT index, recorded_at, key_slot, leaf, payload FROM held_entry
+    ) AS entry
+"""
+"""Entries, also those that are held although the log around them was pruned."""
 
 
 def _stored(rows: Iterable[Any]) -> list[StoredEntry]:
@@ -173,8 +176,8 @@ async def read_range(conn: Connection, start: int, end: int) -> list[StoredEntry
 async def read_sealed(conn: Connection, indexes: Iterable[int]) -> list[SealedEntry]:
     """Entries by index, in order, as far as they exist."""
     rows = await conn.fetch(
-        "SELECT index, key_slot, leaf, payload FROM entry WHERE index = ANY($1::bigint[])"
-        " ORDER BY index",
+        f"SELECT index, key_slot, leaf, payload FROM ({_ENTRY}) AS entry"
+        " WHERE index = ANY($1::bigint[]) ORDER BY index",
         list(indexes),
     )
     return [SealedEntry(*row.values()) for row in rows]
@@ -183,7 +186,7 @@ async def read_sealed(conn: Connection, indexes: Iterable[int]) -> list[SealedEn
 async def read_sealed_range(conn: Connection, start: int, end: int) -> list[SealedEntry]:
     """The entries `[start, end)` in order, as far as they exist."""
     rows = await conn.fetch(
-        "SELECT index, key_slot, leaf, payload FROM entry"
+        f"SELECT index, key_slot, leaf, payload FROM ({_ENTRY}) AS entry"
         " WHERE index >= $1 AND index < $2 ORDER BY index",
         start,
         end,

@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.postgres import Connection
 
-VERSION = 2
+VERSION = 3
 """Of what is projected; another one makes the projection anew."""
 
 PARTITION_ENTRIES = 262_144
@@ -41,12 +41,13 @@ CREATE INDEX found_identity ON audit_search.found (identity);
 CREATE TABLE audit_search.projection (
     name text PRIMARY KEY,
     version integer NOT NULL,
-    position bigint NOT NULL
+    position bigint NOT NULL,
+    pruned bigint NOT NULL DEFAULT 0
 );
 INSERT INTO audit_search.projection (name, version, position) VALUES ('search', {VERSION}, 0);
-GRANT USAGE ON SCHEMA audit_search TO audit_log;
+GRANT USAGE ON SCHEMA audit_search TO audit_log, audit_owner;
 GRANT SELECT, UPDATE (terms, identity) ON audit_search.found TO audit_log;
-GRANT SELECT ON audit_search.projection TO audit_log;
+GRANT SELECT ON audit_search.found, audit_search.projection TO audit_log, audit_owner;
 """
 
 
@@ -113,10 +114,28 @@ async def lock_position(conn: Connection) -> int:
     return found
 
 
+async def forget_pruned(conn: Connection) -> None:
+    """Forget entries that the log was pruned of, but for those that are held."""
+    pruned: int = await conn.fetchval("SELECT pruned FROM audit_log.log_head") or 0
+    known = await conn.fetchval("SELECT pruned FROM audit_search.projection WHERE name = 'search'")
+    if pruned > known:
+        await conn.execute(
+            "DELETE FROM audit_search.found WHERE index >= $1 AND index < $2 AND NOT EXISTS"
+            " (SELECT 1 FROM audit_log.held_entry WHERE held_entry.index = found.index)",
+            known,
+            pruned,
+        )
+        await conn.execute(
+            "UPDATE audit_search.projection SET pruned = $1 WHERE name = 'search'", pruned
+        )
+
+
 async def read_log(conn: Connection, start: int, limit: int) -> list[LogEntry]:
     """Entries from `start` on, in order, as far as they exist."""
     rows = await conn.fetch(
         "SELECT index, recorded_at, key_slot, leaf, payload FROM audit_log.entry"
+        " WHERE index >= $1 UNION ALL"
+        " SELECT index, recorded_at, key_slot, leaf, payload FROM audit_log.held_entry"
         " WHERE index >= $1 ORDER BY index LIMIT $2",
         start,
         limit,
@@ -135,7 +154,7 @@ async def add(conn: Connection, entries: Sequence[Found]) -> None:
                 f"CREATE TABLE {name} PARTITION OF audit_search.found"
                 f" FOR VALUES FROM ({first}) TO ({first + PARTITION_ENTRIES})"
             )
-            await conn.execute(f"GRANT SELECT ON {name} TO audit_log")
+            await conn.execute(f"GRANT SELECT ON {name} TO audit_log, audit_owner")
         number += 1
     await conn.copy_records_to_table(
         "found",

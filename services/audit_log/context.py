@@ -1,7 +1,8 @@
-"""What the routes share."""
+"""What everything that reads the log shares."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ import asyncpg
 from services.audit_log import store
 from services.audit_log.chain import subtree_hash, tiles_for
 from services.audit_log.crypto import KeyStore
+from services.audit_log.store import succession
 from services.audit_log.terms import Terms
 from shared.auth import Principal
 from shared.clock import Clock
@@ -28,13 +30,32 @@ MAX_INDEX = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the routes share: database, keys, whose clock dates a read, and terms to search by."""
+    """What readers share: database, keys, whose clock dates a read, and terms to search by."""
 
     pool: "asyncpg.Pool[Any]"
     keys: KeyStore
     clock: Clock
     origin: str
     terms: Terms
+
+    @asynccontextmanager
+    async def log(self, origin: str) -> AsyncIterator[Connection]:
+        """A connection that reads this log, or one that it follows.
+
+        Raises:
+            Problem: 404 when there is no such log here.
+        """
+        async with self.pool.acquire() as conn:
+            if origin == self.origin:
+                yield conn
+                return
+            before = await succession.read_predecessors(conn)
+            schema = next((each.schema for each in before if each.origin == origin), None)
+            if schema is None:
+                raise Problem(404, "no_such_log", f"This is the log {self.origin}.")
+            async with conn.transaction(readonly=True):
+                await conn.execute(f"SET LOCAL search_path = {schema}")
+                yield conn
 
     async def record(
         self, conn: Connection, who: Principal, what: str, filters: dict[str, Any]

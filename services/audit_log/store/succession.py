@@ -1,0 +1,78 @@
+"""The SQL of successors: freezing one log's schema and making the next, as the administrator."""
+
+from dataclasses import dataclass
+
+from shared.postgres import Connection
+
+_CARRIED = ("source_offset", "hold", "erasure", "worker_access")
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A log before this one: its name, the schema it is in, and its last signed note."""
+
+    origin: str
+    schema: str
+    note: str
+
+
+async def read_log(conn: Connection) -> tuple[str, int] | None:
+    """Origin and size of the log in the database."""
+    row = await conn.fetchrow("SELECT origin, size FROM audit_log.log_head")
+    return None if row is None else (row["origin"], row["size"])
+
+
+async def holds_checkpoint(conn: Connection, note: str) -> bool:
+    """Whether the database knows a checkpoint."""
+    known: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM audit_log.checkpoint WHERE note = $1)", note
+    )
+    return known
+
+
+async def freeze(conn: Connection) -> str:
+    """Put the log's schema aside; its name there. What role may read it stays as it is."""
+    count: int = await conn.fetchval(
+        r"SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'audit\_log\_frozen\_%'"
+    )
+    name = f"audit_log_frozen_{count + 1}"
+    await conn.execute(f"ALTER SCHEMA audit_log RENAME TO {name}")
+    # Nobody appends to it any more, whatever runs.
+    await conn.execute(
+        f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} FROM audit_log, audit_signer"
+    )
+    await conn.execute("CREATE SCHEMA audit_log AUTHORIZATION audit_owner")
+    await conn.execute("GRANT USAGE ON SCHEMA audit_log TO audit_log, audit_signer, audit_search")
+    return name
+
+
+async def apply(conn: Connection, statements: str) -> None:
+    """Run a migration in the new schema, as its owner."""
+    await conn.execute("SET LOCAL ROLE audit_owner")
+    await conn.execute("SET LOCAL search_path = audit_log")
+    await conn.execute(statements)
+    await conn.execute("RESET ROLE")
+
+
+async def carry_over(conn: Connection, schema: str, origin: str, note: str) -> None:
+    """Let the new log begin where the old one was read up to, and name what it follows."""
+    for table in _CARRIED:
+        await conn.execute(f"INSERT INTO audit_log.{table} SELECT * FROM {schema}.{table}")
+    await conn.execute(
+        "INSERT INTO audit_log.outbox (shard, topic, key, headers, value)"
+        f" SELECT shard, topic, key, headers, value FROM {schema}.outbox ORDER BY id"
+    )
+    await conn.execute(f"INSERT INTO audit_log.predecessor SELECT * FROM {schema}.predecessor")
+    await conn.execute(
+        "INSERT INTO audit_log.predecessor (origin, schema_name, note) VALUES ($1, $2, $3)",
+        origin,
+        schema,
+        note,
+    )
+    await conn.execute("DROP TABLE IF EXISTS audit_search.found, audit_search.projection")
+
+
+async def read_predecessors(conn: Connection) -> list[Predecessor]:
+    """The logs before this one, the latest last."""
+    rows = await conn.fetch("SELECT origin, schema_name, note FROM predecessor ORDER BY frozen_at")
+    return [Predecessor(*row.values()) for row in rows]

@@ -1,0 +1,73 @@
+"""Opening a successor, after a restore that lost entries which were signed.
+
+The log that was restored cannot go on under its name: somebody holds a checkpoint of entries that
+are gone. So it is frozen as it is, in a schema of its own, and still served; and a new log begins,
+whose first entry carries the last checkpoint that the signer remembers of the old one. Kafka is
+read on from where the restored database was, so what was lost comes in again as far as Kafka keeps
+it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.audit_log.signer import SignerState
+from services.audit_log.store import succession
+from shared.postgres import Connection
+from shared.tlog.leaf import check_origin
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_APPLY = re.compile(r"-- migrate: apply\n(.*?)(?:-- migrate: rollback|\Z)", re.DOTALL)
+
+
+class CannotSucceed(Exception):
+    """No successor can be opened; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A successor: what it follows, in which schema that is, and how much of it was lost."""
+
+    origin: str
+    old_origin: str
+    old_schema: str
+    signed_size: int
+    stored_size: int
+
+
+async def open_successor(conn: Connection, state_folder: Path, origin: str) -> Opened:
+    """Freeze the log and open a successor called `origin`.
+
+    Call it as the database's administrator, while neither the audit log nor its signer runs.
+
+    Raises:
+        CannotSucceed: nothing is lost, nothing is remembered, or the name is taken.
+        Refused: a signer runs.
+        LeafError: the name cannot be a log's.
+    """
+    check_origin(origin)
+    state = SignerState(state_folder)
+    try:
+        note = state.remembered_note()
+        if note is None:
+            raise CannotSucceed(f"{state_folder} remembers no checkpoint: nothing to follow")
+        old_origin, size = note.split("\n")[0], int(note.split("\n")[1])
+        async with conn.transaction():
+            stored = await succession.read_log(conn)
+            if stored is None or stored[0] != old_origin:
+                raise CannotSucceed(f"the database does not hold the log {old_origin}")
+            if origin == old_origin:
+                raise CannotSucceed("a successor needs another name")
+            if stored[1] >= size and await succession.holds_checkpoint(conn, note):
+                raise CannotSucceed(f"nothing is lost: all {size} signed entries are there")
+            schema = await succession.freeze(conn)
+            for path in sorted(MIGRATIONS.glob("*.sql")):
+                found = _APPLY.search(path.read_text())
+                if found is None:
+                    raise CannotSucceed(f"{path} has no part to apply")
+                await succession.apply(conn, found[1])
+            await succession.carry_over(conn, schema, old_origin, note)
+        state.set_aside(old_origin)
+        return Opened(origin, old_origin, schema, size, stored[1])
+    finally:
+        state.close()
