@@ -99,5 +99,6 @@ async def in_transaction(pool: asyncpg.Pool[Any], work: Callable[[Connection], A
             if attempt == TRANSACTION_ATTEMPTS:
                 raise
             logger.info("transaction.again", attempt=attempt, why=type(error).__name__)
-            await asyncio.sleep(random.uniform(0, 0.02 * attempt))
+            # Whoever was first has let go by now; only those who meet again should draw apart.
+            await asyncio.sleep(random.uniform(0, 0.02 * (attempt - 1)))
     raise AssertionError("unreachable")

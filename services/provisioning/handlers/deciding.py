@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 DECIDERS = 2
 """In one process: Python decides for one while PostgreSQL reads and writes for the other."""
 
-DECIDE_IDLE_SECONDS = 0.1
+DECIDE_IDLE_SECONDS = 0.25
 """Whoever takes events in wakes the deciders of its process; others look for what was stored."""
 
 DECIDE_WORKERS = 200
