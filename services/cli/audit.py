@@ -405,18 +405,29 @@ def erase(
 
 @app.command("tail")
 def tail(
+    words: Words = None,
     after: Annotated[int | None, typer.Option(min=0, help="Begin after this entry.")] = None,
+    worker: Worker = None,
+    actor: Actor = None,
+    portal: Portal = None,
+    carrier: Carrier = None,
+    type_: Type = None,
+    rule: Rule = None,
+    outcome: Outcome = None,
+    review: Review = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow the log until interrupted."""
+    """Follow the log, or what matches everything given, until interrupted."""
     client = Client.open()
     headers = {"Authorization": f"Bearer {client.token}"}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
     url = client.url("audit", "/audit/v1/stream")
+    asked = _asked(words, worker, actor, portal, carrier, type_, rule, outcome, review)
+    asked = {name: value for name, value in asked.items() if value}
     timeout = httpx.Timeout(10, read=TAIL_READ_SECONDS)
     try:
-        with httpx.stream("GET", url, headers=headers, timeout=timeout) as response:
+        with httpx.stream("GET", url, params=asked, headers=headers, timeout=timeout) as response:
             if response.status_code != httpx.codes.OK:
                 code = Exit.NOT_ALLOWED if response.status_code in (401, 403) else Exit.NO_ANSWER
                 raise Failure(code, f"{NAMES['audit']} answered {response.status_code}.")
