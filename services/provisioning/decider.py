@@ -17,7 +17,6 @@ from shared.postgres import create_pool
 from shared.process import run_until_stopped, spare_the_collector
 from shared.telemetry import configure_logging
 
-
 NICENESS = 10
 """A backlog may wait for the processor; whoever serves people and terminations may not."""
 

@@ -62,7 +62,7 @@ PLANS_IDLE_SECONDS = 0.5
 PLANS_REST = 1.0
 """A simulation may take a minute longer, for the same reason."""
 
-ROSTERS_IDLE_SECONDS = 60.0
+ROSTERS_IDLE_SECONDS = 20.0
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
 

@@ -19,6 +19,7 @@ from services.gateway.console import (
     enrolment,
     exceptions,
     history,
+    imports,
     leavers,
     outages,
     pages,
@@ -99,6 +100,7 @@ def console_app(
         reviews.routes(console),
         audit.routes(console),
         history.routes(console),
+        imports.routes(console),
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))

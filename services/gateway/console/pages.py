@@ -1,4 +1,4 @@
-"""The pages that only show: overview, people, access matrix, findings, portals, HR."""
+"""The pages that only show: overview, people, access matrix, HR."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -135,13 +135,6 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         return console.page(
             request, "matrix.html", found=found, directory=await _directory(visitor)
         )
-
-    @router.get("/findings")
-    async def findings(request: Request) -> Response:
-        """What a person should look at."""
-        visitor = await console.visitor(request, "access:read")
-        found = await services.get(visitor.principal, "provisioning", "/access/v1/findings")
-        return console.page(request, "findings.html", findings=found["findings"])
 
     @router.get("/hr")
     async def hr(request: Request) -> Response:

@@ -45,6 +45,7 @@ OPERATION_TITLES: Mapping[str, str] = {
     "close": "End the login for good",
     "keep_alive": "Keep the login alive",
     "appoint_successor": "Appoint a successor",
+    "fetch_roster": "Fetch the list of users",
 }
 
 DETAIL_FIELDS = (

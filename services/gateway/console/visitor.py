@@ -86,13 +86,18 @@ class Console:
             )
         return visitor
 
-    async def form(self, request: Request, visitor: Visitor, command: str) -> FormData:
+    async def form(
+        self, request: Request, visitor: Visitor, command: str, *, files: int = 0
+    ) -> FormData:
         """The form sent, if its CSRF token is the session's.
+
+        Args:
+            files: how many files it may bring along.
 
         Raises:
             Problem: 403 when it is not; the refusal is recorded.
         """
-        form = await request.form(max_files=0, max_fields=2_100)
+        form = await request.form(max_files=files, max_fields=2_100)
         given = form.get("csrf")
         if not isinstance(given, str) or not hmac.compare_digest(
             given.encode(), visitor.csrf.encode()

@@ -73,6 +73,13 @@ class RosterSent(FileSent):
     complete: bool = True
 
 
+class Answered(BaseModel):
+    """Answers to what a preview asked, by their keys, and what columns are."""
+
+    answers: dict[str, str] = {}
+    columns: dict[str, str] = {}
+
+
 def imports_router(
     pool: "asyncpg.Pool[Any]",
     authenticator: Authenticator,
@@ -105,6 +112,16 @@ def imports_router(
         upload = body.upload()
         return await in_transaction(
             pool, lambda conn: adoption.preview(conn, who, upload, body.as_of)
+        )
+
+    @router.post("/adoptions/{plan}/answers")
+    async def answer_adoption(
+        plan: str,
+        body: Annotated[Answered, Body()],
+        who: Annotated[Principal, Depends(administers)],
+    ) -> dict[str, Any]:
+        return await in_transaction(
+            pool, lambda conn: adoption.answer(conn, who, plan, body.answers)
         )
 
     @router.post("/adoptions/{plan}/apply")
@@ -156,6 +173,16 @@ def imports_router(
     ) -> dict[str, Any]:
         upload = RosterUpload(body.portal, body.upload(), body.as_of, body.columns, body.complete)
         return await in_transaction(pool, lambda conn: rosters.preview(conn, who, upload))
+
+    @router.post("/rosters/{plan}/answers")
+    async def answer_roster(
+        plan: str,
+        body: Annotated[Answered, Body()],
+        who: Annotated[Principal, Depends(administers)],
+    ) -> dict[str, Any]:
+        return await in_transaction(
+            pool, lambda conn: rosters.answer(conn, who, plan, body.answers, body.columns)
+        )
 
     @router.post("/rosters/{plan}/apply")
     async def apply_roster(

@@ -155,6 +155,22 @@ class AdoptionCommands:
             await self._recompute.run(conn, locked)
         return {"plan": named, "adopted": done, "already": False, **_left(plan.document)}
 
+    async def answer(
+        self, conn: Connection, who: Principal, named: str, answers: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """The preview again, with more questions answered.
+
+        Raises:
+            Problem: 404 for an unknown preview, 422 for what is no answer.
+        """
+        row = await imports_store.find_plan(conn, who.organization, named, KIND)
+        if row is None:
+            raise Problem(404, "no_such_plan", "No such preview; make one first.")
+        content = await imports_store.file_content(conn, who.organization, row["file_sha256"])
+        options = row["options"]
+        upload = Upload(options["name"], content or b"", {**options["answers"], **answers})
+        return await self.preview(conn, who, upload, date.fromisoformat(options["as_of"]))
+
     # -- what a sheet means
 
     async def _plan(

@@ -242,6 +242,27 @@ class RosterCommands:
         await self._reconcile(conn, organization, by, upload, plan, now)
         return {"plan": named, "already": False, **_outcome(plan.document)}
 
+    async def answer(
+        self,
+        conn: Connection,
+        who: Principal,
+        named: str,
+        answers: Mapping[str, str],
+        columns: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """The preview again, with more questions answered and columns explained.
+
+        Raises:
+            Problem: 404 for an unknown preview, 422 for what is no answer.
+        """
+        row = await imports_store.find_plan(conn, who.organization, named, KIND)
+        if row is None:
+            raise Problem(404, "no_such_plan", "No such preview; make one first.")
+        upload = await self._uploaded(conn, who.organization, row)
+        file = replace(upload.file, answers={**upload.file.answers, **answers})
+        again = replace(upload, file=file, columns={**upload.columns, **columns})
+        return await self.preview(conn, who, again)
+
     async def _uploaded(self, conn: Connection, organization: str, row: Any) -> RosterUpload:
         content = await imports_store.file_content(conn, organization, row["file_sha256"])
         options = row["options"]
