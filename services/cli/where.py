@@ -39,6 +39,9 @@ def _print(answer: dict[str, Any]) -> None:
         if place["screen"]:
             out.print(f"  {place['screen']}", markup=False)
         out.print(f"  {place['link'] or place['url']}", markup=False)
+        if place["outage"]:
+            outage = place["outage"]
+            out.print(f"  DOES NOT WORK NOW ({outage['kind']}): {outage['note']}", markup=False)
         if place["vault_item"]:
             out.print(f"  vault: {place['vault_item']}", markup=False)
         if place["mine"] is not None:

@@ -119,3 +119,15 @@ async def test_every_worker_asks_and_is_told_what_they_may_do_there(http: Http, 
     assert asked["answers"][0]["place"]["mine"] == ["benefits", "eligibility"]
     refused = await http.refused(("r", "review:decide"), "GET", "/guide?q=acme")
     assert refused["code"] == "scope_missing"
+
+
+async def test_a_portal_that_is_down_says_so_where_people_look_for_it(
+    http: Http, desk: Desk
+) -> None:
+    report = {"portal": "hub", "kind": "down", "note": "Maintenance until noon."}
+    await http.good(("admin-1", "access:admin"), "POST", "/outages", json=report)
+    found = await http.as_worker("w1", "/guide?q=acme+eligible")
+    place = found["answers"][0]["place"]
+    assert (place["outage"]["kind"], place["outage"]["note"]) == ("down", "Maintenance until noon.")
+    other = await http.as_worker("w1", "/guide?q=medicare+eligible")
+    assert other["answers"][0]["place"]["outage"] is None

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import APIRouter, Depends, Query
 
+from services.provisioning.api.paging import MAX_PAGE
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.guide import Answer, Guide, Place
+from services.provisioning.store import outages as outages_store
 from services.provisioning.store import views
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
@@ -33,6 +35,12 @@ def guide_router(
             compiled = (await recompute.directories.current(conn, {who.organization})).get(
                 who.organization
             )
+            outages = {
+                row["portal"]: {key: row[key] for key in ("kind", "note", "started_at")}
+                for row in await outages_store.outages(
+                    conn, who.organization, open_only=True, limit=MAX_PAGE
+                )
+            }
             state = None
             if who.worker is not None:
                 state = await views.worker_state(conn, who.organization, who.worker)
@@ -42,7 +50,7 @@ def guide_router(
         day = now.astimezone(compiled.zone).date()
         answers = Guide(compiled.directory, day, sites).ask(q, limit)
         mine = _functions_held(state) if state is not None else None
-        return {"question": q, "answers": [_shown(answer, mine) for answer in answers]}
+        return {"question": q, "answers": [_shown(answer, mine, outages) for answer in answers]}
 
     return router
 
@@ -60,8 +68,12 @@ def _functions_held(state: Any) -> dict[str, set[str]]:
     }
 
 
-def _shown(answer: Answer, mine: dict[str, set[str]] | None) -> dict[str, Any]:
-    """An answer, with what whoever asks may do at each portal; None where that is not known."""
+def _shown(
+    answer: Answer, mine: dict[str, set[str]] | None, outages: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """An answer, with what whoever asks may do at each portal (None where that is not known), and
+    what is wrong with it now.
+    """
     shown = asdict(answer)
     for place, told in [
         (answer.place, shown["place"]),
@@ -72,6 +84,7 @@ def _shown(answer: Answer, mine: dict[str, set[str]] | None) -> dict[str, Any]:
     ]:
         if place is not None:
             told["mine"] = _mine(place, mine)
+            told["outage"] = outages.get(place.portal)
             told["downtime"] = (
                 place.downtime.model_dump(mode="json") if place.downtime is not None else None
             )
