@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
+import yaml
 
 from services.cli.client import Client, Exit, Failure
 from services.cli.printing import (
@@ -190,10 +191,20 @@ def history(limit: Limit = 20, as_json: AsJson = False) -> None:
 @directory_app.command("catalogue")
 def catalogue(
     entry: Annotated[str | None, typer.Argument(help="One portal of it, whole.")] = None,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="The policy to begin from, to paste into a file.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The shipped catalogue of portals, to name in a directory as `catalogue: noridian-nmp`."""
     client = Client.open()
+    if policy:
+        found = client.get("provisioning", "/access/v1/catalogue")["policy"]
+        if as_json:
+            print_json(found)
+        else:
+            print(yaml.safe_dump(found, sort_keys=False, default_flow_style=None), end="")
+        return
     if entry is not None:
         found = client.get("provisioning", f"/access/v1/catalogue/{quote(entry, safe='')}")
         if as_json:
@@ -273,8 +284,8 @@ def _show(client: Client, plan: dict[str, Any], as_json: bool) -> None:
         for sign, rights in (("+", each["gains"]), ("-", each["loses"])):
             for portal, tin, function in rights:
                 out.print(f"      {sign} {function} at {portal} under {tin}", markup=False)
-        for portal, tin, function, rule in each["held"]:
-            out.print(f"      held back: {function} at {portal} under {tin} ({rule})", markup=False)
+        for portal, tin, function, _, why in each["held"]:
+            out.print(f"      held back: {function} at {portal} under {tin}: {why}", markup=False)
         for _, detail in each["raised"]:
             out.print(f"      question: {detail}", markup=False)
     if counted["workers"] > len(effects):

@@ -128,14 +128,34 @@ async def test_money_for_the_front_desk_is_refused_on_the_page(
     page = await sign_in(browser, system, "administrator")
     await page.goto(f"{system.urls['gateway']}/policy")
     await page.get_by_text("Change a duty, or add one").click()
-    await page.get_by_label("Id (of a known duty: that one changes)").fill("greeting")
-    await page.get_by_label("Name", exact=True).fill("Greeting")
-    await page.get_by_label("Front office").check()
-    await page.get_by_label("remittance", exact=True).check()
-    await page.get_by_role("button", name="Try it on everybody").first.click()
+    form = page.locator("form[action='/policy/duty']")
+    await form.get_by_label("Id (of a known duty: that one changes)").fill("greeting")
+    await form.get_by_label("Name").fill("Greeting")
+    await form.get_by_label("Front office").check()
+    await form.get_by_label("remittance").check()
+    await form.get_by_role("button", name="Try it on everybody").click()
     await expect(page.get_by_role("alert")).to_contain_text(
         "gives remittance to the front office (greeting)"
     )
+
+
+async def test_a_separation_is_tried_on_everybody_before_anybody_signs_it(
+    browser: Browser, system: System
+) -> None:
+    page = await sign_in(browser, system, "administrator")
+    await page.goto(f"{system.urls['gateway']}/policy")
+    await page.get_by_text("Add a rule, or change one").click()
+    form = page.locator("form[action='/policy/separation']")
+    await form.get_by_label("Id (of a known rule: that one changes)").fill("desk-and-cob")
+    await form.get_by_label("Why").fill("Tried out")
+    await form.get_by_label("Front desk").check()
+    await form.get_by_label("coordination of benefits").check()
+    await form.get_by_role("button", name="Try it on everybody").click()
+    row = page.get_by_role("row", name="Ines Calloway")
+    await expect(row).to_contain_text("− coordination of benefits")
+    await expect(row).to_contain_text("desk-and-cob")
+    await expect(page.get_by_role("button", name="Propose it")).to_be_visible()
+    await picture(page, "plan-separation")
 
 
 async def test_a_worker_finds_the_way_and_what_comes_after_it(
@@ -280,6 +300,8 @@ async def test_the_same_from_the_command_line(system: System, tmp_path: Path) ->
 
     code, entries, _ = await portalkeeper(administrator, "directory", "catalogue")
     assert "noridian-nmp" in {each["id"] for each in entries}
+    code, start, _ = await portalkeeper(administrator, "directory", "catalogue", "--policy")
+    assert start["separation"][0]["id"] == "front-office-and-money"
     code, one, _ = await portalkeeper(administrator, "directory", "catalogue", "noridian-nmp")
     assert one["portal"]["rules"]
     code, answers, _ = await portalkeeper(administrator, "where", "regence", "cob", "denial")

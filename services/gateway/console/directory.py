@@ -153,7 +153,8 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, f"directory.{what}")
         try:
-            return await planned(request, visitor, what, _policy_edit(what, form))
+            edits = _policy_edit(what, form, await in_force(visitor))
+            return await planned(request, visitor, what, edits)
         except Problem as problem:
             await console.doorkeeper.record_command(
                 visitor.session, f"directory.{what}", request.url.path, problem
@@ -165,16 +166,16 @@ def routes(console: Console) -> APIRouter:
         """Enter a contract, or change its dates."""
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, "directory.contract")
-        value = {
-            "carrier": form_text(form, "carrier"),
-            "tins": _many(form, "tins"),
-            "sites": _many(form, "sites"),
-            "since": form_text(form, "since"),
-            "until": form_text(form, "until") or None,
-            "grace_days": int(form_text(form, "grace_days") or 0),
-        }
-        edits = {"put": [{"kind": "contract", "id": form_text(form, "id"), "value": value}]}
         try:
+            value = {
+                "carrier": form_text(form, "carrier"),
+                "tins": _many(form, "tins"),
+                "sites": _many(form, "sites"),
+                "since": form_text(form, "since"),
+                "until": form_text(form, "until") or None,
+                "grace_days": _number(form, "grace_days") or 0,
+            }
+            edits = _put("contract", form_text(form, "id"), value)
             return await planned(request, visitor, "contract", edits)
         except Problem as problem:
             return await _show_directory(request, visitor, problem=problem, typed=dict(form))
@@ -336,21 +337,64 @@ def _portal(found: Json | None, portal: str) -> Json:
     raise Problem(404, "no_such_portal", "The directory has no such portal.")
 
 
-def _policy_edit(what: str, form: FormData) -> Json:
+def _policy_edit(what: str, form: FormData, found: Json | None) -> Json:
+    """What a form about the policy asks of the directory."""
     id_ = form_text(form, "id")
-    if what == "title":
-        value: Json = {"duties": _many(form, "duties")}
-        return {"put": [{"kind": "title", "id": id_, "value": value}]}
-    if what == "duty":
-        value = {
-            "name": form_text(form, "name"),
-            "functions": _many(form, "functions"),
-            "front_office": form_text(form, "front_office") == "yes",
-        }
-        return {"put": [{"kind": "job_duty", "id": id_, "value": value}]}
-    if what == "remove-title":
-        return {"remove": [{"kind": "title", "id": id_}]}
+    policy: Json = found["directory"]["policy"] if found else {}
+    match what:
+        case "title":
+            return _put("title", id_, {"duties": _many(form, "duties")})
+        case "remove-title":
+            return {"remove": [{"kind": "title", "id": id_}]}
+        case "duty":
+            value: Json = {
+                "name": form_text(form, "name"),
+                "functions": _many(form, "functions"),
+                "front_office": form_text(form, "front_office") == "yes",
+            }
+            return _put("job_duty", id_, value)
+        case "separation":
+            rule = {
+                "id": id_,
+                "holders": {"duties": _many(form, "holders")},
+                "never": {"functions": _many(form, "never")},
+                "reason": form_text(form, "reason"),
+                "enforced": form_text(form, "enforced") == "yes",
+            }
+            rest = [each for each in policy.get("separation", []) if each["id"] != id_]
+            return _put("policy", "policy", {"separation": [*rest, rule]})
+        case "training":
+            value = {
+                "name": form_text(form, "name"),
+                "owner": form_text(form, "owner"),
+                "version": form_text(form, "version"),
+                "link": form_text(form, "link") or None,
+                "portals": _many(form, "portals"),
+                "functions": _many(form, "functions"),
+                "valid_days": _number(form, "valid_days") or None,
+            }
+            return _put("training_module", id_, _kept(found, id_, value))
+        case "signature":
+            value = {
+                "version": form_text(form, "version"),
+                "signatory": form_text(form, "signatory"),
+                "signed_on": form_text(form, "signed_on"),
+                "mover_grace_days": _number(form, "mover_grace_days") or 0,
+            }
+            return _put("policy", "policy", value)
     raise Problem(404, "no_such_command", "There is no such command.")
+
+
+def _put(kind: str, id_: str, value: Json) -> Json:
+    return {"put": [{"kind": kind, "id": id_, "value": value}]}
+
+
+def _kept(found: Json | None, id_: str, value: Json) -> Json:
+    """A training module with what the form does not ask: whom it grandfathers."""
+    modules = found["directory"].get("training_modules", []) if found else []
+    known: Json = next((each for each in modules if each["id"] == id_), {})
+    kept = ("grandfathers_hired_before", "grandfathered_until")
+    return {**{name: known[name] for name in kept if name in known}, **value}
 
 
 def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
@@ -370,14 +414,14 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
             if (each["rule"], each.get("effective_from")) != (row["rule"], row["effective_from"])
         ]
         value = {**portal, "rules": [*rest, row]}
-        return {"put": [{"kind": "portal", "id": portal["id"], "value": value}]}
+        return _put("portal", portal["id"], value)
     if what == "enrolment":
         value = {
             "portal": portal["id"],
             "tin": form_text(form, "tin"),
             "owner": form_text(form, "owner") or None,
         }
-        return {"put": [{"kind": "enrolment", "id": form_text(form, "id"), "value": value}]}
+        return _put("enrolment", form_text(form, "id"), value)
     if what == "administrator":
         value = {
             "portal": portal["id"],
@@ -386,7 +430,7 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
             "deputy": form_text(form, "deputy") or None,
             "signed_by": form_text(form, "signed_by") or None,
         }
-        return {"put": [{"kind": "administrator", "id": form_text(form, "id"), "value": value}]}
+        return _put("administrator", form_text(form, "id"), value)
     raise Problem(404, "no_such_command", "There is no such command.")
 
 
@@ -403,3 +447,15 @@ def _typed(rule: str, said: str) -> bool | int | str | None:
 
 def _many(form: FormData, name: str) -> list[str]:
     return [value for value in form.getlist(name) if isinstance(value, str) and value]
+
+
+def _number(form: FormData, name: str) -> int | None:
+    """A whole number; None for an empty field.
+
+    Raises:
+        Problem: 422 when something else was typed.
+    """
+    said = form_text(form, name)
+    if said and not (said.isascii() and said.isdigit() and len(said) < 9):
+        raise Problem(422, "no_number", f"{name.replace('_', ' ')} is a whole number of days.")
+    return int(said) if said else None

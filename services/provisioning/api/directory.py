@@ -298,7 +298,11 @@ def directory_router(
                     "unconfirmed": sum(not rule.confirmed for rule in portal.rules),
                 }
                 for id_, portal in catalogue.portals().items()
-            ]
+            ],
+            "policy": dict(
+                zip(("job_duties", "separation"), catalogue.default_policy(), strict=True)
+            ),
+            "guide": catalogue.guide(),
         }
 
     @router.get("/catalogue/{entry}")

@@ -21,6 +21,9 @@ POLICY_KINDS = frozenset({"policy", "job_duty", "title", "training_module"})
 
 PLAN_BYTES = 16
 
+HeldBack = tuple[str, str, str, str, str]
+"""(portal, TIN, function, rule, in words) of a right that a named rule keeps back."""
+
 Name = tuple[str, str]
 """(kind, id) of an object of a directory."""
 
@@ -55,7 +58,7 @@ class Effect:
     name: str | None
     gains: tuple[Right, ...]
     loses: tuple[Right, ...]
-    held: tuple[tuple[str, str, str, str], ...] = ()
+    held: tuple[HeldBack, ...] = ()
     raised: tuple[tuple[str, str], ...] = ()
     resolved: tuple[tuple[str, str], ...] = ()
     duties: tuple[tuple[str, ...], tuple[str, ...]] | None = None
@@ -116,7 +119,8 @@ def compare(
     new = decide(facts, after, as_of)
     old = decide(facts, before, as_of) if before is not None else None
     had, has = _rights(old), _rights(new)
-    kept_back = _held(new) - _held(old)
+    before_held = {held[:4] for held in _held(old)}
+    kept_back = {held for held in _held(new) if held[:4] not in before_held}
     told, tells = _findings(old), _findings(new)
     duties = (old.state.duties if old else (), new.state.duties)
     effect = Effect(
@@ -143,11 +147,11 @@ def _rights(outcome: Outcome | None) -> set[Right]:
     }
 
 
-def _held(outcome: Outcome | None) -> set[tuple[str, str, str, str]]:
+def _held(outcome: Outcome | None) -> set[HeldBack]:
     if outcome is None:
         return set()
     return {
-        (access.portal, own.tin, own.function.value, own.rule)
+        (access.portal, own.tin, own.function.value, own.rule, own.detail)
         for access in outcome.state.portals
         for own in access.held
     }
