@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ import asyncpg
 from services.provisioning.handlers.recompute import Recompute, access_fact
 from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.guards import refuse_login_id
 from services.provisioning.rules.history import Source, Statement, statements_between
 from services.provisioning.rules.operations import (
     BESIDE,
@@ -26,9 +27,11 @@ from services.provisioning.rules.operations import (
     retry_after,
 )
 from services.provisioning.store import accounts as accounts_store
+from services.provisioning.store import directories as directories_store
 from services.provisioning.store import history as history_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import workers as workers_store
+from services.provisioning.store.workers import LockedWorker
 from shared.auth import Principal
 from shared.contracts.access import (
     ACCESS_EVENT_MODELS,
@@ -37,7 +40,7 @@ from shared.contracts.access import (
     OperationStepDone,
 )
 from shared.contracts.access import Evidence as Evidence
-from shared.contracts.directory import OperationKind
+from shared.contracts.directory import OperationKind, RuleName
 from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.idempotency import once
@@ -104,6 +107,7 @@ class OperationCommands:
             for account in own
         }
         compiled = (await self._recompute.directories.current(conn, {organization}))[organization]
+        await self._refuse_shared_logins(conn, organization, words, rows, locked, compiled, now)
         changed: dict[tuple[str, str], Account] = {}
         operations: list[Operation] = []
         messages: list[OutboxMessage] = []
@@ -163,6 +167,49 @@ class OperationCommands:
         await enqueue(conn, messages, held=True)
         if decide:
             await self._recompute.run(conn, locked)
+
+    async def _refuse_shared_logins(
+        self,
+        conn: Connection,
+        organization: str,
+        words: Sequence[Said],
+        rows: Mapping[str, Any],
+        locked: Sequence[LockedWorker],
+        compiled: CompiledDirectory,
+        now: datetime,
+    ) -> None:
+        """Under the portals' locks: a login id belongs to one person, unless the portal gives one.
+
+        Raises:
+            Problem: 409 when it is or lately was somebody else's.
+        """
+        told: dict[tuple[str, str], str] = {}
+        for said in words:
+            row = rows[said.operation_id]
+            portal = compiled.portal(row["portal"])
+            if (
+                said.transition is Transition.DONE
+                and said.login_id
+                and not compiled.holds(portal, RuleName.ONE_LOGIN, now)
+            ):
+                told[portal.id, said.login_id] = row["worker"]
+        if not told:
+            return
+        await directories_store.lock_portals(conn, {(organization, portal) for portal, _ in told})
+        known = await accounts_store.known_under(conn, organization, list(told))
+        clusters = {one.worker: one.cluster for one in locked}
+        for (portal_id, login_id), worker in told.items():
+            refusal = refuse_login_id(
+                [
+                    other
+                    for other in known.get((portal_id, login_id), ())
+                    if clusters.get(other[0]) != clusters[worker]
+                ],
+                reuse_days=compiled.number(compiled.portal(portal_id), RuleName.ID_REUSE_DAYS, now),
+                as_of=now,
+            )
+            if refusal is not None:
+                raise Problem(409, *refusal)
 
     async def take_step(
         self, conn: Connection, organization: str, operation_id: str, index: int, by: str

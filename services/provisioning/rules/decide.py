@@ -25,8 +25,10 @@ from services.provisioning.rules.desired import (
 )
 from services.provisioning.rules.exceptions import AccessException, expired
 from services.provisioning.rules.guards import (
+    CASCADING_ADMINISTRATOR,
     LAST_ADMINISTRATOR,
     asked_first,
+    cascade_preamble,
     removal_preamble,
 )
 from services.provisioning.rules.observing import OBSERVE_ONLY, Observed, observe
@@ -708,23 +710,27 @@ class _Decision:
         steps = portal.steps.get(order.kind) or DEFAULT_STEPS[order.kind]
         if order.kind is OperationKind.OPEN and account.login_id is None:
             steps = (*asked_first(portal, self._holds(portal, RuleName.IDENTITY_SURVIVES)), *steps)
-        guarded = (
-            order.kind in REMOVES
-            and portal.id in self._facts.sole_administrator_of
-            and function in (None, Function.USER_ADMINISTRATION)
-        )
-        if guarded:
-            voluntary = folded is not None and folded.leaves_voluntarily
-            steps = (removal_preamble(portal, voluntary=voluntary), *steps)
+        guards = []
+        if order.kind in REMOVES and function in (None, Function.USER_ADMINISTRATION):
+            if portal.id in self._facts.sole_administrator_of:
+                voluntary = folded is not None and folded.leaves_voluntarily
+                guards.append((LAST_ADMINISTRATOR, removal_preamble(portal, voluntary=voluntary)))
+            elif self._administers(account) and self._holds(
+                portal, RuleName.TERMINATING_ADMIN_ENDS_ASSIGNED
+            ):
+                guards.append((CASCADING_ADMINISTRATOR, cascade_preamble(portal)))
+        steps = (*(step for _, step in guards), *steps)
         account, operation = self._request(
             account, portal, order.kind, tin, function, order.rights, order.rule, steps, wanted
         )
-        if guarded and operation is not None:
+        if operation is None:
+            return account
+        for rule, _ in guards:
             self._say(
                 "guard.refused",
                 (operation.operation_id,),
                 GuardRefused(
-                    rule=LAST_ADMINISTRATOR,
+                    rule=rule,
                     operation_id=operation.operation_id,
                     portal=portal.id,
                     worker=account.worker,
@@ -732,6 +738,9 @@ class _Decision:
                 ),
             )
         return account
+
+    def _administers(self, account: Account) -> bool:
+        return any(function is Function.USER_ADMINISTRATION for _, function in account.rights)
 
     def _request(
         self,

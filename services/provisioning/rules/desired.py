@@ -1,6 +1,6 @@
 """Desired access: who must have what on which portal, from job duties, contracts and training."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -333,16 +333,21 @@ def desire(
     allowed: dict[Right, AuthorizedBy] = {}
     hired = min(employment.starts_at for employment in working)
     holding = _Holding(frozenset(duties), frozenset(right[2] for right in wanted))
+    administered = {right[0] for right in wanted if right[2] is Function.USER_ADMINISTRATION}
     for right, authorization in wanted.items():
         standing = _not_approved_anew(removals, right, exceptions, as_of)
-        reason = _separation(right, because, holding, policy.separation) or _held_back(
-            worker,
-            compiled,
-            right,
-            hired,
-            standing,
-            as_of,
-            trained_later=authorization.kind == ExceptionKind.BREAK_GLASS,
+        reason = (
+            _separation(right, because, holding, policy.separation)
+            or _portals_rule(right, administered, working, compiled, as_of)
+            or _held_back(
+                worker,
+                compiled,
+                right,
+                hired,
+                standing,
+                as_of,
+                trained_later=authorization.kind == ExceptionKind.BREAK_GLASS,
+            )
         )
         if reason is None:
             allowed[right] = authorization
@@ -359,6 +364,36 @@ def desire(
         False,
         _earliest(changes),
     )
+
+
+STAFF = frozenset({"employee", "clinician"})
+"""Kinds of employment that portals call staff, as opposed to contractors, students and vendors."""
+
+
+def _portals_rule(
+    right: Right,
+    administered: Collection[str],
+    working: Sequence[Employment],
+    compiled: CompiledDirectory,
+    as_of: datetime,
+) -> tuple[str, str] | None:
+    """The portal's own rule about who may hold what there, if one withholds the right."""
+    portal, function = compiled.portal(right[0]), right[2]
+    if function is Function.USER_ADMINISTRATION:
+        if compiled.holds(portal, RuleName.ADMINISTRATOR_MUST_BE_STAFF, as_of) and not any(
+            employment.kind in STAFF for employment in working
+        ):
+            return (
+                "administrator_must_be_staff",
+                f"{portal.name} takes only staff as administrators; appoint somebody else",
+            )
+    elif portal.id in administered and compiled.holds(portal, RuleName.ONE_ROLE_PER_PERSON, as_of):
+        return (
+            "one_role_per_person",
+            f"administers {portal.name}, which gives each person one role: have somebody else"
+            " administer it, or somebody else do this work there",
+        )
+    return None
 
 
 def _beyond_policy(exception: AccessException) -> AuthorizedBy:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.contracts.directory import Portal, Step
 
 LAST_ADMINISTRATOR = "last_administrator"
+CASCADING_ADMINISTRATOR = "cascading_administrator"
+LOGIN_ID_IN_USE = "login_id_in_use"
+LOGIN_ID_REUSED = "login_id_reused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +98,50 @@ def asked_first(portal: Portal, identity_survives: bool) -> tuple[Step, ...]:
             ),
         ),
     )
+
+
+def cascade_preamble(portal: Portal) -> Step:
+    """The step before removing an administrator whose end ends every login they assigned.
+
+    CGS myCGS does so, by its administrator help; whoever removes first locks colleagues out.
+    """
+    return Step(
+        actor="administrator",
+        text=(
+            f"{portal.name} ends every login that this administrator assigned, together with"
+            " theirs. First have another administrator take those logins over there."
+        ),
+    )
+
+
+def refuse_login_id(
+    others: Iterable[tuple[str, bool, datetime | None]],
+    *,
+    reuse_days: int | None,
+    as_of: datetime,
+) -> tuple[str, str] | None:
+    """Why a login id cannot be this person's, as (rule, what to do); None if it can.
+
+    Logins are unique and unshared: 45 CFR 164.312(a)(2)(i).
+
+    Args:
+        others: (worker, whether they hold it now, when their access last ended) of every other
+            person known under this login id on the portal.
+        reuse_days: for how long the portal's rule keeps a login id from another person.
+    """
+    for worker, holds_it, ended_at in others:
+        if holds_it:
+            return (
+                LOGIN_ID_IN_USE,
+                f"It is {worker}'s login id there, and logins are not shared. Look again at the"
+                " portal; if one login is all it gives, say so as a rule of the portal.",
+            )
+        if reuse_days is not None and ended_at is not None:
+            free = ended_at + timedelta(days=reuse_days)
+            if as_of < free:
+                return (
+                    LOGIN_ID_REUSED,
+                    f"It was {worker}'s; the portal's rule keeps it from anybody else until"
+                    f" {free.date()}. Have another login id made.",
+                )
+    return None

@@ -188,3 +188,38 @@ async def login_id_at(conn: Connection, organization: str, worker: str, portal: 
         portal,
     )
     return None if row is None else (row["login_id"] or "")
+
+
+async def known_under(
+    conn: Connection, organization: str, logins: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], list[tuple[str, bool, datetime | None]]]:
+    """By (portal, login id): whoever is known under it, as (worker, holds it, access ended at)."""
+    rows = await conn.fetch(
+        """
+        SELECT wanted.portal, wanted.login_id, known.*
+        FROM unnest($2::text[], $3::text[]) AS wanted (portal, login_id),
+            LATERAL (
+                SELECT worker, status IN ('active', 'suspended') AS holds,
+                       (SELECT max(ended_at) FROM operation
+                        WHERE operation.organization = account.organization
+                          AND operation.worker = account.worker
+                          AND operation.portal = account.portal
+                          AND kind IN ('revoke', 'suspend', 'rotate', 'close')
+                          AND operation.status = 'done') AS ended_at
+                FROM account
+                WHERE account.organization = $1 AND account.portal = wanted.portal
+                  AND lower(account.login_id) = lower(wanted.login_id)
+                OFFSET 0
+            ) AS known
+        ORDER BY worker
+        """,
+        organization,
+        [portal for portal, _ in logins],
+        [login_id for _, login_id in logins],
+    )
+    found: dict[tuple[str, str], list[tuple[str, bool, datetime | None]]] = {}
+    for row in rows:
+        found.setdefault((row["portal"], row["login_id"]), []).append(
+            (row["worker"], row["holds"], row["ended_at"])
+        )
+    return found

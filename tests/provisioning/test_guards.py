@@ -1,0 +1,136 @@
+"""Guards that portals' own rules make necessary: each refuses by name and says what next."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.provisioning.handlers.commands import Evidence, Said
+from services.provisioning.rules.operations import Transition
+from shared.contracts.directory import Directory
+from shared.contracts.state import Grade
+from shared.errors import Problem
+from shared.postgres import in_transaction
+from tests.provisioning.desk import Desk, hire, hr_record, leave_now
+from tests.provisioning.worlds import ORGANIZATION, directory
+
+
+def with_rule(rule: str, value: Any, portal: str = "mac", **changes: Any) -> Directory:
+    base = directory(**changes).model_dump(mode="json")
+    for one in base["portals"]:
+        if one["id"] == portal:
+            one["rules"] = [{"rule": rule, "value": value, "source": "the portal's help"}]
+    return Directory.model_validate(base)
+
+
+def appointed(*workers: str) -> list[dict[str, str]]:
+    return [
+        {"id": f"mac-{worker}", "portal": "mac", "worker": worker, "since": "2026-01-01"}
+        for worker in workers
+    ]
+
+
+async def opened(desk: Desk, worker: str, login_id: str, portal: str = "mac") -> None:
+    (item,) = [item for item in await desk.work(worker) if item["portal"] == portal]
+    said = Said(
+        item["operation_id"],
+        Transition.DONE,
+        "admin-1",
+        Grade.PERSON,
+        Evidence(kind="note", text="seen"),
+        login_id,
+    )
+    await in_transaction(desk.pool, lambda conn: desk.operations.say(conn, ORGANIZATION, [said]))
+
+
+async def test_a_login_id_that_is_somebody_elses_is_refused_by_name(desk: Desk) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    await opened(desk, "w1", "frontdesk")
+    with pytest.raises(Problem, match="login_id_in_use"):
+        await opened(desk, "w2", "FrontDesk")
+    assert "mac" not in {portal for portal, _ in await desk.effective("w2")}
+    await opened(desk, "w2", "w2.own")
+
+
+async def test_several_people_know_the_login_of_a_portal_that_gives_one(desk: Desk) -> None:
+    await desk.apply_directory(with_rule("one_login", value=True))
+    await desk.hear(hire("w1"), hire("w2"))
+    await opened(desk, "w1", "clinic")
+    await opened(desk, "w2", "clinic")
+
+
+async def test_a_login_id_is_kept_from_others_for_as_long_as_the_portals_rule_says(
+    desk: Desk,
+) -> None:
+    rule = with_rule("id_reuse_days", value=30)
+    base = rule.model_dump(mode="json")
+    mac = next(one for one in base["portals"] if one["id"] == "mac")
+    mac["steps"] = {"close": [{"actor": "administrator", "text": "End it."}]}
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.hear(hire("w1"))
+    await opened(desk, "w1", "jdoe")
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    await desk.finish_all()
+    await desk.pass_time(days=31)
+    await desk.finish_all()
+    await desk.hear(hire("w2"))
+    with pytest.raises(Problem, match="login_id_reused"):
+        await opened(desk, "w2", "jdoe")
+    desk.clock.at += timedelta(days=31)
+    await opened(desk, "w2", "jdoe")
+
+
+async def test_who_administers_a_portal_with_one_role_per_person_gets_nothing_else_there(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(
+        with_rule("one_role_per_person", value=True, administrators=appointed("w1"))
+    )
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    assert {function for portal, function in await desk.effective("w1") if portal == "mac"} == {
+        "user_administration"
+    }
+    mac = next(one for one in (await desk.state("w1"))["portals"] if one["portal"] == "mac")
+    assert {held["rule"] for held in mac["held"]} == {"one_role_per_person"}
+    assert ("mac", "eligibility") in await desk.effective("w2")
+
+
+async def test_a_contractor_does_not_administer_a_portal_that_takes_staff_only(desk: Desk) -> None:
+    await desk.apply_directory(
+        with_rule("administrator_must_be_staff", value=True, administrators=appointed("w1"))
+    )
+    await desk.hear(hire("w1", kind="contractor"))
+    mac = next(one for one in (await desk.state("w1"))["portals"] if one["portal"] == "mac")
+    assert "administrator_must_be_staff" in {held["rule"] for held in mac["held"]}
+    kind = hr_record(
+        "worker.changed",
+        id_="becomes-staff",
+        employment_id="w1-e1",
+        effective_on="2026-04-01",
+        kind="employee",
+    )
+    await desk.hear(kind)
+    await desk.finish_all()
+    assert ("mac", "user_administration") in await desk.effective("w1")
+
+
+async def test_before_an_administrator_goes_whose_end_ends_others_those_are_taken_over(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(
+        with_rule(
+            "terminating_admin_ends_assigned", value=True, administrators=appointed("w1", "w2")
+        )
+    )
+    await desk.hear(hire("w1"), hire("w2"), hire("w3"))
+    await desk.finish_all()
+    await desk.hear(leave_now("w1"))
+    (order,) = [item for item in await desk.work("w1") if item["portal"] == "mac"]
+    assert "take those logins over" in order["steps"][0]["text"]
+    (refused,) = await desk.published("guard.refused")
+    assert refused["data"]["rule"] == "cascading_administrator"
+    await desk.hear(leave_now("w3"))
+    (plain,) = [item for item in await desk.work("w3") if item["portal"] == "mac"]
+    assert "take those logins over" not in plain["steps"][0]["text"]
