@@ -1,8 +1,9 @@
 """The process that keeps what follows from the log: `python -m services.audit_log.projector`.
 
-It reads entries in their order and projects them for search, under a database role of its own that
-may read the log and change nothing of it. `--rebuild` forgets the projection first; searches answer
-"not ready" until it is there again.
+It reads entries in their order, projects them for search and publishes them as OCSF events, under a
+database role of its own that may read the log and change nothing of it. `--rebuild` forgets the
+projection first; searches answer "not ready" until it is there again. OCSF events are published in
+the order of the log and at least once: how far is noted once Kafka has them.
 """
 
 import argparse
@@ -13,7 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
+import orjson
 import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from services.audit_log import chain
@@ -25,9 +29,12 @@ from services.audit_log.crypto import (
     PayloadAltered,
     read_master_key,
 )
+from services.audit_log.ocsf import Entry, to_ocsf
+from services.audit_log.reading import event_of, read_leaf, unseal
 from services.audit_log.settings import Settings
 from services.audit_log.store import search
 from services.audit_log.terms import SECRET_LABEL, Terms
+from shared.contracts.topics import OCSF_EVENTS
 from shared.postgres import create_pool, is_transient
 from shared.telemetry import configure_logging
 from shared.tlog.leaf import LeafError, Opening, RecordLeaf, parse_leaf
@@ -36,6 +43,7 @@ logger = structlog.get_logger(__name__)
 
 BATCH_ENTRIES = 1_000
 POLL_SECONDS = 0.1
+PUBLISH_POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 
 
@@ -85,6 +93,67 @@ class Projector:
         return Opening.decode(key.unseal(context, payload))
 
 
+class Publisher:
+    """Publishes the log as OCSF events."""
+
+    def __init__(self, keys: KeyStore, origin: str) -> None:
+        self._keys = keys
+        self._origin = origin
+
+    async def publish(self, pool: "asyncpg.Pool[Any]", producer: AIOKafkaProducer) -> int:
+        """Publish the next entries, if there are any; how many.
+
+        Raises:
+            KafkaError: Kafka does not take them; they will be published again.
+        """
+        async with pool.acquire() as conn:
+            start = await search.published(conn)
+            entries = await search.read_log(conn, start, BATCH_ENTRIES)
+        sending = []
+        for entry in entries:
+            told = self._told(entry)
+            if told is not None:
+                key, value = told
+                sending.append(await producer.send(OCSF_EVENTS.name, value, key))
+        await asyncio.gather(*sending)
+        if entries:
+            async with pool.acquire() as conn:
+                await search.note_published(conn, entries[-1].index + 1)
+        return len(entries)
+
+    def _told(self, entry: search.LogEntry) -> tuple[bytes, bytes] | None:
+        """Key and value of an entry's OCSF event; None of what is no event or was erased."""
+        leaf = read_leaf(entry.leaf)
+        if not isinstance(leaf, RecordLeaf) or entry.key_slot is None or entry.payload is None:
+            return None
+        try:
+            raw = unseal(self._keys, entry.leaf, entry.key_slot, entry.payload)
+            event = event_of(Opening.decode(raw))
+        except (KeyUnavailable, PayloadAltered, LeafError):
+            return None
+        if event is None:
+            return None
+        recorded_at = int(entry.recorded_at.timestamp() * 1000)
+        made = to_ocsf(event, Entry(entry.index, self._origin, recorded_at, leaf.topic))
+        return event.key.encode(), orjson.dumps(made)
+
+
+async def _publish_forever(
+    publisher: Publisher, pool: "asyncpg.Pool[Any]", settings: Settings
+) -> None:
+    while True:
+        try:
+            async with AIOKafkaProducer(
+                bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True
+            ) as producer:
+                while True:
+                    if not await publisher.publish(pool, producer):
+                        await asyncio.sleep(PUBLISH_POLL_SECONDS)
+        except (KafkaError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            logger.warning("publishing.waits", error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+
 async def run(settings: Settings, *, rebuild: bool) -> None:
     """Project until cancelled; faults of the database are waited out.
 
@@ -93,12 +162,15 @@ async def run(settings: Settings, *, rebuild: bool) -> None:
     """
     keys = KeyStore(settings.audit_keystore_dir, read_master_key(settings.audit_master_key_file))
     projector = Projector(keys)
-    pool = await create_pool(settings.database_url, max_size=2)
+    pool = await create_pool(settings.database_url, max_size=3)
+    publishing: asyncio.Task[None] | None = None
     try:
         async with pool.acquire() as conn:
             if rebuild:
                 await search.drop(conn)
             logger.info("projection.begins", position=await search.prepare(conn))
+        publisher = Publisher(keys, settings.log_origin)
+        publishing = asyncio.create_task(_publish_forever(publisher, pool, settings))
         while True:
             try:
                 if not await projector.project(pool):
@@ -109,6 +181,9 @@ async def run(settings: Settings, *, rebuild: bool) -> None:
                 logger.warning("projection.waits", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
     finally:
+        if publishing is not None:
+            publishing.cancel()
+            await asyncio.gather(publishing, return_exceptions=True)
         await pool.close()
 
 

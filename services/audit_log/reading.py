@@ -148,7 +148,7 @@ class Showing:
     ) -> dict[str, Any]:
         leaf = read_leaf(entry.leaf)
         opening, missing = opened
-        event = None if opening is None else _event_of(opening)
+        event = None if opening is None else event_of(opening)
         return {
             "index": entry.index,
             "timestamp": _timestamp(leaf),
@@ -164,7 +164,7 @@ class Showing:
 
     def _event(self, sealed: store.SealedEntry) -> Envelope | None:
         opening, _ = self._open(sealed)
-        return None if opening is None else _event_of(opening)
+        return None if opening is None else event_of(opening)
 
     def _open(self, sealed: store.SealedEntry) -> tuple[Opening | None, str | None]:
         """The opening, or why there is none."""
@@ -212,7 +212,8 @@ def _place(leaf: Leaf | None) -> dict[str, Any]:
     }
 
 
-def _event_of(opening: Opening) -> Envelope | None:
+def event_of(opening: Opening) -> Envelope | None:
+    """The event in a record; None if it is no event that can be read."""
     headers = tuple((name, value) for name, value in opening.headers if value is not None)
     if len(headers) < len(opening.headers):
         return None

@@ -33,6 +33,7 @@ from shared.contracts.topics import (
     DEAD_LETTERS,
     DIRECTORY_EVENTS,
     HR_EVENTS,
+    OCSF_EVENTS,
     REVIEW_EVENTS,
     TOPICS,
     WORKER_STATE,
@@ -101,6 +102,7 @@ SENDS: Mapping[str, Mapping[str, frozenset[str] | None]] = {
             }
         ),
         CHECKPOINTS.name: None,
+        OCSF_EVENTS.name: None,
         ACCESS_EVENTS.name: GAP,
         DEAD_LETTERS.name: None,
     },
@@ -320,6 +322,7 @@ TOPIC_TITLES: Mapping[str, str] = {
     ADMIN_EVENTS.name: "What people and machines did at an HTTP surface.",
     DEAD_LETTERS.name: "Records that could not be applied, kept whole with the reason.",
     CHECKPOINTS.name: "The audit log's signed tree heads.",
+    OCSF_EVENTS.name: "The same facts as OCSF 1.8.0 events for SIEMs: ids only, no names.",
 }
 
 
@@ -341,7 +344,14 @@ def asyncapi() -> Json:
         "contentType": "text/plain; charset=utf-8",
         "payload": _text("A note as C2SP tlog-checkpoint and signed-note specify it."),
     }
+    messages["ocsf-event"] = {
+        "name": "ocsf-event",
+        "summary": "A fact as an event of the Open Cybersecurity Schema Framework.",
+        "contentType": "application/json",
+        "payload": {"description": "An OCSF 1.8.0 event of class 3001, 3002, 3004 or 3005."},
+    }
     names[DEAD_LETTERS.name], names[CHECKPOINTS.name] = ["dead-letter"], ["checkpoint"]
+    names[OCSF_EVENTS.name] = ["ocsf-event"]
     return {
         "asyncapi": "3.0.0",
         "info": {

@@ -66,6 +66,20 @@ CHECKPOINTS = Topic(
     },
 )
 
+OCSF_RETENTION_DAYS = 7
+"""A SIEM keeps its own copy, and everything can be published anew from the log."""
+
+OCSF_EVENTS = Topic(
+    "compliance.ocsf-events.v1",
+    "organization/worker",
+    WORKER_PARTITIONS,
+    {
+        "cleanup.policy": "delete",
+        "retention.ms": str(OCSF_RETENTION_DAYS * DAY_MS),
+        "message.timestamp.type": "LogAppendTime",
+    },
+)
+
 TOPICS: tuple[Topic, ...] = (
     HR_EVENTS,
     DIRECTORY_EVENTS,
@@ -75,6 +89,7 @@ TOPICS: tuple[Topic, ...] = (
     ADMIN_EVENTS,
     DEAD_LETTERS,
     CHECKPOINTS,
+    OCSF_EVENTS,
 )
 
 AUDITED_TOPICS: tuple[Topic, ...] = (

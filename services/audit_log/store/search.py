@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.postgres import Connection
 
-VERSION = 3
+VERSION = 4
 """Of what is projected; another one makes the projection anew."""
 
 PARTITION_ENTRIES = 262_144
@@ -45,6 +45,12 @@ CREATE TABLE audit_search.projection (
     pruned bigint NOT NULL DEFAULT 0
 );
 INSERT INTO audit_search.projection (name, version, position) VALUES ('search', {VERSION}, 0);
+
+-- How far the log is published as OCSF; not forgotten with the projection.
+CREATE TABLE IF NOT EXISTS audit_search.published (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    position bigint NOT NULL
+);
 GRANT USAGE ON SCHEMA audit_search TO audit_log, audit_owner;
 GRANT SELECT, UPDATE (terms, identity) ON audit_search.found TO audit_log;
 GRANT SELECT ON audit_search.found, audit_search.projection TO audit_log, audit_owner;
@@ -327,6 +333,21 @@ async def replace_terms(conn: Connection, terms: dict[int, list[int]]) -> None:
         "UPDATE audit_search.found SET terms = $2, identity = NULL WHERE index = $1",
         list(terms.items()),
     )
+
+
+async def published(conn: Connection) -> int:
+    """The first entry that is not published as OCSF yet; a log that exists begins at its end."""
+    found: int = await conn.fetchval(
+        "INSERT INTO audit_search.published AS known (position)"
+        " SELECT coalesce((SELECT size FROM audit_log.log_head), 0)"
+        " ON CONFLICT (singleton) DO UPDATE SET position = known.position RETURNING position"
+    )
+    return found
+
+
+async def note_published(conn: Connection, position: int) -> None:
+    """Kafka has everything before this entry."""
+    await conn.execute("UPDATE audit_search.published SET position = $1", position)
 
 
 async def footprint(conn: Connection) -> Any:
