@@ -173,6 +173,18 @@ async def test_a_worker_finds_the_way_and_what_comes_after_it(
     await expect(first).to_contain_text("Portals/Availity Essentials")
     await expect(first.locator(".ladder li").last).to_contain_text("last resort")
     await picture(page, "where")
+    second = page.get_by_role("region").nth(1)
+    await expect(second).to_contain_text("no access there")
+    await second.get_by_text("Ask for access").click()
+    await second.get_by_label("What the work is; nothing about a patient").fill("Denials of May")
+    await second.get_by_role("button", name="Ask for 30 days").click()
+    await expect(page.get_by_role("status")).to_contain_text("Somebody else decides")
+    first = page.get_by_role("region").first
+    await first.get_by_text("I cannot get in").click()
+    await first.get_by_label("In a few words").fill("Three wrong codes")
+    await picture(page, "where-barred")
+    await first.get_by_role("button", name="Report it").click()
+    await expect(page.get_by_role("status")).to_be_visible()
     refused = await page.goto(f"{system.urls['gateway']}/people")
     assert refused is not None
     assert refused.status == 403

@@ -117,8 +117,9 @@ class Services:
         if known is not None and known[0] > time.monotonic():
             return known[1]
         try:
-            found = await self.get(who, "provisioning", "/access/v1/overview")
-            zone = ZoneInfo(found["organization"]["zone"])
+            # Everybody may read the directory; the overview is not for every worker.
+            found = await self.get(who, "provisioning", "/access/v1/directory")
+            zone = ZoneInfo(found["directory"]["organization"]["zone"])
         except (ServiceDown, Problem, KeyError, TypeError, ValueError):
             return known[1] if known else UTC_ZONE
         self._zones[who.organization] = (time.monotonic() + ZONE_CACHE_SECONDS, zone)

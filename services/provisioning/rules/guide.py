@@ -45,6 +45,8 @@ class Place:
     support: str | None
     downtime: Downtime | None
     functions: tuple[Function, ...]
+    tins: tuple[str, ...]
+    """Under which the organization is registered there, of those of the sites that count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ class Guide:
         self._states = {site.state for site in places}
         self._tins = {tin for site in places for tin in site.tins}
         self._portals = {portal.id: portal for portal in directory.portals}
+        self._registered: dict[str, set[str]] = {}
+        for enrolment in directory.enrolments:
+            day_of = enrolment.registered_on
+            if enrolment.tin in self._tins and day_of is not None and day_of <= day:
+                self._registered.setdefault(enrolment.portal, set()).add(enrolment.tin)
         self._indexed = list(self._answers())
 
     def ask(self, question: str, limit: int = 10) -> list[Answer]:
@@ -171,16 +178,9 @@ class Guide:
 
     def _serving(self, carrier: Carrier, functions: Sequence[Function]) -> list[Portal]:
         """Portals that do any of the functions for the carrier, the best first."""
-        registered = {
-            enrolment.portal
-            for enrolment in self._directory.enrolments
-            if enrolment.tin in self._tins
-            and enrolment.registered_on is not None
-            and enrolment.registered_on <= self._day
-        }
         ranked = []
         for portal in self._directory.portals:
-            if portal.id not in registered or (
+            if portal.id not in self._registered or (
                 portal.states and self._states.isdisjoint(portal.states)
             ):
                 continue
@@ -200,6 +200,7 @@ class Guide:
         if first:
             screen, link = entry.screen or screen, entry.link or link
         through = self._portals.get(portal.requires_sign_on or "")
+        offered = {function for reach in portal.reaches for function in reach.functions}
         return Place(
             portal.id,
             portal.name,
@@ -210,7 +211,8 @@ class Guide:
             portal.vault_item,
             portal.support,
             portal.downtime,
-            entry.functions,
+            tuple(function for function in entry.functions if function in offered),
+            tuple(sorted(self._registered.get(portal.id, ()))),
         )
 
     def _ladder(
