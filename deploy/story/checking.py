@@ -1,5 +1,6 @@
 """The promises of Portalkeeper that can be asked for from outside, over the services' own APIs."""
 
+import asyncio
 import base64
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +14,10 @@ from deploy.story.clinic import Event, Feed
 from deploy.story.playing import explain, find_clinic
 from deploy.story.quiet import wait_until_quiet
 from deploy.story.services import Installed, Services, StoryFailed
+from services.cli.audit_sources import FreshServer
 from services.cli.audit_verify import CannotVerify, Report, verify
+from services.cli.client import Failure
+from services.cli.replay import compare
 from shared.contracts.envelope import read_structured
 from shared.contracts.hr import validate
 from shared.contracts.topics import DEAD_LETTERS, HR_EVENTS
@@ -21,6 +25,7 @@ from shared.errors import Rejected
 from shared.tlog.leaf import Opening
 
 REMOVAL_KINDS = frozenset({"revoke", "suspend"})
+SETTLE_SECONDS = 2.0
 SHOWN = 5
 """Examples that a broken promise names."""
 
@@ -47,6 +52,7 @@ async def check_invariants(installed: Installed) -> list[str]:
             broken = await _check_log(services, feed)
             broken += await _check_refused(services, feed)
             broken += await _check_leavers(services)
+            broken += await _check_replay(services)
             report = await verify_audit_log(services)
         except httpx.HTTPStatusError as error:
             raise StoryFailed(explain(error)) from error
@@ -65,6 +71,24 @@ async def verify_audit_log(services: Services) -> Report:
         return await verify(url, token, remembered=None, progress=lambda done, of: None)
     except CannotVerify as error:
         raise StoryFailed(f"The audit log cannot be checked: {error}") from error
+
+
+async def _check_replay(services: Services) -> list[str]:
+    """Promise 1 and 2 once more: what was published tells the tables, and open work is the rest."""
+    url, token = await services.address("audit")
+    provisioning, _ = await services.address("provisioning")
+    source = FreshServer(url, lambda: token)
+    try:
+        report, _ = await asyncio.to_thread(
+            compare, source, provisioning, lambda: token, settle=SETTLE_SECONDS
+        )
+    except (CannotVerify, Failure) as error:
+        raise StoryFailed(f"Replay cannot be carried out: {error}") from error
+    return [
+        f"Replay differs: {one['what']} {one['key']} {one['field']}:"
+        f" published {one['told']}, kept {one['kept']}."
+        for one in report["differences"][:SHOWN]
+    ]
 
 
 async def dead_letters(services: Services) -> Counter[str]:

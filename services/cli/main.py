@@ -45,6 +45,7 @@ from services.cli.printing import (
     table,
     text,
 )
+from services.cli.replay import replay
 from services.cli.where import where
 from services.cli.work import work_app
 
@@ -104,6 +105,7 @@ app.command()(adopt)
 app.add_typer(review_app, name="review")
 app.command("who-had-access")(who_had_access)
 app.command("explain")(explain)
+app.command("replay")(replay)
 app.add_typer(audit.app, name="audit")
 
 

@@ -24,6 +24,7 @@ COMMANDS = (
     ("portal", "export", "logins.csv"),
     ("simulator", "purge", "hub"),
     ("explain", "w1", "p"),
+    ("replay",),
     ("who-had-access", "--portal", "p", "--at", "2026-03-14T09:00"),
     ("exception", "list"),
     ("brake", "list"),

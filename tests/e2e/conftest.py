@@ -36,13 +36,15 @@ POLL_SECONDS = 0.2
 class System:
     """A running installation. `urls` are by process name, e.g. `gateway` and `audit-log`.
 
-    `organization` and `source` are those that the gateway's secret speaks for.
+    `dsns` are connection strings by database role. `organization` and `source` are those that the
+    gateway's secret speaks for.
     """
 
     folder: Path
     urls: Mapping[str, str]
     settings: Settings
     secret: str
+    dsns: Mapping[str, str] = field(default_factory=dict)
     organization: str = EXAMPLE_ORGANIZATION
     source: str = EXAMPLE_SOURCE
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
@@ -139,7 +141,8 @@ async def system(
                 sources_file=secrets.sources,
             )
             sources = yaml.safe_load(secrets.sources.read_text())["sources"]
-            running = System(folder, urls, settings, sources[EXAMPLE_SOURCE]["secrets"][0])
+            secret = sources[EXAMPLE_SOURCE]["secrets"][0]
+            running = System(folder, urls, settings, secret, dsns)
             yield running
             await running.http.aclose()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
@@ -99,6 +100,44 @@ async def test_a_leaver_is_worked_off_from_the_command_line_and_the_log_verifies
     code, again, err = await portalkeeper(session, "audit", "verify")
     assert code == 0, err
     assert again["entries"] >= report["entries"]
+
+
+async def test_the_command_line_explains_answers_for_a_moment_and_replays_the_log(
+    system: System, session: Path
+) -> None:
+    code, found, err = await portalkeeper(session, "explain", WORKER, "hub")
+    assert code == 0, err
+    assert {line["function"]: line["state"] for line in found["lines"]} == {
+        "claim_status": "effective",
+        "eligibility": "effective",
+    }
+    now = datetime.now(UTC).isoformat()
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            code, answer, err = await portalkeeper(
+                session, "who-had-access", "--portal", "hub", "--at", now
+            )
+            assert code == 0, err
+            if answer["audit"]["proof"]:
+                break
+            await anyio.sleep(0.3)
+    assert WORKER in {person["worker"] for person in answer["people"]}
+    assert answer["audit"]["proof"]["proved"]
+
+    code, report, err = await portalkeeper(session, "replay")
+    assert code == 0, (report, err)
+    assert report["operations"] > 0
+
+    tampering = "UPDATE account SET login_id = $2 WHERE worker = $1"
+    conn = await asyncpg.connect(system.dsns["provisioning"])
+    await conn.execute(tampering, WORKER, "mallory")
+    code, report, err = await portalkeeper(session, "replay", "--settle", "0.5")
+    assert code == 1, err
+    assert [(one["what"], one["field"], one["kept"]) for one in report["differences"]] == [
+        ("account", "login_id", "mallory")
+    ]
+    await conn.execute(tampering, WORKER, "wcommand1")
+    await conn.close()
 
 
 async def first_work(session: Path) -> Any:
