@@ -19,7 +19,7 @@ import uvloop
 from deploy.topics import create_topics, wait_for_kafka
 from shared.contracts.topics import TOPICS
 from shared.process import spare_the_collector
-from tests.benchmarks import provisioning, relay, terminations, workload
+from tests.benchmarks import provisioning, relay, terminations, who_had_access, workload
 from tests.benchmarks.audit_append import audit_append_vs_limit
 from tests.benchmarks.audit_search import audit_search
 from tests.benchmarks.peer import VARIANTS, run_peer
@@ -38,10 +38,13 @@ PEER_EVENTS = 1_000
 RELAY_MESSAGES = 50_000
 SAMPLES = 200
 BACKLOG = 100_000
+ACCOUNTS = 1_000_000
+"""Account histories; loading them takes two minutes."""
+
 WORKERS = 10_000
 """Enough that the recompute outlasts the samples; hiring ten times as many takes an hour here."""
 
-PARTS = ("provisioning", "terminations", "relay", "audit", "audit_search")
+PARTS = ("provisioning", "terminations", "relay", "audit", "audit_search", "history")
 LOGGED = 1_000_000
 """Entries of the log that is searched."""
 
@@ -220,6 +223,21 @@ class Bench:
             Figure("audit.search_bytes_per_entry", found.bytes_per_entry, "bytes", at),
             Figure("audit.projected", found.projected_per_second, "entries/s", at),
         ]
+
+    async def history(self) -> None:
+        """Who had access at a moment, among many account histories."""
+        say("who had access: loading histories")
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                found = await who_had_access.measure(dsns, Path(folder), self._scaled(ACCOUNTS))
+        value = terminations.percentile(found.seconds, 0.95) * 1000
+        at = (
+            f"{found.accounts:,} accounts, {found.rows:,} stretches;"
+            f" {found.median_people:,.0f} people in the median answer"
+        )
+        self.figures.append(
+            Figure("history.who_had_access_p95", value, "ms", at, runs=len(found.seconds))
+        )
 
 
 async def main(kafka: str, admin_dsn: str, parts: list[str], scale: float) -> None:
