@@ -298,7 +298,9 @@ def compare_accounts(retold: Retold, kept: Sequence[Account]) -> list[Difference
             mine, theirs = getattr(told_account, attribute), getattr(account, attribute)
             if mine != theirs:
                 found.append(Difference("account", name, attribute, _words(mine), _words(theirs)))
-        kept_generations = {name: target.generation for name, target in account.targets.items()}
+        kept_generations = {
+            target: own.generation for target, own in account.targets.items() if own.generation
+        }
         told_generations = generations.get(key, {})
         if kept_generations != told_generations:
             found.append(
