@@ -46,6 +46,7 @@ from services.cli.printing import (
     text,
 )
 from services.cli.replay import replay
+from services.cli.training import training_app
 from services.cli.where import where
 from services.cli.work import work_app
 
@@ -98,6 +99,7 @@ app.add_typer(outage_app, name="outage")
 app.add_typer(incident_app, name="incident")
 app.add_typer(leaver_app, name="leaver")
 app.add_typer(own_app, name="own")
+app.add_typer(training_app, name="training")
 app.command()(clocks)
 app.add_typer(portal_app, name="portal")
 app.add_typer(simulator_app, name="simulator")

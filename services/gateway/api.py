@@ -1,9 +1,10 @@
 """The gateway's HTTP interface for programs: HR events in, tokens out."""
 
 from typing import Annotated, Any
+from uuid import uuid4
 
 import structlog
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Body, Depends, Header, Request
 from fastapi.responses import JSONResponse
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, Field
@@ -20,13 +21,24 @@ from services.gateway.rules.intake import BODY_MAX_BYTES, read_request
 from services.gateway.settings import Settings
 from services.gateway.sources import Sources
 from services.gateway.tokens import mint, public_keys
-from shared.auth import MAX_TOKEN_LIFETIME_SECONDS
+from shared.auth import MAX_TOKEN_LIFETIME_SECONDS, Authenticator, Principal
 from shared.contracts.envelope import rfc3339
 from shared.errors import Problem
 from shared.postgres import is_transient
 from shared.problems import problem_response
 
 logger = structlog.get_logger(__name__)
+
+
+class Entry(BaseModel):
+    """What a person in HR (or, for training, an administrator) says of somebody else."""
+
+    type: str = Field(pattern=r"^worker\.[a-z_]{1,40}$")
+    worker: str = Field(min_length=1, max_length=200)
+    data: dict[str, Any]
+
+
+TRAINING_TYPES = frozenset({"worker.training_completed", "worker.training_expired"})
 
 
 class OneTimeCode(BaseModel):
@@ -74,6 +86,32 @@ def ingress_router(ingress: Ingress, sources: Sources, doorkeeper: Doorkeeper) -
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         return JSONResponse(_answer(receipt), status_code=202 if receipt.accepted else 422)
+
+    return router
+
+
+def entries_router(ingress: Ingress, authenticator: Authenticator) -> APIRouter:
+    """Where people enter by hand what no HR system sends."""
+    router = APIRouter(tags=["hr"])
+    enters = authenticator.requires("hr:enter", "access:admin")
+
+    @router.post("/hr/v1/entries", status_code=202)
+    async def enter(
+        body: Annotated[Entry, Body()],
+        who: Annotated[Principal, Depends(enters)],
+        key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
+    ) -> dict[str, str]:
+        """Take one event about a worker, under the name of whoever enters it.
+
+        Answers 202 once Kafka has it. Administrators sign off training; all else is HR's.
+        """
+        if not who.may("hr:enter") and body.type not in TRAINING_TYPES:
+            raise Problem(403, "scope_missing", "This needs the scope hr:enter.")
+        try:
+            id_ = await ingress.enter(who, body.type, body.worker, body.data, key or str(uuid4()))
+        except Unacknowledged as unknown:
+            raise unacknowledged_problem() from unknown
+        return {"id": id_, "status": "accepted"}
 
     return router
 

@@ -12,7 +12,7 @@ import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from services.gateway.api import ingress_router, session_router
+from services.gateway.api import entries_router, ingress_router, session_router
 from services.gateway.console.app import console_app
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
@@ -61,16 +61,20 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app = FastAPI(title="Portalkeeper gateway", docs_url=None, redoc_url=None)
         problems.install(app)
         app.include_router(ingress_router(ingress, sources, doorkeeper))
+        authenticator = Authenticator(settings.jwks_file)
+        app.include_router(entries_router(ingress, authenticator))
         app.include_router(session_router(doorkeeper, key, settings))
         app.include_router(
             ops_router(
                 service="gateway",
                 pool=pool,
-                authenticator=Authenticator(settings.jwks_file),
+                authenticator=authenticator,
                 consumers={},
             )
         )
-        app.mount("/", console_app(doorkeeper, Services(http, key, settings), pool, sources))
+        app.mount(
+            "/", console_app(doorkeeper, Services(http, key, settings), pool, sources, ingress)
+        )
         ticker.start()
         try:
             yield app

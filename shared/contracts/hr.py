@@ -72,6 +72,10 @@ Npi = Annotated[str, AfterValidator(_npi)]
 WorkerKind = Literal["employee", "clinician", "contractor", "student", "vendor_staff"]
 
 
+CONSOLE_SOURCE = "/portalkeeper/console"
+"""What people enter by hand at the gateway, for their own organization and under their name."""
+
+
 class HrData(BaseModel):
     """The body of an HR event."""
 

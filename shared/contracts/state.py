@@ -250,6 +250,14 @@ class Training:
 
 
 @value_class(frozen=True, slots=True)
+class TrainingDue:
+    """A module that access waits for, and by when its sign-off is expected."""
+
+    module: str
+    due_at: datetime
+
+
+@value_class(frozen=True, slots=True)
 class DecisionApplied:
     """What became of a review decision here: `ordered`, `confirmed` or `moot`, and why."""
 
@@ -299,5 +307,6 @@ class WorkerState:
     findings: tuple[Finding, ...] = ()
     decisions: tuple[DecisionApplied, ...] = ()
     exceptions: tuple[ExceptionInForce, ...] = ()
+    training_due: tuple[TrainingDue, ...] = ()
     directory_version: int = 0
     next_change_at: datetime | None = None

@@ -221,6 +221,7 @@ async def test_pages_need_no_script_besides_live_tail_and_proof(
         "/exceptions",
         "/outages",
         "/clocks",
+        "/training",
         "/mine",
     )
     for path in pages:

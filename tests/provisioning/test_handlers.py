@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from services.provisioning.rules.operations import Transition
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import workers as workers_store
 from shared.contracts.directory import Directory
+from shared.contracts.hr import CONSOLE_SOURCE
 from shared.errors import Problem
 from shared.kafka import Batch, Item
 from shared.postgres import in_transaction
@@ -596,3 +598,24 @@ async def test_a_hire_is_asked_for_the_login_they_bring_along(desk: Desk) -> Non
     first = item["steps"][0]
     assert first["actor"] == "worker"
     assert "Gate Pass login from earlier work" in first["text"]
+
+
+async def test_training_that_access_waits_for_is_due_and_a_sign_off_by_hand_gives_it(
+    desk: Desk,
+) -> None:
+    await desk.hear(hire(title="Biller"))
+    (due,) = (await desk.state())["training_due"]
+    assert due["module"] == "remittance-basics"
+    signed = hr_record(
+        "worker.training_completed",
+        id_="signed",
+        source=CONSOLE_SOURCE,
+        module="remittance-basics",
+        completed_on=day(-1),
+    )
+    assert await desk.hear(signed) == ["source_not_bound"], "nobody has put their name to it"
+    by_hand = replace(signed, headers=(*signed.headers, ("ce_enteredby", b"w9")))
+    assert await desk.hear(by_hand) == []
+    assert (await desk.state())["training_due"] == []
+    await desk.finish_all()
+    assert ("hub", "remittance") in await desk.effective()

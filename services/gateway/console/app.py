@@ -24,12 +24,14 @@ from services.gateway.console import (
     outages,
     pages,
     reviews,
+    training,
     where,
     work,
 )
 from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.view import FOLDER
 from services.gateway.console.visitor import Console, SignInNeeded
+from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.sources import Sources
 from shared.errors import Problem
@@ -80,7 +82,11 @@ class Guarded:
 
 
 def console_app(
-    doorkeeper: Doorkeeper, services: Services, pool: "asyncpg.Pool[Any]", sources: Sources
+    doorkeeper: Doorkeeper,
+    services: Services,
+    pool: "asyncpg.Pool[Any]",
+    sources: Sources,
+    ingress: Ingress,
 ) -> FastAPI:
     """The console, to be mounted at the root behind the gateway's own routes."""
     console = Console(doorkeeper, services)
@@ -97,6 +103,7 @@ def console_app(
         brake.routes(console),
         exceptions.routes(console),
         outages.routes(console),
+        training.routes(console, ingress),
         reviews.routes(console),
         audit.routes(console),
         history.routes(console),

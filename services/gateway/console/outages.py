@@ -93,9 +93,18 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "directory:read")
         if visitor.principal.worker is None:
             nothing: dict[str, Any] = {"items": []}
-            return console.page(request, "mine.html", found=nothing, said=None, fresh_key=fresh_key)
+            return console.page(
+                request, "mine.html", found=nothing, training=[], said=None, fresh_key=fresh_key
+            )
+        training = await services.get(visitor.principal, "provisioning", "/access/v1/training/own")
         return await show(
-            console, request, ("directory:read",), "mine.html", "/access/v1/own/work", said=SAID
+            console,
+            request,
+            ("directory:read",),
+            "mine.html",
+            "/access/v1/own/work",
+            said=SAID,
+            training=training["due"],
         )
 
     @router.post("/mine/{operation_id}/{what}")

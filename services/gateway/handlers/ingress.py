@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -14,8 +14,10 @@ from services.gateway import store
 from services.gateway.publisher import Publisher, Record
 from services.gateway.rules.intake import Accepted, Refused, judge
 from services.gateway.sealing import BodySeal
+from shared.auth import Principal
 from shared.clock import Clock
-from shared.contracts.envelope import event_key
+from shared.contracts.envelope import event_id, event_key, rfc3339
+from shared.contracts.hr import CONSOLE_SOURCE
 from shared.contracts.topics import DEAD_LETTERS, HR_EVENTS
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction, is_transient
@@ -52,7 +54,10 @@ class Ingress:
         self._clock = clock
 
     async def receive(
-        self, documents: Sequence[Any], speaks_for: Mapping[str, frozenset[str]]
+        self,
+        documents: Sequence[Any],
+        speaks_for: Mapping[str, frozenset[str]],
+        entered_by: str | None = None,
     ) -> Receipt:
         """Publish the acceptable events and dead-letter the others.
 
@@ -60,7 +65,7 @@ class Ingress:
             Unacknowledged: Kafka or the gateway's database did not answer in time; whether the
                 events were written is unknown, and sending the same ids again is safe.
         """
-        accepted, refused = judge(documents, speaks_for)
+        accepted, refused = judge(documents, speaks_for, entered_by)
         try:
             if refused:
                 await in_transaction(self._pool, lambda conn: self._keep(conn, refused))
@@ -74,6 +79,35 @@ class Ingress:
         await self._note_heard(accepted, refused)
         logger.info("hr.received", accepted=len(accepted), refused=len(refused))
         return Receipt(accepted, refused)
+
+    async def enter(
+        self, who: Principal, type_: str, worker: str, data: Mapping[str, Any], key: str
+    ) -> str:
+        """Publish what a person says of somebody else; the event's id, the same for the same key.
+
+        Raises:
+            Problem: 403 about oneself, 422 for what is no event.
+            Unacknowledged: whether it was written is unknown; the same key again is safe.
+        """
+        if worker in (who.worker, who.subject):
+            raise Problem(403, "self_entry", "Nobody enters anything about themselves; ask HR.")
+        id_ = event_id(type_, who.organization, who.subject, worker, key)
+        document = {
+            "specversion": "1.0",
+            "id": id_,
+            "type": type_,
+            "source": CONSOLE_SOURCE,
+            "subject": worker,
+            "time": rfc3339(datetime.now(UTC)),
+            "organization": who.organization,
+            "data": dict(data),
+        }
+        bound = {CONSOLE_SOURCE: frozenset({who.organization})}
+        receipt = await self.receive([document], bound, who.worker or who.subject)
+        if receipt.refused:
+            refused = receipt.refused[0]
+            raise Problem(422, refused.code, f"{refused.detail}.")
+        return id_
 
     async def _keep(self, conn: Connection, refused: Sequence[Refused]) -> None:
         now = await self._clock.now(conn)

@@ -57,6 +57,8 @@ class Accepted:
         """The canonical data as JSON."""
         return self.event.data.model_dump_json(exclude_none=True).encode()
 
+    entered_by: str | None = None
+
     @property
     def headers(self) -> dict[str, str]:
         """The Kafka headers of the event in binary mode."""
@@ -68,6 +70,7 @@ class Accepted:
             subject=event.worker,
             time=event.time,
             organization=event.organization,
+            extensions={"enteredby": self.entered_by} if self.entered_by else None,
         )
 
 
@@ -147,25 +150,33 @@ def _parse(body: bytes) -> Any:
 
 
 def judge(
-    documents: Sequence[Any], speaks_for: Mapping[str, frozenset[str]]
+    documents: Sequence[Any],
+    speaks_for: Mapping[str, frozenset[str]],
+    entered_by: str | None = None,
 ) -> tuple[list[Accepted], list[Refused]]:
     """Sort the events of a request into acceptable ones and others.
 
     Args:
         documents: from `read_request`.
         speaks_for: the sources that the signature proved, each with its organizations.
+        entered_by: the person who entered them by hand, where one did.
     """
     accepted: list[Accepted] = []
     refused: list[Refused] = []
     for index, document in enumerate(documents):
         try:
-            accepted.append(_accept(index, document, speaks_for))
+            accepted.append(_accept(index, document, speaks_for, entered_by))
         except Rejected as reason:
             refused.append(_refuse(index, document, reason, speaks_for))
     return accepted, refused
 
 
-def _accept(index: int, document: Any, speaks_for: Mapping[str, frozenset[str]]) -> Accepted:
+def _accept(
+    index: int,
+    document: Any,
+    speaks_for: Mapping[str, frozenset[str]],
+    entered_by: str | None,
+) -> Accepted:
     if nesting(document) > NESTING_MAX_LEVELS:
         raise Rejected("too_deep", f"the event nests deeper than {NESTING_MAX_LEVELS} levels")
     envelope = read_structured(document)
@@ -179,7 +190,7 @@ def _accept(index: int, document: Any, speaks_for: Mapping[str, frozenset[str]])
     dropped = sorted(set(document) - ENVELOPE_FIELDS) + [
         f"data.{name}" for name in dropped_fields(envelope.type, document["data"])
     ]
-    return Accepted(index, event, tuple(dropped))
+    return Accepted(index, event, tuple(dropped), entered_by)
 
 
 def _refuse(

@@ -20,6 +20,7 @@ from services.provisioning.api.outages import outages_router
 from services.provisioning.api.own import own_router
 from services.provisioning.api.replay import replay_router
 from services.provisioning.api.simulator import simulator_router
+from services.provisioning.api.training import training_router
 from services.provisioning.handlers.adoption import AdoptionCommands
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
@@ -52,6 +53,7 @@ def routers(
         chores_router(pool, authenticator, operations, chores),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),
+        training_router(pool, authenticator, recompute),
         leavers_router(pool, authenticator, recompute, operations),
         outages_router(pool, authenticator, recompute, operations, OutageCommands(recompute)),
         own_router(pool, authenticator, recompute, operations),

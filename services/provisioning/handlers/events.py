@@ -16,7 +16,7 @@ from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.contracts.envelope import Envelope, read_event
-from shared.contracts.hr import Dated, HrEvent, WorkerMerged, read_hr_event
+from shared.contracts.hr import CONSOLE_SOURCE, Dated, HrEvent, WorkerMerged, read_hr_event
 from shared.contracts.review import ReviewCorrected, ReviewDecided
 from shared.errors import Rejected
 from shared.kafka import Batch, Record
@@ -166,7 +166,8 @@ async def _accept(conn: Connection, recompute: Recompute, batch: Batch[HrEvent])
         if known is None:
             batch.reject(item, Rejected("unknown_organization", "it has no directory yet"))
             continue
-        if event.source not in known.sources:
+        by_hand = event.source == CONSOLE_SOURCE and event.entered_by is not None
+        if event.source not in known.sources and not by_hand:
             batch.reject(item, Rejected("source_not_bound", "the source may not speak for it"))
             continue
         effective_at = None

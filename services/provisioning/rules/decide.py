@@ -955,6 +955,7 @@ class _Decision:
             employments=folded.employments if folded else (),
             duties=desired.duties if desired else (),
             training=folded.training if folded else (),
+            training_due=desired.training_due if desired else (),
             portals=tuple(
                 access
                 for access in portals

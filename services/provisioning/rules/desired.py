@@ -18,7 +18,14 @@ from shared.contracts.directory import (
     TrainingModule,
 )
 from shared.contracts.hr import end_of_day, start_of_day
-from shared.contracts.state import AuthorizedBy, Employment, ExceptionKind, Finding, Held
+from shared.contracts.state import (
+    AuthorizedBy,
+    Employment,
+    ExceptionKind,
+    Finding,
+    Held,
+    TrainingDue,
+)
 from shared.values import value_class
 
 Right = tuple[str, str, Function]
@@ -60,6 +67,7 @@ class Desired:
     findings: tuple[Finding, ...]
     cut: bool
     next_change_at: datetime | None
+    training_due: tuple[TrainingDue, ...] = ()
 
 
 NOTHING = Desired({}, {}, (), (), True, None)
@@ -363,7 +371,29 @@ def desire(
         tuple(dict.fromkeys(findings)),
         False,
         _earliest(changes),
+        _training_due(worker, compiled, wanted, hired, as_of),
     )
+
+
+def _training_due(
+    worker: Folded,
+    compiled: CompiledDirectory,
+    wanted: Iterable[Right],
+    hired: datetime,
+    as_of: datetime,
+) -> tuple[TrainingDue, ...]:
+    """Modules without a valid sign-off that something this worker needs waits for."""
+    missing: dict[str, TrainingDue] = {}
+    for portal, _, function in wanted:
+        for module in compiled.modules_for(portal, function):
+            if module.id not in missing and not _trained(worker, module, hired, compiled, as_of):
+                due = hired + timedelta(days=TRAINING_DAYS)
+                missing[module.id] = TrainingDue(module.id, due)
+    return tuple(missing[name] for name in sorted(missing))
+
+
+TRAINING_DAYS = 14
+"""From the first day of work to when a joiner's training is late: this product's default."""
 
 
 STAFF = frozenset({"employee", "clinician"})

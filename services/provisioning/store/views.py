@@ -197,6 +197,26 @@ async def attention(
     )
 
 
+async def training_due(
+    conn: Connection, organization: str, worker: str | None, limit: int
+) -> list[Any]:
+    """Modules that somebody's access waits for, the earliest due first."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT worker, worker.name AS worker_name, due ->> 'module' AS module,
+               (due ->> 'due_at')::timestamptz AS due_at
+        FROM worker, json_array_elements(state -> 'training_due') AS due
+        WHERE organization = $1 AND state IS NOT NULL AND merged_into IS NULL
+          AND ($2::text IS NULL OR worker = $2)
+        ORDER BY due_at, worker, module LIMIT $3
+        """,
+        organization,
+        worker,
+        limit,
+    )
+    return rows
+
+
 async def counts(conn: Connection, organization: str) -> Any:
     """Workers, portal users and HR events of the organization."""
     return await conn.fetchrow(
