@@ -148,6 +148,23 @@ def test_a_plan_lists_what_is_created_changed_and_removed(
     assert touches_policy(found) is is_policy
 
 
+def test_of_a_changed_object_only_the_members_that_differ_are_shown() -> None:
+    def with_rules(**values: Any) -> Directory:
+        document = directory().model_dump(mode="json", exclude_none=True)
+        document["portals"][0]["rules"] = [
+            {"rule": name, "value": value, "source": "help"} for name, value in values.items()
+        ]
+        return Directory.model_validate(document)
+
+    before = with_rules(inactivity_days=30, password_days=90)
+    after = with_rules(inactivity_days=45, password_days=90, mfa=True)
+    (change,) = changes_between(before, after)
+    assert [(f.field, f.before is None) for f in change.fields] == [
+        ("rules inactivity_days", False),
+        ("rules mfa", True),
+    ]
+
+
 def test_everything_is_new_in_a_first_directory() -> None:
     found = changes_between(None, directory())
     assert {change.change for change in found} == {"created"}

@@ -90,7 +90,32 @@ def _fields(before: DirectoryObject, after: DirectoryObject) -> Iterator[FieldCh
     one, other = before.model_dump(mode="json"), after.model_dump(mode="json")
     for field in one:
         if one[field] != other[field]:
-            yield FieldChange(field, one[field], other[field])
+            yield from _within(field, one[field], other[field])
+
+
+def _within(field: str, before: Any, after: Any) -> Iterator[FieldChange]:
+    """A change of a field: of named members (steps, rules, separations) each by itself."""
+    one, other = _members(before), _members(after)
+    if one is None or other is None:
+        yield FieldChange(field, before, after)
+        return
+    for name in dict.fromkeys([*one, *other]):
+        if one.get(name) != other.get(name):
+            yield FieldChange(f"{field} {name}", one.get(name), other.get(name))
+
+
+def _members(value: Any) -> dict[str, Any] | None:
+    """The members of a field by name, where they have names that differ."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        return None
+    named = {}
+    for each in value:
+        names = (each.get("id") or each.get("rule") or each.get("ptan") or each.get("carrier"),)
+        dated = each.get("effective_from") or each.get("tin")
+        named[" ".join(str(name) for name in (*names, dated) if name)] = each
+    return named if len(named) == len(value) and "" not in named else None
 
 
 def touches_policy(changes: Iterable[Change]) -> bool:
