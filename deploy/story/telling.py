@@ -19,6 +19,13 @@ LINES_PER_PART = 6
 """What does not fit is counted; the console shows it."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
+REMITTANCE = "remittance"
+GRADES = {
+    "roster": "on the portal's own list",
+    "api": "by the portal's own answer",
+    "person": "on a person's word",
+    "assumed": "adopted and unverified",
+}
 
 
 async def summary(installed: Installed) -> str:
@@ -59,7 +66,7 @@ class _Teller:
         lines += await self._hr(overview)
         lines += await self._reviews()
         lines += self._removals(overview["removals"])
-        lines += await self._audit()
+        lines += await self._auditor_asks(directory["directory"])
         lines += self._ways_on(overview)
         return "\n".join(lines)
 
@@ -278,14 +285,49 @@ class _Teller:
             )
         return [f"{line}; {removals['open']} still open"]
 
-    async def _audit(self) -> list[str]:
+    async def _auditor_asks(self, directory: Mapping[str, Any]) -> list[str]:
+        """Who can see remittances at a portal, Medicare's where there is one."""
+        serving = [
+            portal
+            for portal in directory["portals"]
+            if any(REMITTANCE in reach["functions"] for reach in portal["reaches"])
+        ]
+        if not serving:
+            return await self._log_verifies()
+        portal = min(serving, key=lambda one: (one["kind"] != "mac", one["id"]))
+        found = await self._services.get(
+            "provisioning",
+            "/access/v1/who-had-access",
+            portal=portal["id"],
+            function=REMITTANCE,
+            at=self._now.isoformat(),
+        )
+        summary = found["summary"]
+        grades = [f"{number} {GRADES[grade]}" for grade, number in summary["by_grade"].items()]
+        people = summary["people"]
+        told = "1 person" if people == 1 else f"{people:,} people"
+        if grades:
+            told += f": {', '.join(grades)}"
+        approved = [
+            f"{by['kind']} {by['reference']} {each['people']}" if by else f"nobody {each['people']}"
+            for each in summary["authorities"]
+            for by in (each["authorized_by"],)
+        ]
+        if approved:
+            told += f". Approved: {', '.join(approved)}"
+        return [
+            f"AN AUDITOR ASKS  who can see remittances at {portal['name']}, now?",
+            *_indent([told, *await self._log_verifies()]),
+        ]
+
+    async def _log_verifies(self) -> list[str]:
         report = await verify_audit_log(self._services)
         if report.good:
             told = f"{report.entries:,} log entries verified, none altered or missing"
         else:
             wrong = report.first_wrong
             told = f"The audit log does NOT verify: {wrong.what if wrong else 'see the report'}"
-        return [f"AUDIT {told}"]
+        return [told]
 
     def _ways_on(self, overview: Mapping[str, Any]) -> list[str]:
         lines = []

@@ -145,13 +145,15 @@ class OperationReleased(OperationSaid):
 class OperationConfirmed(OperationSaid):
     """It was done at the portal; also said of one that was cancelled, failed or declined before.
 
-    `account` is all that is known of the account from here on. `retry_at` is set where the same may
-    be asked again after all: when a successor was named and the directory still lacks one.
+    `account` is all that is known of the account from here on. `so_since` is since when it is so,
+    where a list shows it that is older than what is said here. `retry_at` is set where the same
+    may be asked again after all: when a successor was named and the directory still lacks one.
     """
 
     transition: Literal["done"]
     account: AccountKnown | None = None
     retry_at: datetime | None = None
+    so_since: datetime | None = None
 
 
 @value_class(frozen=True, slots=True)

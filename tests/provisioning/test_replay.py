@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,7 +12,8 @@ from services.provisioning.rules.operations import Transition
 from shared.contracts.envelope import event_key
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import Desk, RawRecord, hire, hr_record, leave_now
-from tests.provisioning.worlds import TIN, day
+from tests.provisioning.importing import Importing, existing
+from tests.provisioning.worlds import TIN, as_date, day
 
 PATH = "/access/v1/replay"
 
@@ -163,6 +165,33 @@ async def test_a_record_that_is_missing_from_the_log_is_a_difference(logged: Log
     assert set(report["differing"]) == {"w1", "w2", "w3", "w4"}
     only = await logged.replay(worker=["w3"])
     assert only["differing"] == ["w3"]
+
+
+async def test_what_sheets_and_lists_told_is_retold_as_well(desk: Desk, asking: Asking) -> None:
+    logged, importing = Logged(desk, asking), Importing(desk)
+    await desk.apply_directory(existing("hub", "old"))
+    await logged.hear(hire("w1"), hire("w2"))
+    sheet = "Name,Hub,Old portal\nName of w1,w1hub,w1old\nName of w2,w2hub,\n"
+    await importing.adopt(sheet, as_of=as_date(-1))
+    desk.clock.at += timedelta(hours=3)
+    roster = (
+        "User ID,Full name,Status,Last login,Functions\n"
+        "w1hub,Name of w1,Active,2026-06-14,eligibility; benefits\n"
+        "w2hub,Name of w2,Inactive,2026-06-01,eligibility\n"
+    )
+    await importing.import_roster("hub", roster, as_of=desk.clock.at - timedelta(hours=1))
+    await desk.finish_all()
+    await logged.hear(leave_now("w1"))
+    desk.clock.at += timedelta(hours=3)
+    gone = roster.replace("w1,Active", "w1,Inactive")
+    await importing.import_roster("hub", gone, as_of=desk.clock.at - timedelta(hours=1))
+    report = await logged.replay()
+    assert report["differences"] == []
+    types = {line["headers"]["ce_type"] for line in logged.published}
+    assert {"account.adopted", "account.seen"} <= types
+    await logged.tamper("UPDATE account SET last_login_at = NULL WHERE portal = 'hub'")
+    fields = {one["field"] for one in (await logged.replay())["differences"]}
+    assert "last_login_at" in fields
 
 
 async def test_the_erased_are_not_comparable(logged: Logged) -> None:

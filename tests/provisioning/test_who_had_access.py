@@ -15,7 +15,8 @@ from shared.contracts.state import AccountStatus, Entitlement, Grade
 from shared.postgres import Connection, in_transaction
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import Desk, hire, leave_now
-from tests.provisioning.worlds import NOW, ORGANIZATION, TIN
+from tests.provisioning.importing import Importing, existing
+from tests.provisioning.worlds import NOW, ORGANIZATION, TIN, as_date
 
 PATH = "/access/v1/who-had-access"
 
@@ -135,6 +136,30 @@ async def adopt(desk: Desk, worker: str, since: datetime) -> None:
         await history_store.record_statements(conn, [(ORGANIZATION, one) for one in said], now)
 
     await in_transaction(desk.pool, work)
+
+
+async def test_on_a_portal_that_had_users_before_the_answer_says_that_others_may_be_missing(
+    desk: Desk, asking: Asking
+) -> None:
+    await desk.apply_directory(existing("hub"))
+    await desk.hear(hire("w1"))
+    sheet = "Name,Hub\nName of w1,w1hub\n"
+    await Importing(desk).adopt(sheet, as_of=as_date(-1))
+    await desk.pass_time(hours=1)
+    found = await asking.get(PATH, portal="hub", at=moment(minutes=30))
+    assert "observe_only" in rules(found["gaps"])
+    [person] = found["people"]
+    assert rules(person["gaps"]) == ["unverified"]
+    assert {one["authorized_by"]["kind"] for one in person["holdings"]} == {"adoption"}
+    roster = "User ID,Full name,Status,Functions\nw1hub,Name of w1,Active,eligibility; benefits\n"
+    await Importing(desk).import_roster("hub", roster, as_of=desk.clock.at)
+    await desk.pass_time(hours=1)
+    found = await asking.get(PATH, portal="hub", at=moment(hours=2))
+    assert rules(found["gaps"]) == ["roster_age"]
+    assert found["summary"]["by_grade"] == {"roster": 1}
+    earlier = await asking.get(PATH, portal="hub", at=moment(minutes=30))
+    assert "observe_only" in rules(earlier["gaps"])
+    assert earlier["summary"]["by_grade"] == {"assumed": 1}
 
 
 async def test_pages_and_filters_by_function(desk: Desk, asking: Asking) -> None:

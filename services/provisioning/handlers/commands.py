@@ -323,6 +323,7 @@ def _effect(account: Account, operation: Operation, said: Said) -> dict[str, Any
     effect: dict[str, Any] = {}
     if said.transition is Transition.DONE:
         effect["account"] = known_of(account)
+        effect["so_since"] = said.so_since
     if said.transition in (Transition.DONE, Transition.FAIL, Transition.DECLINE):
         target = account.targets.get(operation.target)
         if target is not None and target.retry_kind is operation.kind:

@@ -91,8 +91,8 @@ class Retold:
     accounts: dict[AccountKey, Account] = field(default_factory=dict)
     chores: dict[str, dict[str, Any]] = field(default_factory=dict)
     statements: list[tuple[datetime, Statement]] = field(default_factory=list)
-    from_lists: set[AccountKey] = field(default_factory=set)
-    """Accounts that sheets or rosters told of: their history has more sources than operations."""
+    from_sheets: set[AccountKey] = field(default_factory=set)
+    """Accounts that an old sheet told of: what it says of the past depends on what was known."""
 
 
 def retell(events: Iterable[Told], postponed: Sequence[Told] = ()) -> Retold:
@@ -169,12 +169,17 @@ def _retell_account(retold: Retold, event: Told) -> None:
     before = _account(retold, key)
     after = account_from(*key, data["account"], exposed_since=before.exposed_since)
     retold.accounts[key] = after
-    if event.type.startswith("operation."):
+    if event.type == "operation.confirmed":
         source = Source(data["operation_id"], data["by"], event.id)
-        said = statements_between(before, after, source, at=event.time)
-        retold.statements.extend((event.time, statement) for statement in said)
+        at = _maybe(data.get("so_since")) or event.time
+    elif event.type == "account.seen":
+        source = Source(data["roster_id"], data["imported_by"], event.id)
+        at = _instant(data["as_of"])
     else:
-        retold.from_lists.add(key)
+        retold.from_sheets.add(key)
+        return
+    said = statements_between(before, after, source, at=at)
+    retold.statements.extend((event.time, statement) for statement in said)
 
 
 def _retell_chore(retold: Retold, event: Told, what: str) -> None:
@@ -312,7 +317,7 @@ def compare_accounts(retold: Retold, kept: Sequence[Account]) -> list[Difference
 def compare_history(
     retold: Retold, accounts: Sequence[Account], kept: Sequence[Holding]
 ) -> list[Difference]:
-    """What is held now against the accounts; all of it where operations alone tell the history."""
+    """What is held now against the accounts; the whole history unless an old sheet told of it."""
     found = []
     held = {
         (account.worker, account.portal, *right): (own.grade, own.authorized_by, own.since)
@@ -332,11 +337,11 @@ def compare_history(
         (
             one
             for one in as_known(retold.statements, FOREVER)
-            if one.key[:2] not in retold.from_lists
+            if one.key[:2] not in retold.from_sheets
         ),
         key=_when,
     )
-    kept_history = sorted((one for one in kept if one.key[:2] not in retold.from_lists), key=_when)
+    kept_history = sorted((one for one in kept if one.key[:2] not in retold.from_sheets), key=_when)
     mine, theirs = (
         {_when(one): one for one in history} for history in (told_history, kept_history)
     )
