@@ -4,18 +4,30 @@ A command runs once per (organization, principal, route, key); its answer is kep
 that made it true. The lock comes first in every service's lock order.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, TypeVar
 
+import asyncpg
 import orjson
 
 from shared.auth import Principal
+from shared.clock import Clock
+from shared.contracts.admin import CommandAccepted, CommandRefused
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact
+from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
-from shared.postgres import Connection
+from shared.outbox import enqueue
+from shared.postgres import Connection, in_transaction
 
 Refusal = TypeVar("Refusal")
+
+PAYLOAD_MAX_BYTES = 64 * 1024
+"""What is larger is a file: its hash says which one it was."""
 
 KEPT_DAYS = 7
 """How long a command may be sent again without being carried out again."""
@@ -73,6 +85,72 @@ async def once(
         response,
     )
     return response
+
+
+async def carry_out(
+    pool: asyncpg.Pool[Any],
+    principal: Principal,
+    route: str,
+    key: str | None,
+    body: bytes,
+    work: Callable[[Connection], Awaitable[dict[str, Any] | Refusal]],
+    *,
+    source: str,
+    clock: Clock,
+) -> dict[str, Any] | Refusal:
+    """Run a command `once`, in a transaction that also says that it was accepted, and what it was.
+
+    One that is sent again says nothing again. A refusal that is raised undoes its transaction and
+    is said in the next; one that is returned is for `work` to say.
+
+    Args:
+        route: what the command is and what it is about, e.g. `work/<operation>/done`.
+        source: who says it, as a CloudEvents source.
+
+    Raises:
+        Problem: as `once`.
+    """
+
+    async def work_and_say(conn: Connection) -> dict[str, Any] | Refusal:
+        answer = await work(conn)
+        if isinstance(answer, dict):
+            await say(conn, "command.accepted", CommandAccepted(route, "", None, payload, digest))
+        return answer
+
+    async def say(conn: Connection, type_: str, data: object) -> None:
+        now = await clock.now(conn)
+        said = fact(
+            ADMIN_EVENTS,
+            type_,
+            source=source,
+            organization=principal.organization,
+            key=event_key(principal.organization, principal.subject),
+            subject=principal.subject,
+            cause=(principal.subject, route, key or "", digest, str(now)),
+            time=now,
+            data=data,
+        )
+        await enqueue(conn, [said])
+
+    digest, payload = sha256(body).hexdigest(), _payload(body)
+    try:
+        return await in_transaction(
+            pool, lambda conn: once(conn, principal, route, key, body, work_and_say)
+        )
+    except Problem as problem:
+        refused = CommandRefused(route, "", problem.code, problem.status, None, payload, digest)
+        await in_transaction(pool, lambda conn: say(conn, "command.refused", refused))
+        raise
+
+
+def _payload(body: bytes) -> Any:
+    """What was asked, if an event can carry it."""
+    if len(body) > PAYLOAD_MAX_BYTES:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
 
 
 async def forget(conn: Connection, now: datetime) -> int:

@@ -36,20 +36,21 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.review_scheduler.events import SOURCE
 from services.review_scheduler.handlers.campaigns import open_by_command
 from services.review_scheduler.handlers.decisions import REFUSAL_STATUS, Wish, decide_lines
 from services.review_scheduler.rules.deciding import REFUSAL_IN_WORDS, RefusalRule
 from services.review_scheduler.rules.reviewers import identify
 from services.review_scheduler.store import views
 from services.review_scheduler.store.workers import load_people
+from shared import idempotency
 from shared.auth import Authenticator, Principal
 from shared.clock import Clock
 from shared.contracts.facts import to_json
 from shared.contracts.hr import Text
 from shared.contracts.review import Decision
 from shared.errors import Problem
-from shared.idempotency import once
-from shared.postgres import Connection, in_transaction
+from shared.postgres import Connection
 
 PAGE_DEFAULT, PAGE_MAX = 50, 200
 DECISIONS_MAX = 1_000
@@ -149,7 +150,14 @@ def review_router(
             return await _campaign(conn, who.organization, campaign_id)
 
         return await _command(
-            pool, who, "POST /review/v1/campaigns", idempotency_key, order, carry_out, status=201
+            pool,
+            clock,
+            who,
+            "POST /review/v1/campaigns",
+            idempotency_key,
+            order,
+            carry_out,
+            status=201,
         )
 
     @router.get("/reviews")
@@ -206,13 +214,14 @@ def review_router(
             return refusal or await _review(conn, who.organization, review_id)
 
         route = f"POST /review/v1/reviews/{review_id}/decisions"
-        return await _command(pool, who, route, idempotency_key, order, carry_out)
+        return await _command(pool, clock, who, route, idempotency_key, order, carry_out)
 
     return router
 
 
 async def _command(
     pool: "asyncpg.Pool[Any]",
+    clock: Clock,
     who: Principal,
     route: str,
     key: str | None,
@@ -234,7 +243,9 @@ async def _command(
         # As it will be read back, so that both answers are the same.
         return result if isinstance(result, RefusalRule) else orjson.loads(to_json(result))
 
-    result = await in_transaction(pool, lambda conn: once(conn, who, route, key, body, work))
+    result = await idempotency.carry_out(
+        pool, who, route, key, body, work, source=SOURCE, clock=clock
+    )
     if isinstance(result, RefusalRule):
         # Only now: the transaction that wrote the refusal down had to commit.
         raise Problem(REFUSAL_STATUS[result], result, REFUSAL_IN_WORDS[result])

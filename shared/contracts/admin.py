@@ -47,11 +47,17 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class CommandAccepted:
-    """A command was carried out. `target` is what it was about, e.g. an operation's id."""
+    """A command was carried out. `target` is what it was about, e.g. an operation's id.
+
+    `payload` is what was asked, where that is JSON of moderate size; `sha256`, in hexadecimal, is
+    of what was asked, whatever it was.
+    """
 
     command: str
     target: str
     session: str | None = None
+    payload: Any = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class CommandRefused:
     code: str
     status: int
     session: str | None = None
+    payload: Any = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

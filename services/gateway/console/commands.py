@@ -11,7 +11,6 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
 from services.gateway.console.visitor import Console
-from shared.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +78,7 @@ async def carry_out(
     form = await console.form(request, visitor, command)
     order = read(form, visitor.zone)
     key = form_text(form, "key") or fresh_key()
-    record = console.doorkeeper.record_command
-    try:
-        await console.services.post(
-            visitor.principal, "provisioning", order.route, dict(order.body), key
-        )
-    except Problem as problem:
-        await record(visitor.session, command, order.target, problem)
-        raise
-    await record(visitor.session, command, order.target)
+    await console.services.post(
+        visitor.principal, "provisioning", order.route, dict(order.body), key
+    )
     return RedirectResponse(order.back, status_code=303)

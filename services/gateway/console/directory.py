@@ -293,11 +293,7 @@ def routes(console: Console) -> APIRouter:
                 form_text(form, "key") or fresh_key(),
             )
         except Problem as problem:
-            await console.doorkeeper.record_command(
-                visitor.session, f"directory.{command}", plan, problem
-            )
             return await _show_plan(request, visitor, plan, problem=problem)
-        await console.doorkeeper.record_command(visitor.session, f"directory.{command}", plan)
         return RedirectResponse(f"/plans/{path(plan)}?did={answer['status']}", status_code=303)
 
     # -- the catalogue

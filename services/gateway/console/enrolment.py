@@ -70,11 +70,7 @@ def routes(console: Console) -> APIRouter:
                 str(form.get("key") or fresh_key()),
             )
         except Problem as problem:
-            await console.doorkeeper.record_command(
-                visitor.session, f"enrolment.{command}", enrolment, problem
-            )
             return await _show(request, visitor, enrolment, problem=problem)
-        await console.doorkeeper.record_command(visitor.session, f"enrolment.{command}", enrolment)
         return RedirectResponse(f"/enrolments/{path(enrolment)}?did={command}", status_code=303)
 
     return router

@@ -119,7 +119,7 @@ def routes(console: Console) -> APIRouter:
         form = await console.form(request, visitor, "chore.activity_log")
         wish = {name: str(form.get(name, "")) for name in ("portal", "worker", "since", "until")}
         back = {name: str(form.get(name, "")) for name in ("portal", "at", "known_at", "function")}
-        await _command(visitor, "chore.activity_log", wish["worker"], form.get("key"), wish)
+        await _command(visitor, form.get("key"), wish)
         return RedirectResponse(
             with_query("/who-had-access", **back, asked=wish["worker"]), status_code=303
         )
@@ -137,31 +137,19 @@ def routes(console: Console) -> APIRouter:
             body = {"evidence": {"kind": "note", "text": words}}
         elif command == "decline":
             body = {"reason": words}
-        await _command(
-            visitor, f"chore.{command}", chore_id, form.get("key"), body, f"{chore_id}/{command}"
-        )
+        await _command(visitor, form.get("key"), body, f"{chore_id}/{command}")
         return RedirectResponse("/chores", status_code=303)
 
     async def _command(
-        visitor: Visitor,
-        command: str,
-        target: str,
-        key: object,
-        body: dict[str, Any],
-        path: str = "activity-log",
+        visitor: Visitor, key: object, body: dict[str, Any], path: str = "activity-log"
     ) -> None:
-        try:
-            await services.post(
-                visitor.principal,
-                "provisioning",
-                f"/access/v1/chores/{path}",
-                body,
-                str(key or fresh_key()),
-            )
-        except Problem as problem:
-            await console.doorkeeper.record_command(visitor.session, command, target, problem)
-            raise
-        await console.doorkeeper.record_command(visitor.session, command, target)
+        await services.post(
+            visitor.principal,
+            "provisioning",
+            f"/access/v1/chores/{path}",
+            body,
+            str(key or fresh_key()),
+        )
 
     return router
 

@@ -83,13 +83,9 @@ def routes(console: Console) -> APIRouter:
                 str(form.get("key") or fresh_key()),
             )
         except Problem as problem:
-            await console.doorkeeper.record_command(
-                visitor.session, "review.decide", review_id, problem
-            )
             if problem.status == 404:
                 raise
             return await _show(request, visitor, review_id, problem=problem, typed=dict(form))
-        await console.doorkeeper.record_command(visitor.session, "review.decide", review_id)
         return RedirectResponse(f"/reviews/{path(review_id)}?did=1", status_code=303)
 
     return router

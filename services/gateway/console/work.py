@@ -99,15 +99,11 @@ def routes(console: Console) -> APIRouter:
                 form_text(form, "key") or fresh_key(),
             )
         except Problem as problem:
-            await console.doorkeeper.record_command(
-                visitor.session, f"work.{command}", operation_id, problem
-            )
             if problem.status == 404:
                 raise
             return await _show_item(
                 request, visitor, operation_id, problem=problem, typed=dict(form)
             )
-        await console.doorkeeper.record_command(visitor.session, f"work.{command}", operation_id)
         return RedirectResponse(f"/work/{path(operation_id)}?did={command}", status_code=303)
 
     return router

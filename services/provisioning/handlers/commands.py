@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from services.provisioning.handlers.recompute import Recompute, access_fact
+from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
 from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import refuse_login_id
@@ -43,9 +43,9 @@ from shared.contracts.access import Evidence as Evidence
 from shared.contracts.directory import OperationKind, RuleName
 from shared.contracts.state import Grade
 from shared.errors import Problem
-from shared.idempotency import once
+from shared.idempotency import carry_out
 from shared.outbox import OutboxMessage, enqueue
-from shared.postgres import Connection, in_transaction
+from shared.postgres import Connection
 
 ACCOUNT_FACTS = {
     OperationKind.OPEN: "account.opened",
@@ -265,13 +265,14 @@ class OperationCommands:
     ) -> dict[str, Any]:
         """Run a person's command once: the same key with the same body gets the same answer.
 
+        That it was accepted, or refused, is said with what was asked.
+
         Raises:
             Problem: 409 while the same command runs elsewhere, 422 for a key used with another
                 body, and whatever `work` raises.
         """
-
-        return await in_transaction(
-            self._pool, lambda conn: once(conn, who, route, key, body, work)
+        return await carry_out(
+            self._pool, who, route, key, body, work, source=SOURCE, clock=self._recompute.clock
         )
 
 
