@@ -62,6 +62,9 @@ KIND_OF_FAMILY: Mapping[str, str] = MappingProxyType(
 )
 """What the subject of a directory or campaign event names, by the first word of its type."""
 
+QUERIES = frozenset({"asked", "filters"})
+"""Fields that repeat what somebody asked the log."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -171,6 +174,9 @@ def _said(leaf: RecordLeaf, opening: Opening) -> Iterator[tuple[str, str]]:
         subject = headers.get("ce_subject", b"").decode(errors="replace")
     if isinstance(subject, str):
         yield _subject_field(leaf), subject.rpartition("/")[2] or subject
+    if leaf.topic == ADMIN_EVENTS.name and isinstance(document, dict):
+        # Looking for somebody says nothing about them, and must not be found in their place.
+        document = {name: value for name, value in document.items() if name not in QUERIES}
     yield from _texts("", document, 0)
 
 

@@ -162,6 +162,14 @@ async def test_input_that_no_search_can_hold_is_refused(story: World) -> None:
         assert (await get(story, "/entries", **query)).status_code == 422
 
 
+async def test_a_search_does_not_find_that_somebody_searched(world: World) -> None:
+    asked = {"what": "entries", "filters": {"worker": "W-7", "text": "brûlée"}}
+    await world.append(*STORY, event(1, ADMIN_EVENTS.name, "audit.read", "erin", asked))
+    assert await indexes(world, worker="W-7") == [1, 0]
+    assert await indexes(world, text="brûlée") == [0]
+    assert await indexes(world, actor="erin", type="audit.read") == [6]
+
+
 async def test_no_search_reaches_into_another_organization(story: World) -> None:
     await story.append(hired(1, "W-7", organization="tall-pines"))
     token = story.token("tall-pines")

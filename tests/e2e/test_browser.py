@@ -155,7 +155,7 @@ async def test_an_administrator_finds_a_worker_and_completes_work_with_evidence_
     await expect(audit.locator(".verdict")).to_contain_text(
         "Verified in this page", timeout=PATIENCE_SECONDS * 1000
     )
-    await expect(audit.locator("[data-check].passed")).to_have_count(3)
+    await expect(audit.locator("[data-check].passed")).to_have_count(4)
     await expect(audit.locator("pre").first).to_contain_text("HUB-99812")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.postgres import Connection
 
-VERSION = 4
+VERSION = 5
 """Of what is projected; another one makes the projection anew."""
 
 PARTITION_ENTRIES = 262_144

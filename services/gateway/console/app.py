@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.console import (
     audit,
+    audit_keeping,
     brake,
     directory,
     door,
@@ -105,6 +106,8 @@ def console_app(
         outages.routes(console),
         training.routes(console, ingress),
         reviews.routes(console),
+        # Before the entries, whose pages are numbers under the same address.
+        audit_keeping.routes(console),
         audit.routes(console),
         history.routes(console),
         imports.routes(console),

@@ -1,8 +1,11 @@
 """The audit log in the console: list, live tail, one entry, and its proof for the page to check."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import orjson
@@ -10,9 +13,11 @@ import structlog
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from services.gateway.console.commands import fresh_key
 from services.gateway.console.pages import PAGE_ROWS, Text
-from services.gateway.console.services import ServiceDown
-from services.gateway.console.visitor import Console
+from services.gateway.console.services import ServiceDown, Services
+from services.gateway.console.view import with_query
+from services.gateway.console.visitor import Console, Visitor
 from shared.contracts.topics import AUDITED_TOPICS
 from shared.errors import Problem
 from shared.problems import problem_response
@@ -23,6 +28,19 @@ TAIL_RECONNECT_MILLISECONDS = 3000
 TAIL_SECONDS = 300
 """Then the browser resumes by itself, and whether the session is still open is asked anew."""
 
+TABS = (
+    ("/audit", "Entries"),
+    ("/audit/exports", "Exports"),
+    ("/audit/checkpoints", "Checkpoints"),
+    ("/audit/holds", "Holds and erasure"),
+)
+
+ASKED = (
+    "worker", "actor", "portal", "carrier", "type", "topic", "rule", "outcome", "review", "text",
+    "since", "until",
+)  # fmt: skip
+"""What a search, a tail and an export take alike."""
+
 Index = Annotated[int, Path(ge=0, le=2**53)]
 
 
@@ -32,34 +50,29 @@ def routes(console: Console) -> APIRouter:
     services = console.services
 
     @router.get("")
-    async def entries(
-        request: Request,
-        worker: Text = "",
-        type_: Annotated[str, Query(alias="type", max_length=200)] = "",
-        topic: Text = "",
-        cursor: Text = "",
-    ) -> Response:
-        """Entries, newest first."""
+    async def entries(request: Request, cursor: Text = "") -> Response:
+        """Entries that match everything asked for, newest first."""
         visitor = await console.visitor(request, "audit:read")
+        asked = read_asked(request.query_params, visitor.zone)
         found = await services.get(
             visitor.principal,
             "audit",
             "/audit/v1/entries",
-            {
-                "worker": worker.strip(),
-                "type": type_.strip(),
-                "topic": topic,
-                "cursor": cursor,
-                "limit": PAGE_ROWS,
-            },
+            {**asked, "cursor": cursor, "limit": PAGE_ROWS},
         )
         log = await services.get(visitor.principal, "audit", "/audit/v1/log")
+        followed = {name: text for name, text in asked.items() if name not in ("since", "until")}
         return console.page(
             request,
             "audit.html",
             found=found,
             log=log,
+            asked=asked,
+            shown={name: request.query_params.get(name, "") for name in ASKED},
+            stream=with_query("/audit/stream", **followed),
             topics=[topic.name for topic in AUDITED_TOPICS],
+            tabs=TABS,
+            fresh_key=fresh_key,
         )
 
     @router.get("/stream")
@@ -68,15 +81,15 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "audit:read")
         last = request.headers.get("last-event-id") or (None if after is None else str(after))
         headers = {"Last-Event-ID": last} if last else {}
+        asked = read_asked(request.query_params, visitor.zone)
+        route = with_query("/audit/v1/stream", **asked)
 
         async def pass_on() -> AsyncIterator[bytes]:
             yield f"retry: {TAIL_RECONNECT_MILLISECONDS}\n\n".encode()
             try:
                 async with (
                     asyncio.timeout(TAIL_SECONDS),
-                    services.stream(
-                        visitor.principal, "audit", "/audit/v1/stream", headers
-                    ) as response,
+                    services.stream(visitor.principal, "audit", route, headers) as response,
                 ):
                     async for chunk in response.aiter_bytes():
                         yield chunk
@@ -98,6 +111,7 @@ def routes(console: Console) -> APIRouter:
             request,
             "entry.html",
             entry=found,
+            tabs=TABS,
             payload_text=_indented(payload.get("value", payload.get("value_base64"))),
             headers_text=_indented(
                 {"key": payload.get("key"), "headers": payload.get("headers", {})}
@@ -116,7 +130,53 @@ def routes(console: Console) -> APIRouter:
             return problem_response(problem.status, problem.code, problem.detail)
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
+    @router.get("/{index}/tlog-proof")
+    async def tlog_proof(request: Request, index: Index) -> Response:
+        """The proof as a file that verifies offline."""
+        visitor = await console.visitor(request, "audit:read")
+        return await download(services, visitor, f"/audit/v1/entries/{index}/tlog-proof")
+
     return router
+
+
+async def download(services: Services, visitor: Visitor, route: str) -> Response:
+    """A file of the audit log, passed on as it comes.
+
+    Raises:
+        ServiceDown: it cannot be had now.
+    """
+    opened = AsyncExitStack()
+    response = await opened.enter_async_context(
+        services.stream(visitor.principal, "audit", route, {})
+    )
+
+    async def pass_on() -> AsyncIterator[bytes]:
+        async with opened:
+            async for chunk in response.aiter_bytes():
+                yield chunk
+
+    kept = ("content-disposition", "content-length", "content-type")
+    headers = {name: response.headers[name] for name in kept if name in response.headers}
+    return StreamingResponse(pass_on(), headers={**headers, "Cache-Control": "no-store"})
+
+
+def read_asked(given: Mapping[str, Any], zone: ZoneInfo) -> dict[str, str]:
+    """What a form or an address asks of the log, its instants in the organization's zone.
+
+    Raises:
+        Problem: 422 for what is no date and time.
+    """
+    asked = {name: str(given.get(name) or "").strip() for name in ASKED}
+    for name in ("since", "until"):
+        if asked[name]:
+            try:
+                at = datetime.fromisoformat(asked[name])
+            except ValueError as error:
+                raise Problem(
+                    422, "invalid_instant", "Give a date and time, such as 2026-03-14T09:00."
+                ) from error
+            asked[name] = (at if at.tzinfo else at.replace(tzinfo=zone)).isoformat()
+    return {name: text for name, text in asked.items() if text}
 
 
 def _indented(value: Any) -> str:

@@ -85,6 +85,65 @@ async function signedBy(note, verifierKey) {
   return crypto.subtle.verify("Ed25519", publicKey, signature.blob.slice(4), new TextEncoder().encode(note.text));
 }
 
+// What a leaf commits to: a seed, then key, headers and value, each bound by a commitment of its own.
+
+const LABEL = "portalkeeper/audit/v1/";
+
+function readVarint(raw, at) {
+  let number = 0, factor = 1;
+  for (;;) {
+    const byte = raw[at++];
+    if (byte === undefined) throw new Error("the opening is cut off");
+    number += (byte & 127) * factor;
+    if (byte < 128) return [number, at];
+    factor *= 128;
+  }
+}
+
+async function openLeaf(leaf, opening) {
+  const encoder = new TextEncoder(), text = new TextDecoder();
+  if (opening[0] !== 1) throw new Error("the opening is of an unknown version");
+  let [length, at] = readVarint(opening, 17);
+  const key = opening.slice(at, at + length);
+  [length, at] = readVarint(opening, at + length);
+  const headers = opening.slice(at, at + length), value = opening.slice(at + length);
+  const seeded = await new Blob([encoder.encode(LABEL + "nonces\n"), opening.slice(1, 17)]).arrayBuffer();
+  const nonces = new Uint8Array(await crypto.subtle.digest("SHA-512", seeded));
+  let bound = true;
+  for (const [number, [name, part]] of [["key", key], ["headers", headers], ["value", value]].entries()) {
+    const nonce = nonces.slice(16 * number, 16 * number + 16);
+    const digest = await sha256(encoder.encode(LABEL + name + "\n"), nonce, part);
+    bound = bound && same(digest, bytesOf(leaf[name]));
+  }
+  const named = {};
+  for (at = 0; at < headers.length;) {
+    [length, at] = readVarint(headers, at);
+    const name = text.decode(headers.slice(at, at + length));
+    [length, at] = readVarint(headers, at + length);
+    named[name] = length ? text.decode(headers.slice(at, at + length - 1)) : null;
+    at += Math.max(0, length - 1);
+  }
+  return { bound, key: key[0] ? text.decode(key.slice(1)) : null, headers: named, value: value[0] ? value.slice(1) : null };
+}
+
+const shape = (document) => JSON.stringify(document);
+
+function showsThis(record) {
+  const shown = document.getElementById("payload");
+  if (!shown) return false;
+  let said = null;
+  if (record.value !== null) {
+    try {
+      said = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(record.value));
+    } catch {
+      said = btoa(String.fromCharCode(...record.value));
+    }
+  }
+  const headers = document.getElementById("headers");
+  const around = !headers || shape(JSON.parse(headers.textContent)) === shape({ key: record.key, headers: record.headers });
+  return around && shape(JSON.parse(shown.textContent)) === shape(said);
+}
+
 async function checkProof(box) {
   const verdict = box.querySelector(".verdict");
   const say = (text, outcome) => { verdict.textContent = text; verdict.className = "verdict " + outcome; };
@@ -110,6 +169,14 @@ async function checkProof(box) {
   const leafHash = await sha256(Uint8Array.of(0), new TextEncoder().encode(shown));
   const asked = proof.index === Number(box.dataset.index) && proof.leaf === shown;
   const leafRight = mark("leaf", asked && same(leafHash, bytesOf(proof.leaf_hash)), hexOf(leafHash));
+  let payloadRight = true;
+  if (proof.opening) {
+    const record = await openLeaf(JSON.parse(shown), bytesOf(proof.opening));
+    payloadRight = mark("payload", record.bound && showsThis(record));
+  } else {
+    box.querySelector('[data-check="payload"] .count').textContent = "(there is nothing to compare)";
+    payloadRight = !document.getElementById("payload");
+  }
   const root = await rootFrom(leafHash, proof.index, note.size, proof.hashes.map(bytesOf));
   const rootRight = mark("root", same(root, note.root), hexOf(root));
   box.querySelector("[data-check=root] .count").textContent = `${proof.hashes.length} hashes, log of ${note.size} entries`;
@@ -121,7 +188,8 @@ async function checkProof(box) {
     box.querySelector("[data-check=signature] .detail").textContent = "This browser does not know Ed25519.";
     return say("The entry is in the log that the checkpoint describes; who signed the checkpoint could not be checked here. Use: portalkeeper audit verify", "");
   }
-  if (leafRight && rootRight && signed) say("Verified in this page: the entry is in the signed log, unaltered.", "passed");
+  if (!payloadRight) say("NOT verified: what is shown here is not what was recorded. Tell compliance now.", "failed");
+  else if (leafRight && rootRight && signed) say("Verified in this page: the entry is in the signed log, unaltered.", "passed");
   else say("NOT verified: this entry does not match the signed log. Tell compliance now.", "failed");
 }
 
