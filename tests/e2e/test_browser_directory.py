@@ -222,6 +222,14 @@ async def test_a_rule_of_a_portal_is_corrected_with_its_source(
     page = await sign_in(browser, system, "administrator")
     await page.goto(f"{gateway}/directory/portals/noridian")
     await picture(page, "portal")
+    await expect(page.get_by_text("2 are expected")).to_have_count(0)
+    await page.goto(f"{gateway}/directory/portals/onehealthport")
+    await expect(page.get_by_text("2 are expected, 1 is appointed.")).to_be_visible()
+    await page.goto(f"{gateway}/directory/organization")
+    clinician = page.get_by_role("row", name="Silvio Marchetti")
+    await expect(clinician).to_contain_text("2543359337")
+    await picture(page, "organization")
+    await page.goto(f"{gateway}/directory/portals/noridian")
     await page.get_by_text("Correct a rule, or add one").click()
     await page.get_by_label("Rule", exact=True).fill("inactivity_days")
     await page.get_by_label("Value (empty: not known)").fill("often")
@@ -251,6 +259,7 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
     for where in (
         "/where?q=aetna+era",
         "/directory",
+        "/directory/organization",
         "/directory/portals/availity",
         "/directory/file",
         "/policy",

@@ -21,6 +21,7 @@ from services.provisioning.rules.enrolment import (
     documents_of,
     expiring,
     moved,
+    particulars,
     phase_days,
     why_not,
 )
@@ -32,7 +33,7 @@ from shared.postgres import in_transaction
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire
 from tests.provisioning.test_directory_api import ADMINISTRATOR as HTTP_ADMINISTRATOR
 from tests.provisioning.test_directory_api import WORKER, Http, http
-from tests.provisioning.worlds import NOW, ORGANIZATION, TIN, as_date, day, directory
+from tests.provisioning.worlds import NOW, ORGANIZATION, OTHER_TIN, TIN, as_date, day, directory
 
 __all__ = ["http"]
 
@@ -132,6 +133,22 @@ def test_a_pack_is_what_the_enrolment_names_or_everything_for_its_tin() -> None:
     assert [each.id for each in documents_of(given, first)] == ["w9", "licence", "other"]
     assert [each.id for each in documents_of(given, second)] == ["w9"]
     assert [each.id for each in expiring(given, as_date(0))] == ["w9"]
+
+
+def test_what_a_form_asks_for_is_put_together_from_the_directory() -> None:
+    ptans = [
+        {"ptan": "G100", "tin": TIN, "carrier": "medicare"},
+        {"ptan": "G200", "tin": OTHER_TIN, "carrier": "medicare"},
+    ]
+    sites = directory().model_dump(mode="json", exclude_none=True)["sites"]
+    sites[0]["ptans"] = ptans
+    signed = document("sign", 90).model_copy(update={"signatory": "Dr. Fox"})
+    given = directory(sites=sites, documents=[signed.model_dump(mode="json")])
+    by_portal = {each.portal: each for each in given.enrolments if each.tin == TIN}
+    told = particulars(given, by_portal["mac"])
+    assert told["ptans"] == [{"holder": "North", "ptan": "G100", "carrier": "medicare"}]
+    assert told["signatories"] == ["Dr. Fox"]
+    assert particulars(given, by_portal["hub"])["ptans"] == [], "no Medicare there"
 
 
 def document(id_: str, days: int) -> EnrolmentDocument:

@@ -5,6 +5,7 @@ whom, before anybody applies, proposes or approves it.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,7 +16,7 @@ from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
-from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function
+from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function, Portal, RuleName
 from shared.errors import Problem
 
 EFFECTS_SHOWN = "200"
@@ -74,6 +75,15 @@ def routes(console: Console) -> APIRouter:
             fresh_key=fresh_key,
         )
 
+    @router.get("/directory/organization")
+    async def organization(request: Request) -> Response:
+        """Tax ids, NPIs, PTANs, sites and clinicians."""
+        visitor = await console.visitor(request, "directory:read", "access:read")
+        found = await in_force(visitor)
+        if found is None:
+            return RedirectResponse("/directory", status_code=303)
+        return console.page(request, "organization.html", found=found)
+
     @router.get("/directory/portals/{portal}")
     async def portal(request: Request, portal: str) -> Response:
         """One portal: what it offers, its own rules with their source, who administers it."""
@@ -99,6 +109,7 @@ def routes(console: Console) -> APIRouter:
             p=known,
             enrolments=[e for e in enrolments["enrolments"] if e["portal"] == portal],
             rule_names=sorted(RULE_TYPES),
+            expected=_expected_administrators(known),
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,
@@ -331,6 +342,12 @@ def _portal(found: Json | None, portal: str) -> Json:
             known: Json = each
             return known
     raise Problem(404, "no_such_portal", "The directory has no such portal.")
+
+
+def _expected_administrators(portal: Json) -> int:
+    """How many administrators the portal itself expects; two, where it does not say."""
+    known = Portal.model_validate(portal)
+    return known.number(RuleName.EXPECTED_ADMINISTRATORS, datetime.now(UTC).date()) or 2
 
 
 def _policy_edit(what: str, form: FormData, found: Json | None) -> Json:

@@ -25,6 +25,7 @@ from services.provisioning.rules.enrolment import (
     begin_enrolment,
     documents_of,
     expiring,
+    particulars,
 )
 from services.provisioning.store import enrolment as enrolment_store
 from shared.auth import Authenticator, Principal
@@ -197,6 +198,7 @@ def _shown(
         "tin": enrolment.tin,
         "registered_on": enrolment.registered_on,
         "owner": enrolment.owner,
+        "particulars": particulars(compiled.directory, enrolment),
         "phase": current.phase if current is not None else None,
         "stalled": any(each.stalled(now) for each in phases),
         "phases": [_phase(each, current, now) for each in phases],

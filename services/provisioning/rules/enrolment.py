@@ -213,6 +213,34 @@ def documents_of(directory: Directory, enrolment: Enrolment) -> list[EnrolmentDo
     ]
 
 
+def particulars(directory: Directory, enrolment: Enrolment) -> dict[str, object]:
+    """What a registration form asks for, from the directory: numbers of the organization under the
+    enrolment's TIN, PTANs only of carriers that the portal reaches, and who signs.
+    """
+    portal = next(each for each in directory.portals if each.id == enrolment.portal)
+    reached = {reach.carrier for reach in portal.reaches}
+    holders = [
+        *((site.name, site.ptans) for site in directory.sites),
+        *((clinician.name, clinician.ptans) for clinician in directory.clinicians),
+    ]
+    return {
+        "tin": enrolment.tin,
+        "npis": directory.organization.npis,
+        "sites": [site.name for site in directory.sites if enrolment.tin in site.tins],
+        "ptans": [
+            {"holder": name, "ptan": each.ptan, "carrier": each.carrier}
+            for name, ptans in holders
+            for each in ptans
+            if each.tin == enrolment.tin and each.carrier in reached
+        ],
+        "signatories": [
+            document.signatory
+            for document in directory.documents
+            if document.signatory and enrolment.tin in document.tins
+        ],
+    }
+
+
 def expiring(directory: Directory, today: date) -> list[EnrolmentDocument]:
     """Documents that have expired or will within the organization's warning time."""
     last = today + timedelta(days=directory.organization.document_warning_days)
