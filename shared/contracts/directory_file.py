@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from shared.contracts import catalogue
 from shared.contracts.directory import INCONSISTENT, Directory
 
-MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_FILE_CHARACTERS = 8_000_000
 MAX_NODES = 2_000_000
 """Values a file may come to once its anchors are followed; a few lines can mean billions."""
 
@@ -89,11 +89,15 @@ def own_ids(portals: Iterable[Any]) -> dict[str, str]:
 
 
 def _parse(text: str) -> tuple[yaml.Node, Any]:
-    if len(text.encode()) > MAX_FILE_BYTES:
-        raise DirectoryFileError(
-            [FileProblem(None, None, "", f"The file is larger than {MAX_FILE_BYTES} bytes.")]
-        )
-    loader = _PlainDates(text)
+    if len(text) > MAX_FILE_CHARACTERS:
+        said = f"The file is longer than {MAX_FILE_CHARACTERS} characters."
+        raise DirectoryFileError([FileProblem(None, None, "", said)])
+    try:
+        loader = _PlainDates(text)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        said = f"holds a character that YAML does not allow (U+{error.character:04X})"
+        raise DirectoryFileError([FileProblem(line, None, "", said)]) from error
     try:
         root = loader.get_single_node()
         if root is None:
@@ -101,23 +105,17 @@ def _parse(text: str) -> tuple[yaml.Node, Any]:
         _measure(root)
         return root, loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise DirectoryFileError(
-            [
-                FileProblem(
-                    mark.line + 1 if mark else None,
-                    mark.column + 1 if mark else None,
-                    "",
-                    f"is not YAML: {error.problem or error.context}",
-                )
-            ]
-        ) from error
+        mark = error.problem_mark or error.context_mark
+        said = f"is not YAML: {error.problem or error.context}"
+        found = FileProblem(None, None, "", said)
+        if mark is not None:
+            found = FileProblem(mark.line + 1, mark.column + 1, "", said)
+        raise DirectoryFileError([found]) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, DirectoryFileError):
             raise
-        raise DirectoryFileError(
-            [FileProblem(None, None, "", f"is not YAML: {type(error).__name__}")]
-        ) from error
+        said = f"is not YAML: {type(error).__name__}"
+        raise DirectoryFileError([FileProblem(None, None, "", said)]) from error
     finally:
         loader.dispose()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
@@ -21,6 +21,7 @@ from shared.contracts.directory import (
 )
 from shared.contracts.directory_file import (
     DirectoryFileError,
+    FileProblem,
     read_directory_document,
     read_directory_file,
     write_directory_file,
@@ -409,3 +410,52 @@ def test_the_schema_takes_a_portal_of_the_catalogue_and_no_half_portal() -> None
 def _organization() -> dict[str, Any]:
     dumped: dict[str, Any] = directory().organization.model_dump(mode="json", exclude_none=True)
     return dumped
+
+
+# -- whatever is typed
+
+LINES = write_directory_file(CLINIC).splitlines()
+SCRAPS = st.sampled_from(
+    (*"[]{}~'\"#é\t\x00\u2028\ufeff", "- ", ": ", "&a", "*a", "<<: *a", "null", "!!int", "id: x")
+) | st.sampled_from(("tins: 5", "? k", "---", "...", "%YAML 9", "0o17", "1e999", ".nan"))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_broken_file_is_refused_with_a_sentence_and_never_otherwise(data: st.DataObject) -> None:
+    lines = list(LINES)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        match data.draw(st.sampled_from(["drop", "twice", "scrap", "cut", "swap"])):
+            case "drop":
+                del lines[at]
+            case "twice":
+                lines.insert(at, lines[at])
+            case "scrap":
+                column = data.draw(st.integers(0, len(lines[at])))
+                lines[at] = lines[at][:column] + data.draw(SCRAPS) + lines[at][column:]
+            case "cut":
+                lines[at] = lines[at][: data.draw(st.integers(0, len(lines[at])))]
+            case "swap":
+                other = data.draw(st.integers(0, len(lines) - 1))
+                lines[at], lines[other] = lines[other], lines[at]
+    text = "\n".join(lines)
+    read, problems = read_or_told(text)
+    for problem in problems:
+        assert problem.message
+        assert problem.line is None or 1 <= problem.line <= text.count("\n") + 2
+    if read is not None:
+        assert read_directory_file(write_directory_file(read)) == read
+
+
+def read_or_told(text: str) -> tuple[Directory | None, tuple[FileProblem, ...]]:
+    try:
+        return read_directory_file(text), ()
+    except DirectoryFileError as error:
+        return None, error.problems
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with pytest.raises(DirectoryFileError):
+        read_directory_file(text)

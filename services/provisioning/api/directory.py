@@ -19,7 +19,7 @@ from shared.auth import Authenticator, Principal
 from shared.contracts import catalogue
 from shared.contracts.directory import Directory
 from shared.contracts.directory_file import (
-    MAX_FILE_BYTES,
+    MAX_FILE_CHARACTERS,
     DirectoryFileError,
     read_directory_document,
     read_directory_file,
@@ -32,7 +32,7 @@ from shared.postgres import Connection
 class Proposal(BaseModel):
     """A directory to look at: the text of a YAML file, or the same as a document."""
 
-    file: str | None = Field(default=None, max_length=MAX_FILE_BYTES)
+    file: str | None = Field(default=None, max_length=MAX_FILE_CHARACTERS)
     directory: dict[str, Any] | None = None
 
     @model_validator(mode="after")
