@@ -55,13 +55,16 @@ def read_directory_file(text: str) -> Directory:
     return _validated(document, lambda at: _position(root, at))
 
 
-def read_directory_document(document: Any) -> Directory:
+def read_directory_document(document: Any, *, whole: bool = False) -> Directory:
     """The directory in a parsed document; problems then have no line.
+
+    Args:
+        whole: the document's portals are filled in already, and stay as they are.
 
     Raises:
         DirectoryFileError: something in it is wrong.
     """
-    return _validated(document, lambda at: None)
+    return _validated(document, lambda at: None, whole=whole)
 
 
 def write_directory_file(directory: Directory) -> str:
@@ -153,9 +156,9 @@ def _problem(node: yaml.Node, message: str) -> FileProblem:
     return FileProblem(node.start_mark.line + 1, node.start_mark.column + 1, "", message)
 
 
-def _validated(document: Any, position: Any) -> Directory:
+def _validated(document: Any, position: Any, *, whole: bool = False) -> Directory:
     problems: list[tuple[At, str]] = []
-    filled = _filled_in(document, problems)
+    filled = document if whole else _filled_in(document, problems)
     try:
         directory = Directory.model_validate(filled)
     except ValidationError as error:

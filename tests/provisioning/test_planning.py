@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 
 from services.provisioning.handlers import plans as plans_handler
 from services.provisioning.handlers.directory import DirectoryCommands, in_force
@@ -14,7 +15,11 @@ from services.provisioning.store import directories as directories_store
 from services.provisioning.store import plans as plans_store
 from shared.auth import Principal
 from shared.contracts.directory import Directory
-from shared.contracts.directory_file import read_directory_file, write_directory_file
+from shared.contracts.directory_file import (
+    read_directory_document,
+    read_directory_file,
+    write_directory_file,
+)
 from shared.errors import Problem
 from shared.postgres import in_transaction
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire
@@ -212,6 +217,21 @@ def test_an_edit_sets_and_takes_out_objects_where_they_stand() -> None:
         edited(directory(), {}, {("contract", "nowhere")})
     with pytest.raises(Problem, match="no objects called planet"):
         edited(directory(), {}, {("planet", "mars")})
+
+
+def test_an_edit_fills_in_a_new_portal_and_leaves_the_others_as_they_are() -> None:
+    document = yaml.safe_load(write_directory_file(directory()))
+    own: dict[str, Any] = {"id": "uhc", "catalogue": "unitedhealthcare", "support": None}
+    before = read_directory_document({**document, "portals": [*document["portals"], own]})
+    new = {"catalogue": "noridian-nmp", "reaches": [{"carrier": "medicare"}]}
+    changed = edited(before, {("portal", "noridian"): new}, set())
+    after = read_directory_document(changed, whole=True)
+    assert [(c.kind, c.id, c.change) for c in changes_between(before, after)] == [
+        ("portal", "noridian", "created")
+    ]
+    assert after.portals[-1].name == "Noridian Medicare Portal"
+    with pytest.raises(Problem, match="'noridiam', which there is not"):
+        edited(before, {("portal", "x"): {"catalogue": "noridiam"}}, set())
 
 
 # -- whose access

@@ -207,7 +207,7 @@ def directory_router(
             {(each.kind, each.id): each.value for each in body.put},
             {(each.kind, each.id) for each in body.remove},
         )
-        after = _read(lambda: read_directory_document(document))
+        after = _read(lambda: read_directory_document(document, whole=True))
         return await planned(with_new_policy_version(before, after), who, applicable=True)
 
     @router.get("/directory/plans")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +30,9 @@ from services.provisioning.rules.planning import (
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import plans as plans_store
 from shared.auth import Principal
+from shared.contracts import catalogue
 from shared.contracts.directory import LISTS, Directory
+from shared.contracts.directory_file import own_ids
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.policy import ObjectChange, PolicyApproved, PolicyProposed, PolicyRejected
@@ -370,6 +372,8 @@ def edited(
 ) -> dict[str, Any]:
     """The document of a directory with some objects set and others taken out.
 
+    A new portal is filled in from the catalogue; what is in force stays as it was filled in then.
+
     Raises:
         Problem: 404 when an object that is to go is not there, 422 for a kind that is not one.
     """
@@ -381,7 +385,10 @@ def edited(
         members = document.setdefault(_list_of(kind), [])
         rest = [member for member in members if member["id"] != id_]
         at = next((n for n, member in enumerate(members) if member["id"] == id_), len(rest))
-        rest.insert(at, {**value, "id": id_})
+        new = {**value, "id": id_}
+        if kind == "portal" and len(rest) == len(members):
+            new = _filled_in(new, members)
+        rest.insert(at, new)
         document[_list_of(kind)] = rest
     for kind, id_ in gone:
         members = document.get(_list_of(kind), [])
@@ -390,6 +397,13 @@ def edited(
             raise Problem(404, "no_such_object", f"The directory has no {kind} {id_}.")
         document[_list_of(kind)] = rest
     return document
+
+
+def _filled_in(portal: dict[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    try:
+        return catalogue.fill_in(portal, own_ids(others))
+    except catalogue.UnknownEntry as error:
+        raise Problem(422, "directory_invalid", f"portal {portal['id']} {error}") from error
 
 
 def with_new_policy_version(before: Directory, after: Directory) -> Directory:
