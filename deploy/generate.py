@@ -16,7 +16,12 @@ from joserfc.jwk import OKPKey
 
 from services.audit_log.api import Reading
 from services.audit_log.api import routers as audit_routers
-from services.gateway.api import entries_router, ingress_router, session_router
+from services.gateway.api import (
+    entries_router,
+    ingress_router,
+    rejected_router,
+    session_router,
+)
 from services.provisioning.api.routers import routers
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import OperationCommands
@@ -78,6 +83,7 @@ def openapi() -> dict[str, contracts.Json]:
         "gateway": [
             ingress_router(NOTHING, NOTHING, NOTHING),
             entries_router(NOTHING, authenticator),
+            rejected_router(NOTHING, authenticator),
             session_router(NOTHING, NOTHING, NOTHING),
         ],
         "provisioning": routers(

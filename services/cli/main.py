@@ -45,6 +45,7 @@ from services.cli.printing import (
     table,
     text,
 )
+from services.cli.rejected import rejected_app
 from services.cli.replay import replay
 from services.cli.training import training_app
 from services.cli.where import where
@@ -85,6 +86,7 @@ app = typer.Typer(
 )
 hr_app = group("What HR says.")
 review_app = group("Confirming or removing access.")
+hr_app.add_typer(rejected_app, name="rejected")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(enrolment_app, name="enrolment")

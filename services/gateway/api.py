@@ -1,10 +1,11 @@
 """The gateway's HTTP interface for programs: HR events in, tokens out."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
-from fastapi import APIRouter, Body, Depends, Header, Request
+from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, Field
@@ -16,6 +17,7 @@ from services.gateway.handlers.ingress import (
     Unacknowledged,
     unacknowledged_problem,
 )
+from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.sign_in import Doorkeeper, principal_of
 from services.gateway.rules.intake import BODY_MAX_BYTES, read_request
 from services.gateway.settings import Settings
@@ -37,6 +39,8 @@ class Entry(BaseModel):
     worker: str = Field(min_length=1, max_length=200)
     data: dict[str, Any]
 
+
+REJECTIONS_PAGE_MAX = 500
 
 TRAINING_TYPES = frozenset({"worker.training_completed", "worker.training_expired"})
 
@@ -109,6 +113,34 @@ def entries_router(ingress: Ingress, authenticator: Authenticator) -> APIRouter:
             raise Problem(403, "scope_missing", "This needs the scope hr:enter.")
         try:
             id_ = await ingress.enter(who, body.type, body.worker, body.data, key or str(uuid4()))
+        except Unacknowledged as unknown:
+            raise unacknowledged_problem() from unknown
+        return {"id": id_, "status": "accepted"}
+
+    return router
+
+
+def rejected_router(rejected: RejectedEvents, authenticator: Authenticator) -> APIRouter:
+    """Where people look at rejected events and have them judged again after a fix."""
+    router = APIRouter(tags=["hr"])
+    sees = authenticator.requires("hr:enter", "access:admin")
+
+    @router.get("/hr/v1/rejected")
+    async def listed(
+        who: Annotated[Principal, Depends(sees)],
+        limit: Annotated[int, Query(ge=1, le=REJECTIONS_PAGE_MAX)] = 50,
+    ) -> dict[str, Any]:
+        """Rejected events that are still kept, newest first: rule and reference, no content."""
+        return {"rejected": [asdict(each) for each in await rejected.list(who.organization, limit)]}
+
+    @router.post("/hr/v1/rejected/{reference}/replay", status_code=202)
+    async def replay(reference: UUID, who: Annotated[Principal, Depends(sees)]) -> dict[str, str]:
+        """Judge one again by today's rules; 202 once Kafka has it, 422 with what still refuses it.
+
+        Asking twice does no harm: an event is known by its id.
+        """
+        try:
+            id_ = await rejected.replay(who, reference)
         except Unacknowledged as unknown:
             raise unacknowledged_problem() from unknown
         return {"id": id_, "status": "accepted"}

@@ -12,10 +12,16 @@ import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from services.gateway.api import entries_router, ingress_router, session_router
+from services.gateway.api import (
+    entries_router,
+    ingress_router,
+    rejected_router,
+    session_router,
+)
 from services.gateway.console.app import console_app
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.publisher import Publisher
 from services.gateway.purge import PURGE_IDLE_SECONDS, purge_once
@@ -63,6 +69,8 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.include_router(ingress_router(ingress, sources, doorkeeper))
         authenticator = Authenticator(settings.jwks_file)
         app.include_router(entries_router(ingress, authenticator))
+        rejected = RejectedEvents(pool, publisher, seal, clock, sources)
+        app.include_router(rejected_router(rejected, authenticator))
         app.include_router(session_router(doorkeeper, key, settings))
         app.include_router(
             ops_router(

@@ -58,6 +58,8 @@ class Rejection:
     detail: str
     rejected_at: datetime
     expires_at: datetime
+    replayed_at: datetime | None
+    replayed_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +225,55 @@ async def keep_rejected(
     )
 
 
-async def recent_rejections(conn: Connection, organization: str, limit: int) -> list[Rejection]:
-    """The latest rejected events of an organization, newest first."""
+async def recent_rejections(
+    conn: Connection, organization: str, sources: Sequence[str], limit: int
+) -> list[Rejection]:
+    """The latest rejected events of an organization, newest first.
+
+    Args:
+        sources: who may speak for it today; of what they sent for nobody who could be told, it may
+            have been meant.
+    """
     rows = await conn.fetch(
         """
-        SELECT reference, source, code, detail, rejected_at, expires_at
-        FROM rejected_body WHERE organization = $1 ORDER BY rejected_at DESC LIMIT $2
+        SELECT reference, source, code, detail, rejected_at, expires_at, replayed_at, replayed_by
+        FROM rejected_body
+        WHERE organization = $1 OR (organization IS NULL AND source = ANY($2::text[]))
+        ORDER BY rejected_at DESC, reference LIMIT $3
         """,
         organization,
+        list(sources),
         limit,
     )
     return [Rejection(**row) for row in rows]
+
+
+async def find_rejected(
+    conn: Connection, reference: UUID, organization: str, sources: Sequence[str]
+) -> RejectedBody | None:
+    """One kept body that `recent_rejections` shows this organization."""
+    row = await conn.fetchrow(
+        """
+        SELECT reference, source, organization, code, detail, sha256, nonce, sealed
+        FROM rejected_body
+        WHERE reference = $1
+          AND (organization = $2 OR (organization IS NULL AND source = ANY($3::text[])))
+        """,
+        reference,
+        organization,
+        list(sources),
+    )
+    return None if row is None else RejectedBody(**row)
+
+
+async def note_replayed(conn: Connection, reference: UUID, by: str, now: datetime) -> None:
+    """Remember that a rejected event was accepted after all."""
+    await conn.execute(
+        "UPDATE rejected_body SET replayed_at = $3, replayed_by = $2 WHERE reference = $1",
+        reference,
+        by,
+        now,
+    )
 
 
 async def note_heard(

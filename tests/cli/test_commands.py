@@ -18,6 +18,8 @@ COMMANDS = (
     ("work", "list"),
     ("work", "claim", "1"),
     ("chore", "list"),
+    ("hr", "rejected", "list"),
+    ("hr", "rejected", "replay", "--all"),
     ("adopt", "README.md", "--as-of", "2026-03-01", "--dry-run"),
     ("portal", "roster", "import", "hub", "README.md", "--as-of", "2026-03-01T06:00"),
     ("portal", "findings"),
@@ -187,3 +189,19 @@ def test_a_file_that_holds_no_events_is_refused(tmp_path: Path, text: bytes) -> 
     with pytest.raises(Failure) as failure:
         hr.read_events(file)
     assert failure.value.code == Exit.USAGE
+
+
+async def test_rejected_events_are_listed_and_replayed_and_say_what_is_still_wrong(
+    run: Run, listening: Listening, tmp_path: Path
+) -> None:
+    file = tmp_path / "wrong.json"
+    file.write_bytes(orjson.dumps([hired(data={"effective_on": "soon"})]))
+    assert (await run("hr", "send", str(file), "--to", listening.url)).code == Exit.NO
+    await run("sign-in", await listening.link("hr"))
+    kept = json.loads((await run("hr", "rejected", "list", "--json")).out)
+    assert "invalid_data" in {one["code"] for one in kept}
+    ran = await run("hr", "rejected", "replay", "--all")
+    assert ran.code == Exit.NO
+    assert f"0 accepted, {len(kept)} still refused." in ran.out
+    assert "effective_on" in ran.out
+    assert (await run("hr", "rejected", "replay")).code == Exit.USAGE

@@ -14,12 +14,14 @@ import orjson
 import pytest
 import pytest_asyncio
 import yaml
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from standardwebhooks import Webhook
 
 from deploy.keys import make_secrets
 from services.gateway.links import make_links, make_session
 from services.gateway.main import gateway
 from services.gateway.settings import Settings
+from shared.contracts.topics import HR_EVENTS, Topic
 
 ORGANIZATION = "harbor"
 SOURCE = "harbor-hr"
@@ -113,6 +115,43 @@ class Door:
         return [
             (orjson.loads(row["headers"])["ce_type"], orjson.loads(row["value"])) for row in rows
         ]
+
+
+READ_MS = 15_000
+
+
+class Watcher:
+    """Reads what arrives on a topic after the watcher was made."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def take(self, count: int) -> list[Any]:
+        found: list[Any] = []
+        while len(found) < count:
+            batches = await self._consumer.getmany(timeout_ms=READ_MS)
+            assert batches, f"only {len(found)} of {count} records arrived"
+            found += [record for records in batches.values() for record in records]
+        return found
+
+
+async def watch(bootstrap: str, topic: Topic) -> AsyncIterator[Watcher]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+        consumer.assign(partitions)
+        for partition, end in (await consumer.end_offsets(partitions)).items():
+            consumer.seek(partition, end)
+        yield Watcher(consumer)
+    finally:
+        await consumer.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def hr_topic(prepared_kafka: str) -> AsyncIterator[Watcher]:
+    async for watcher in watch(prepared_kafka, HR_EVENTS):
+        yield watcher
 
 
 MakeSettings = Callable[..., Settings]

@@ -8,7 +8,6 @@ from uuid import UUID
 import orjson
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from cloudevents.core.bindings import http as sdk_http
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -17,7 +16,7 @@ from services.gateway.handlers.ingress import REJECTED_BODY_DAYS
 from services.gateway.rules.intake import BATCH_MAX_EVENTS, BODY_MAX_BYTES
 from services.gateway.sealing import load_body_seal
 from shared.contracts.hr import read_hr_event
-from shared.contracts.topics import DEAD_LETTERS, HR_EVENTS, Topic
+from shared.contracts.topics import DEAD_LETTERS
 from tests.gateway.conftest import (
     NEW_SECRET,
     OLD_SECRET,
@@ -25,45 +24,11 @@ from tests.gateway.conftest import (
     OTHER_SECRET,
     STRUCTURED,
     Door,
+    Watcher,
     hired,
     signed,
+    watch,
 )
-
-READ_MS = 15_000
-
-
-class Watcher:
-    """Reads what arrives on a topic after the watcher was made."""
-
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self._consumer = consumer
-
-    async def take(self, count: int) -> list[Any]:
-        found: list[Any] = []
-        while len(found) < count:
-            batches = await self._consumer.getmany(timeout_ms=READ_MS)
-            assert batches, f"only {len(found)} of {count} records arrived"
-            found += [record for records in batches.values() for record in records]
-        return found
-
-
-async def watch(bootstrap: str, topic: Topic) -> AsyncIterator[Watcher]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-        consumer.assign(partitions)
-        for partition, end in (await consumer.end_offsets(partitions)).items():
-            consumer.seek(partition, end)
-        yield Watcher(consumer)
-    finally:
-        await consumer.stop()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def hr_topic(prepared_kafka: str) -> AsyncIterator[Watcher]:
-    async for watcher in watch(prepared_kafka, HR_EVENTS):
-        yield watcher
 
 
 @pytest_asyncio.fixture(loop_scope="session")

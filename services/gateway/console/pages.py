@@ -143,7 +143,9 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         organization = visitor.principal.organization
         async with pool.acquire() as conn:
             heard = await store.sources_heard(conn, organization)
-            rejected = await store.recent_rejections(conn, organization, REJECTIONS_SHOWN)
+            rejected = await store.recent_rejections(
+                conn, organization, sources.names(organization), REJECTIONS_SHOWN
+            )
         silent = set(sources.names(organization)) - {each.source for each in heard}
         return console.page(
             request, "hr.html", heard=heard, silent=sorted(silent), rejected=rejected

@@ -73,7 +73,7 @@ class Ingress:
             if not is_transient(error):
                 raise
             raise Unacknowledged from error
-        records = [_hr_record(each) for each in accepted] + [_dead_letter(each) for each in refused]
+        records = [hr_record(each) for each in accepted] + [_dead_letter(each) for each in refused]
         if not await self._publisher.publish(records):
             raise Unacknowledged
         await self._note_heard(accepted, refused)
@@ -149,7 +149,8 @@ class Ingress:
             logger.warning("source_heard.missed", error=repr(error))
 
 
-def _hr_record(accepted: Accepted) -> Record:
+def hr_record(accepted: Accepted) -> Record:
+    """An acceptable event as it travels."""
     event = accepted.event
     return Record(
         HR_EVENTS.name,

@@ -1,0 +1,123 @@
+"""What was rejected at the door can be judged again after a fix, by whom it concerns."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.gateway.settings import Settings
+from shared.contracts.hr import read_hr_event
+from tests.gateway.conftest import (
+    NEW_SECRET,
+    ORGANIZATION,
+    SOURCE,
+    Door,
+    MakeSettings,
+    Watcher,
+    hired,
+    open_door,
+)
+
+BRANCH = "harbor-branch"
+
+
+async def bearer(door: Door, role: str = "hr") -> dict[str, str]:
+    answer = await door.http.post(
+        "/session/token", headers={"Authorization": f"Bearer {await door.secret(role)}"}
+    )
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+
+async def listed(door: Door, headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    answer = await door.http.get("/hr/v1/rejected", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["rejected"])
+
+
+def bound(settings: Settings, folder: Path, *organizations: str) -> Settings:
+    """The same installation once its sources file has been put right."""
+    sources = folder / "sources.yaml"
+    sources.write_text(
+        yaml.safe_dump(
+            {"sources": {SOURCE: {"organizations": [*organizations], "secrets": [NEW_SECRET]}}}
+        )
+    )
+    return settings.model_copy(update={"sources_file": sources})
+
+
+async def test_a_rejected_event_is_accepted_once_its_source_is_bound(
+    make_settings: MakeSettings,
+    prepared_kafka: str,
+    fresh_database: Mapping[str, str],
+    hr_topic: Watcher,
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(kafka=prepared_kafka, database_url=fresh_database["gateway"])
+    event = hired()
+    async with open_door(bound(settings, tmp_path, BRANCH)) as door:
+        assert (await door.send([event])).status_code == 422
+        headers = await bearer(door)
+        assert await listed(door, headers) == [], "nobody could tell that it is about us"
+    async with open_door(bound(settings, tmp_path, BRANCH, ORGANIZATION)) as door:
+        headers = await bearer(door)
+        (kept,) = await listed(door, headers)
+        assert (kept["code"], kept["replayed_at"]) == ("source_not_bound", None)
+        route = f"/hr/v1/rejected/{kept['reference']}/replay"
+        for _ in range(2):
+            answer = await door.http.post(route, headers=headers)
+            assert (answer.status_code, answer.json()["id"]) == (202, event["id"])
+        (kept,) = await listed(door, headers)
+        assert kept["replayed_at"] is not None
+        told = [each for each in await door.activity() if each[0] == "command.accepted"]
+        assert [data["target"] for _, data in told] == [kept["reference"]] * 2
+    for record in await hr_topic.take(2):
+        assert read_hr_event(record).id == event["id"]
+
+
+async def test_what_is_still_wrong_is_refused_with_its_rule_and_stays(fresh_door: Door) -> None:
+    await fresh_door.send([hired(data={"effective_on": "soon"})])
+    headers = await bearer(fresh_door)
+    (kept,) = await listed(fresh_door, headers)
+    answer = await fresh_door.http.post(
+        f"/hr/v1/rejected/{kept['reference']}/replay", headers=headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_data")
+    assert await listed(fresh_door, headers) == [kept]
+    assert ("command.refused", "invalid_data") in [
+        (kind, data.get("code")) for kind, data in await fresh_door.activity()
+    ]
+
+
+async def test_nobody_replays_what_was_sent_about_another_organization(fresh_door: Door) -> None:
+    await fresh_door.send([hired(organization="elsewhere", data={"effective_on": "2026-11-11"})])
+    headers = await bearer(fresh_door)
+    (kept,) = await listed(fresh_door, headers)
+    answer = await fresh_door.http.post(
+        f"/hr/v1/rejected/{kept['reference']}/replay", headers=headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "source_not_bound")
+
+
+async def test_rejected_events_are_for_hr_and_administrators(fresh_door: Door) -> None:
+    headers = await bearer(fresh_door, "compliance")
+    answer = await fresh_door.http.get("/hr/v1/rejected", headers=headers)
+    assert answer.status_code == 403
+
+
+async def test_a_body_that_was_altered_is_said_to_be_so(
+    fresh_door: Door,
+) -> None:
+    await fresh_door.send([hired(type="nothing")])
+    headers = await bearer(fresh_door)
+    (kept,) = await listed(fresh_door, headers)
+    await _alter(fresh_door)
+    answer = await fresh_door.http.post(
+        f"/hr/v1/rejected/{kept['reference']}/replay", headers=headers
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "cannot_be_opened")
+
+
+async def _alter(door: Door) -> None:
+    await door.fetch("UPDATE rejected_body SET sealed = sealed || '\\x00' RETURNING 1")
