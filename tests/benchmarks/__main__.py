@@ -19,7 +19,14 @@ import uvloop
 from deploy.topics import create_topics, wait_for_kafka
 from shared.contracts.topics import TOPICS
 from shared.process import spare_the_collector
-from tests.benchmarks import provisioning, relay, terminations, who_had_access, workload
+from tests.benchmarks import (
+    provisioning,
+    relay,
+    replaying,
+    terminations,
+    who_had_access,
+    workload,
+)
 from tests.benchmarks.audit_append import audit_append_vs_limit
 from tests.benchmarks.audit_search import audit_search
 from tests.benchmarks.peer import VARIANTS, run_peer
@@ -44,7 +51,7 @@ ACCOUNTS = 1_000_000
 WORKERS = 10_000
 """Enough that the recompute outlasts the samples; hiring ten times as many takes an hour here."""
 
-PARTS = ("provisioning", "terminations", "relay", "audit", "audit_search", "history")
+PARTS = ("provisioning", "terminations", "relay", "audit", "audit_search", "history", "replay")
 LOGGED = 1_000_000
 """Entries of the log that is searched."""
 
@@ -238,6 +245,18 @@ class Bench:
         self.figures.append(
             Figure("history.who_had_access_p95", value, "ms", at, runs=len(found.seconds))
         )
+
+    async def replay(self) -> None:
+        """Events retold and compared a second, over deciding about them the first time."""
+        say("replay: deciding about what is to be replayed")
+        messages = workload.events(self._scaled(EVENTS))
+        topic = await self.topics(partitions=6)
+        await workload.produce(self.kafka, topic, messages)
+        async with database_copy(self.admin_dsn, self.template) as dsns:
+            decided, _ = await provisioning.run_provisioning(self.kafka, dsns, topic, len(messages))
+            rate, count = await replaying.run_replay(dsns, messages)
+        against = f"{count:,} events, of which HR's were decided about at {decided:,.0f}/s"
+        self.figures.append(Figure("replay", rate, "events/s", against, rate / decided))
 
 
 async def main(kafka: str, admin_dsn: str, parts: list[str], scale: float) -> None:

@@ -28,6 +28,8 @@ CHROMIUM_FLAGS = [
 PATIENCE_SECONDS = 30
 
 WORKER = "W-BROWSER-1"
+WHO = "/who-had-access?portal=hub&at=2026-11-01T09:00"
+WHY = f"/explain?worker={WORKER}&portal=hub"
 NAME = "Maria Delgado"
 TIN = "91-1234567"
 

@@ -8,10 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
+from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.rules.operations import Transition
+from services.provisioning.rules.outages import Trouble
 from shared.contracts.envelope import event_key
+from shared.postgres import in_transaction
 from tests.provisioning.asking import Asking
-from tests.provisioning.desk import Desk, RawRecord, hire, hr_record, leave_now
+from tests.provisioning.desk import ADMINISTRATOR, Desk, RawRecord, hire, hr_record, leave_now
 from tests.provisioning.importing import Importing, existing
 from tests.provisioning.worlds import TIN, as_date, day
 
@@ -192,6 +195,21 @@ async def test_what_sheets_and_lists_told_is_retold_as_well(desk: Desk, asking: 
     await logged.tamper("UPDATE account SET last_login_at = NULL WHERE portal = 'hub'")
     fields = {one["field"] for one in (await logged.replay())["differences"]}
     assert "last_login_at" in fields
+
+
+async def test_deadlines_that_an_outage_put_off_are_told(desk: Desk, asking: Asking) -> None:
+    logged, outages = Logged(desk, asking), OutageCommands(desk.recompute)
+    await logged.hear(hire("w1"))
+    begun = await in_transaction(
+        desk.pool, lambda conn: outages.begin(conn, ADMINISTRATOR, "hub", Trouble.DOWN, "no answer")
+    )
+    desk.clock.at += timedelta(hours=5)
+    await in_transaction(
+        desk.pool, lambda conn: outages.end(conn, ADMINISTRATOR, begun["outage_id"])
+    )
+    assert (await logged.replay())["differences"] == []
+    await logged.tamper("UPDATE operation SET deadline = deadline + interval '1 day'")
+    assert {one["field"] for one in (await logged.replay())["differences"]} == {"deadline"}
 
 
 async def test_the_erased_are_not_comparable(logged: Logged) -> None:

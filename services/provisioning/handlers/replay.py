@@ -234,7 +234,7 @@ class Replay:
             about = _about(one, headers["ce_subject"])
             if one.id not in seen and about in told:
                 told[about].append(one)
-        postponed = await replay_store.ends_of_outages(conn)
+        postponed = await replay_store.ends_of_outages(conn, organization)
         accounts = await accounts_store.accounts_of(conn, organization, workers)
         operations = await replay_store.operations(conn, organization, workers)
         chores = await replay_store.chores(conn, organization, workers)

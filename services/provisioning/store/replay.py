@@ -10,8 +10,6 @@ from services.provisioning.rules.replay import Told
 from shared.contracts.topics import ACCESS_EVENTS
 from shared.postgres import Connection
 
-OUTAGES = ("outage.ended",)
-
 
 async def begin(conn: Connection) -> None:
     """Make room for told events; it goes with the connection's next `end` or with itself."""
@@ -107,12 +105,24 @@ async def unpublished(conn: Connection, keys: Sequence[str]) -> list[tuple[dict[
     return [(row["headers"], row["value"]) for row in rows]
 
 
-async def ends_of_outages(conn: Connection) -> list[Told]:
-    """The ends of outages that were told, in order."""
+async def ends_of_outages(conn: Connection, organization: str) -> list[Told]:
+    """The ends of outages that were told or wait for the relay, in order."""
     rows = await conn.fetch(
-        "SELECT id, type, time, data FROM pg_temp.told WHERE type = ANY($1::text[])"
-        " ORDER BY time, seq",
-        list(OUTAGES),
+        """
+        SELECT id, type, time, data FROM pg_temp.told WHERE type = 'outage.ended'
+        UNION ALL
+        SELECT headers ->> 'ce_id', headers ->> 'ce_type', (headers ->> 'ce_time')::timestamptz,
+               value
+        FROM (
+            SELECT convert_from(headers, 'UTF8')::json AS headers,
+                   convert_from(value, 'UTF8')::json AS value
+            FROM outbox WHERE topic = $1 AND key LIKE $2
+        ) AS waiting
+        WHERE headers ->> 'ce_type' = 'outage.ended'
+        ORDER BY time
+        """,
+        ACCESS_EVENTS.name,
+        f"{organization}/%",
     )
     return [Told(row["id"], row["type"], row["time"], row["data"]) for row in rows]
 
