@@ -218,6 +218,9 @@ async def test_pages_need_no_script_besides_live_tail_and_proof(
         "/findings",
         "/directory",
         "/hr",
+        WHO,
+        WHY,
+        "/chores",
         "/leavers",
         "/brake",
         "/exceptions",
@@ -246,6 +249,9 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
         "/work",
         "/directory",
         "/hr",
+        WHO,
+        WHY,
+        "/chores",
         "/leavers",
         "/exceptions",
         "/outages",
@@ -397,6 +403,7 @@ async def test_an_auditor_sees_on_one_page_who_had_access_and_why_with_its_proof
     await expect(page.get_by_role("row", name=NAME)).to_contain_text("✓ proved")
     await expect(page.locator("#proof")).to_contain_text("proved to be in the log")
 
+    await picture(page, "who-had-access")
     await page.get_by_role("button", name="Ask Example Hub what").click()
     await expect(page.get_by_role("status")).to_contain_text(f"activity log of {WORKER}")
     await page.get_by_role("link", name="See what is asked").click()
