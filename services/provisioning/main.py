@@ -11,6 +11,8 @@ import uvloop
 from fastapi import FastAPI
 
 from services.provisioning.api.routers import routers
+from services.provisioning.connectors.running import ConnectorRunner
+from services.provisioning.connectors.scim import ScimConnector, load_endpoints
 from services.provisioning.connectors.simulator import PortalSimulator
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
@@ -63,6 +65,7 @@ PLANS_REST = 1.0
 """A simulation may take a minute longer, for the same reason."""
 
 ROSTERS_IDLE_SECONDS = 20.0
+CONNECTORS_IDLE_SECONDS = 1.0
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
 
@@ -118,6 +121,9 @@ async def build_app(settings: Settings) -> FastAPI:
         )
 
     brake = BrakeHandler(pool, recompute, main_lane_has_passed)
+    connectors = ConnectorRunner(
+        pool, recompute, operations, {"scim": ScimConnector(load_endpoints(settings.scim_file))}
+    )
     consumers: dict[str, BatchConsumer[Any]] = {
         MAIN_GROUP: main_lane(
             settings.kafka, MAIN_GROUP, HR_EVENTS.name, pool, recompute, deciders
@@ -150,6 +156,7 @@ async def build_app(settings: Settings) -> FastAPI:
             RosterFetching(pool, recompute, ChoreCommands(recompute)).ask,
             idle_seconds=ROSTERS_IDLE_SECONDS,
         ),
+        Ticker("connectors", connectors.work, idle_seconds=CONNECTORS_IDLE_SECONDS),
         Ticker(
             "simulator",
             PortalSimulator(pool, recompute, operations).work,

@@ -22,3 +22,7 @@ class Settings(BaseSettings):
 
     jwks_file: Path = Path("var/secrets/jwks.json")
     """The gateway's public keys, as a JWK set."""
+
+    scim_file: Path | None = None
+    """SCIM services that portals of the directory stand for, as a YAML list; see
+    `services/provisioning/connectors/scim.py`. Without it there are none."""

@@ -363,6 +363,8 @@ class Portal(DirectoryObject):
     `catalogue` names the entry of the shipped catalogue that fills in what is not given here.
     `steps` maps an operation to what this portal really offers; `revoke_instead_of_suspend` marks
     portals that have no suspend button. `states` limits a Medicare contractor to its jurisdiction.
+    Everybody who uses any portal needs a seat of the `vault` and a `work_account` (e-mail with its
+    second factor), where the directory has one; both are removed first, by their `removal_rank`.
     `identity` is what people call the login where it is their own (One Healthcare ID), and
     `vault_item` a reference to the vault, never a password.
     A portal that `starts` as existing may have users nobody has told of: it is observe-only until
@@ -372,7 +374,15 @@ class Portal(DirectoryObject):
     id: Id
     name: Text
     kind: Literal[
-        "hub", "standalone", "mac", "state", "workers_comp", "sign_on", "utilization_manager"
+        "hub",
+        "standalone",
+        "mac",
+        "state",
+        "workers_comp",
+        "sign_on",
+        "utilization_manager",
+        "vault",
+        "work_account",
     ]
     url: Url
     catalogue: Id | None = None
@@ -380,7 +390,7 @@ class Portal(DirectoryObject):
     notices_to: Email | None = None
     identity: Text | None = None
     vault_item: Text | None = None
-    connector: Literal["manual", "simulator"] = "manual"
+    connector: Literal["manual", "simulator", "scim"] = "manual"
     starts: Literal["existing", "new"] = "existing"
     reaches: tuple[Reach, ...] = ()
     states: tuple[State, ...] = ()

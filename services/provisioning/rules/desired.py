@@ -96,6 +96,8 @@ class CompiledDirectory:
     zone: ZoneInfo = field(init=False)
     sources: frozenset[str] = field(init=False)
     portals: dict[str, Portal] = field(init=False)
+    common: tuple[str, ...] = field(init=False)
+    """Portals that come with any other: vaults and work accounts."""
     administrators: dict[str, list[tuple[str, datetime, datetime | None]]] = field(init=False)
     observed_since: dict[str, datetime] = field(init=False)
     """Portals that are observe-only: what was there before the instant may not be known."""
@@ -114,6 +116,9 @@ class CompiledDirectory:
         self.zone = ZoneInfo(directory.organization.zone)
         self.sources = frozenset(source.id for source in directory.sources)
         self.portals = {portal.id: portal for portal in directory.portals}
+        self.common = tuple(
+            portal.id for portal in directory.portals if portal.kind in ("vault", "work_account")
+        )
         self._titles = {title.id.casefold(): title.duties for title in directory.titles}
         self._functions = {duty.id: duty.functions for duty in directory.job_duties}
         self._site_tins = {site.id: site.tins for site in directory.sites}
@@ -362,7 +367,7 @@ def desire(
         else:
             rule, detail = reason
             held.setdefault(right[0], []).append(Held(right[1], right[2], rule, detail))
-    _add_sign_on(compiled, allowed, authorized, removals)
+    _add_sign_on(compiled, allowed, authorized, removals, as_of)
     changes.extend(_expiries(worker, compiled, as_of))
     return Desired(
         allowed,
@@ -657,11 +662,17 @@ def _add_sign_on(
     allowed: dict[Right, AuthorizedBy],
     authorized: AuthorizedBy,
     removals: Sequence[Removal],
+    as_of: datetime,
 ) -> None:
-    """Whoever needs a portal that is reached through a sign-on service needs that service too."""
-    for portal_id, tin, _ in list(allowed):
+    """What comes with any portal: its sign-on service, a vault seat and the work account."""
+    needed: dict[Right, None] = {}
+    for portal_id, tin, _ in allowed:
         service = compiled.portals[portal_id].requires_sign_on
         if service is not None:
-            right = (service, tin, Function.SIGN_ON)
-            if not any(removal.covers(right) for removal in removals):
-                allowed[right] = authorized
+            needed[service, tin, Function.SIGN_ON] = None
+    for portal in compiled.common if allowed else ():
+        for tin in compiled.enrolled_tins(portal, as_of)[:1]:
+            needed[portal, tin, Function.SIGN_ON] = None
+    for right in needed:
+        if not any(removal.covers(right) for removal in removals):
+            allowed[right] = authorized
