@@ -218,13 +218,15 @@ class _Session:
         await self._patch(Group, groups[0].id, change)
 
     async def _patch(self, model: type[Any], id_: Any, change: dict[str, Any]) -> None:
-        wanted: Any = PatchOp[model].model_validate({"operations": [change]})
+        # The resource type resolves the paths, so the message is made for it at run time.
+        message: Any = PatchOp.__class_getitem__(model)
+        wanted = message.model_validate({"operations": [change]})
         answer = await self._scim.modify(model, id_, wanted, raise_scim_errors=False)
         if isinstance(answer, Error) and (change["op"] != "remove" or answer.status != GONE):
             raise _Told(answer)
 
     async def _list(self, model: type[Any], filter_: str) -> list[Any]:
-        asked = SearchRequest.model_validate({"filter": filter_})
+        asked: Any = SearchRequest.model_validate({"filter": filter_})
         answer = await self._scim.query(model, asked, raise_scim_errors=False)
         if isinstance(answer, Error):
             raise _Told(answer)
