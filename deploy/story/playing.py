@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from deploy.story.adopting import check_old_spreadsheet
 from deploy.story.clinic import (
     CEDAR_SOUND,
     Event,
@@ -22,6 +23,7 @@ from deploy.story.quiet import wait_until_quiet
 from deploy.story.services import Installed, Services, StoryFailed
 from services.cli.client import Failure
 from services.cli.hr import read_secret, send
+from shared.contracts.directory import OperationKind
 
 Say = Callable[[str], None]
 
@@ -107,6 +109,10 @@ async def _play_feed(services: Services, installed: Installed, clinic: Clinic, s
             )
             await _send(installed, stage.events)
         await wait_until_quiet(services)
+        if stage is stages[0]:
+            await check_old_spreadsheet(
+                services, clinic.folder, clinic.played_on, clinic.feed.zone, say
+            )
         if stage is not stages[-1] or stage not in sent:
             await _work_off(services, stage)
 
@@ -147,7 +153,9 @@ async def _by_hand(services: Services, stage: Stage) -> AsyncIterator[dict[str, 
         async for item in services.pages(
             "provisioning", "/access/v1/work", "items", status="open", portal=portal
         ):
-            if what == "everything" or item["kind"] in REMOVALS:
+            if item["kind"] in set(OperationKind) and (
+                what == "everything" or item["kind"] in REMOVALS
+            ):
                 yield item
 
 

@@ -5,11 +5,15 @@ import time
 from typing import Any, Literal
 
 from deploy.story.services import Services, StoryFailed
+from shared.contracts.directory import OperationKind
 
 QUIET_SECONDS = 300
 POLL_SECONDS = 0.3
 QUIET_POLLS = 2
 """How often in a row nothing may be left: a record may be between two services at one look."""
+
+SIMULATED = frozenset(OperationKind) - {OperationKind.APPOINT_SUCCESSOR}
+"""What simulated portals carry out; people see to the rest."""
 
 STATUS_OF: tuple[Literal["provisioning", "audit", "review", "gateway"], ...] = (
     "provisioning",
@@ -46,6 +50,9 @@ async def what_is_left(services: Services) -> list[str]:
     campaigns = (await services.get("review", "/review/v1/campaigns"))["campaigns"]
     if opening := [each["title"] for each in campaigns if each["status"] == "opening"]:
         return [f"campaign {title} opens" for title in opening]
+    causes = (await services.get("provisioning", "/access/v1/brake"))["causes"]
+    if gathering := [one["cause_id"] for one in causes if one["status"] == "gathering"]:
+        return [f"the brake judges {gathering[0]}"]
     if simulated := await _waiting_for_simulator(services):
         return [f"simulated portals answer {simulated}"]
     log = await services.get("audit", "/audit/v1/log")
@@ -58,7 +65,7 @@ async def _waiting_for_simulator(services: Services) -> int:
     """Open operations that nobody but a simulated portal has to see to."""
     waiting = 0
     async for item in services.pages("provisioning", "/access/v1/work", "items", status="open"):
-        if item["connector"] == "simulator" and item["kind"] != "appoint_successor":
+        if item["connector"] == "simulator" and item["kind"] in SIMULATED:
             waiting += item["status"] == "requested"
     return waiting
 

@@ -103,6 +103,10 @@ class Services:
         """The lines of an answer that is one document per line."""
         return (await self._ask("GET", service, path, params=params)).content.splitlines()
 
+    async def content(self, service: ServiceName, path: str, **params: str | int) -> bytes:
+        """The file that a GET answers with."""
+        return (await self._ask("GET", service, path, params=params)).content
+
     async def address(self, service: ServiceName) -> tuple[str, str]:
         """A service's base URL and a token that is good for some minutes."""
         await self._renew_token()

@@ -15,6 +15,10 @@ from deploy.story.playing import explain
 from deploy.story.services import Installed, Services, StoryFailed
 
 RECENT_DAYS = 7
+MONTH_DAYS = 30.44
+CHECKED = ("still_active", "shared", "orphan", "drift")
+"""What can be wrong with a login that was there before."""
+
 LINES_PER_PART = 6
 """What does not fit is counted; the console shows it."""
 
@@ -61,6 +65,7 @@ class _Teller:
         directory = await self._services.get("provisioning", "/access/v1/directory")
         self._portal_names = {p["id"]: p["name"] for p in directory["directory"]["portals"]}
         lines = self._heading(overview)
+        lines += await self._old_spreadsheet()
         lines += await self._do_today(overview)
         lines += await self._new_and_moved()
         lines += await self._hr(overview)
@@ -81,6 +86,59 @@ class _Teller:
             f"{self._now:%a %-d %b %H:%M %Z}",
             "Example data. Portals are simulated; no real website was contacted.",
         ]
+
+    async def _old_spreadsheet(self) -> list[str]:
+        """What was wrong with the logins that were there before, and what became of it."""
+        adoptions = (await self._services.get("provisioning", "/access/v1/adoptions"))["adoptions"]
+        if not adoptions:
+            return []
+        first = min(adoptions, key=lambda each: each["as_of"])
+        as_of = self._local(first["as_of"])
+        wrong = {rule: await self._on_lists(rule, "open") for rule in CHECKED}
+        fixed = {rule: await self._on_lists(rule, "resolved") - wrong[rule] for rule in CHECKED}
+        found = {rule: len(wrong[rule] | fixed[rule]) for rule in CHECKED}
+        logins, amiss = first["counts"]["logins"] + found["orphan"], sum(found.values())
+        left, others = found["still_active"], amiss - found["still_active"]
+        put_right = sum(len(fixed[rule]) for rule in CHECKED if rule != "still_active")
+        return [
+            f"THE OLD SPREADSHEET, CHECKED ({as_of - timedelta(seconds=1):%B %Y})   "
+            f"{_count(logins, 'login')}, {logins - amiss} right, {amiss} wrong",
+            *_indent(
+                [
+                    f"{left} belonged to people who left"
+                    f"{await self._longest_gone(as_of)}: "
+                    f"{len(fixed['still_active'])} removed, seen on portal lists",
+                    f"{found['shared']} shared, {found['orphan']} nobody's, "
+                    f"{found['drift']} with the wrong functions: {put_right} of {others} fixed",
+                ]
+            ),
+        ]
+
+    async def _on_lists(self, rule: str, status: str) -> set[str]:
+        """The logins of which sheets and portals' lists showed something, by their subjects."""
+        found = await self._services.get(
+            "provisioning", "/access/v1/portal-findings", rule=rule, status=status
+        )
+        return {each["subject"] for each in found["findings"]}
+
+    async def _longest_gone(self, as_of: datetime) -> str:
+        """Whose login outlived its holder the longest, by the portal's name and in months."""
+        longest: tuple[timedelta, str] | None = None
+        for status in ("open", "resolved"):
+            found = await self._services.get(
+                "provisioning", "/access/v1/portal-findings", rule="still_active", status=status
+            )
+            for each in found["findings"]:
+                state = (await self._worker(each["worker"]))["state"]
+                ended = [one["ends_at"] for one in state["employments"] if one["ends_at"]]
+                if ended:
+                    gone = as_of - self._local(max(ended))
+                    longest = max(longest or (gone, each["portal"]), (gone, each["portal"]))
+        if longest is None:
+            return ""
+        months = round(longest[0] / timedelta(days=MONTH_DAYS))
+        name = self._portal_names.get(longest[1], longest[1])
+        return f" (longest: {name}, {_count(months, 'month')})"
 
     async def _do_today(self, overview: Mapping[str, Any]) -> list[str]:
         items = await self._exposures(overview)

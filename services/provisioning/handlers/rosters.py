@@ -622,6 +622,13 @@ def _seen(
             account = known.accounts.get(workers[0], Account(workers[0], known.portal.id))
             rights = _shown(line, account, standings[workers[0]], enrolled).rights
         name = line.claims[0].name if line.claims else ""
+        known_since = [
+            own.since
+            for worker in workers
+            if worker in known.accounts
+            for own in known.accounts[worker].rights.values()
+            if own.since is not None
+        ]
         seen.append(
             LoginSeen(
                 line.login_id,
@@ -631,6 +638,7 @@ def _seen(
                 rights,
                 line.last_login_at,
                 line.last_login_told,
+                min(known_since, default=None),
             )
         )
     return seen

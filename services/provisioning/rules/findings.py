@@ -60,6 +60,8 @@ class LoginSeen:
     rights: Collection[Held] | None = None
     last_login_at: datetime | None = None
     last_login_told: bool = False
+    since: datetime | None = None
+    """From when it is known to have been there: a new login need not have been used."""
 
 
 @value_class(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def _dormant(
 ) -> Iterable[PortalFinding]:
     limit = inactivity_days(portal, day) or DORMANT_DAYS
     idle = idle_days(login.last_login_at, day, zone)
-    if idle is not None and idle <= limit:
+    unused = idle_days(login.since, day, zone) if idle is None and login.since else None
+    if (idle is not None and idle <= limit) or (unused is not None and unused <= limit):
         return
     how = "has never been used" if idle is None else f"was last used {idle} days ago"
     yield PortalFinding(
