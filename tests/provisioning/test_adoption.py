@@ -86,8 +86,8 @@ async def test_doubts_are_asked_and_answers_settle_them(desk: Desk) -> None:
     answers = {"column:Hubb": "hub"}
     preview = await office_.preview_adoption(sheet, as_of=YESTERDAY, answers=answers)
     doubts = {doubt["key"]: doubt for doubt in preview["doubts"]}
-    assert set(doubts) == {"person:Maria Lopez", "person:John Smith"}
-    assert {one["answer"] for one in doubts["person:Maria Lopez"]["answers"]} == {
+    assert set(doubts) == {"person:Maria Lopez (ml)", "person:John Smith"}
+    assert {one["answer"] for one in doubts["person:Maria Lopez (ml)"]["answers"]} == {
         "w1",
         "w2",
         "nobody",
@@ -95,7 +95,7 @@ async def test_doubts_are_asked_and_answers_settle_them(desk: Desk) -> None:
     assert doubts["person:John Smith"]["answers"][0]["answer"] == "w3"
     await office_.apply_adoption(preview["plan"])
     assert set(await accounts(desk)) == {("w4", "hub")}, "what is in doubt is left out"
-    answers |= {"person:Maria Lopez": "w2", "person:John Smith": "nobody"}
+    answers |= {"person:Maria Lopez (ml)": "w2", "person:John Smith": "nobody"}
     answer = await office_.adopt(sheet, as_of=YESTERDAY, answers=answers)
     assert answer["doubts"] == []
     assert set(await accounts(desk)) == {("w4", "hub"), ("w2", "hub")}

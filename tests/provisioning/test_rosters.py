@@ -211,6 +211,7 @@ FINDINGS = {
     "nobody's": ("g,Ghost Rider,Active,2026-06-14,eligibility", ["orphan"]),
     "nobody's, switched off": ("g,Ghost Rider,Disabled,,", []),
     "left": ("w9@hub,Name of w9,Active,2026-06-14,eligibility; benefits", ["still_active"]),
+    "left, and can do nothing": ("w9@hub,Name of w9,Active,2026-06-14,", []),
     "left, switched off": ("w9@hub,Name of w9,Inactive,,", []),
     "idle for longer than the rule": (
         "w1,Name of w1,Active,2026-05-05,eligibility; benefits",

@@ -35,7 +35,7 @@ from services.provisioning.rules.findings import (
 )
 from services.provisioning.rules.history import Source as HistorySource
 from services.provisioning.rules.history import Statement, statements_between
-from services.provisioning.rules.matching import Doubt, People
+from services.provisioning.rules.matching import Doubt, People, one_login_key
 from services.provisioning.rules.operations import Account, Operation, Transition, known_of
 from services.provisioning.rules.rosters import (
     RosterLine,
@@ -505,7 +505,11 @@ def _owners(
     line: RosterLine, known: _Known, answers: Mapping[str, str], doubts: dict[str, Doubt]
 ) -> tuple[tuple[str, ...], str]:
     """Whose a login is: by its id where that is known, else by what the list says of the person."""
-    asked = any(f"person:{claim.label}" in answers for claim in line.claims)
+    asked = any(
+        key in answers
+        for claim in line.claims
+        for key in (f"person:{claim.label}", one_login_key(claim))
+    )
     holders = tuple(
         worker
         for worker, account in known.accounts.items()
@@ -531,7 +535,11 @@ def _owners(
 
 def _is_doubtful(line: RosterLine, doubts: Mapping[str, Doubt]) -> bool:
     """Whether somebody has yet to say whose a login is: nothing is found about it before."""
-    return any(f"person:{claim.label}" in doubts for claim in line.claims)
+    return any(
+        key in doubts
+        for claim in line.claims
+        for key in (f"person:{claim.label}", one_login_key(claim))
+    )
 
 
 def _changes(

@@ -131,6 +131,9 @@ def _of_holder(
 ) -> Iterable[PortalFinding]:
     subject = subject_of(portal.id, login.login_id)
     if not standing.employed:
+        if login.rights is not None and not login.rights:
+            # A login that outlives the employer, and can do nothing here any more.
+            return
         yield PortalFinding(
             subject,
             FindingRule.STILL_ACTIVE,

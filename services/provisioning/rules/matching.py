@@ -121,6 +121,11 @@ def several(name: str) -> list[str]:
     return [name]
 
 
+def one_login_key(claim: Claim) -> str:
+    """What a question about one login is called, where several people go by one name."""
+    return f"person:{claim.label}{f' ({claim.login_id})' if claim.login_id else ''}"
+
+
 @dataclass(slots=True)
 class People:
     """The workers of an organization, arranged for finding them by what lines say."""
@@ -152,7 +157,8 @@ class People:
             KeyError: an answer names a worker whom nobody knows.
         """
         key = f"person:{claim.label}"
-        if (answer := answers.get(key)) is not None:
+        answer = answers.get(one_login_key(claim), answers.get(key))
+        if answer is not None:
             if answer.casefold() == NOBODY:
                 return Match(None, "answered: nobody whom HR knows")
             return Match(self._by_worker[answer.casefold()].worker, "answered")
@@ -177,7 +183,9 @@ class People:
         if found := self._by_name.get(parts):
             if len(found) == 1:
                 return Match(found[0].worker, "the same name, which only one person has")
-            return self._ask(key, line, claim, f"{len(found)} people have this name", found)
+            # Each may have a line of their own, so the answer is about this login only.
+            own = one_login_key(claim)
+            return self._ask(own, line, claim, f"{len(found)} people have this name", found)
         if found := [p for p in self._by_short.get(_short(parts), ()) if self._initials(parts, p)]:
             if len(found) == 1:
                 return Match(found[0].worker, "the same name but for a middle name or initial")
