@@ -121,6 +121,13 @@ class _Teller:
         )
         return {each["subject"] for each in found["findings"]}
 
+    async def _findings_of(self, rule: str) -> list[Mapping[str, Any]]:
+        found = await self._services.get(
+            "provisioning", "/access/v1/portal-findings", rule=rule, status="open"
+        )
+        findings: list[Mapping[str, Any]] = found["findings"]
+        return findings
+
     async def _longest_gone(self, as_of: datetime) -> str:
         """Whose login outlived its holder the longest, by the portal's name and in months."""
         longest: tuple[timedelta, str] | None = None
@@ -151,6 +158,9 @@ class _Teller:
             f'MAP      title "{each["title"]}" has no duty: '
             f"{_count(each['workers'], 'worker')} with it can use no portal"
             for each in overview["questions"]
+        ]
+        items += [
+            f"ASK      {each['detail']}" for each in await self._findings_of("rule_contradicted")
         ]
         more = overview["work_open"]
         return [

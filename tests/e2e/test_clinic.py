@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -258,7 +259,7 @@ async def test_the_end_of_a_leave_resumes(services: Services, worker: str) -> No
     found = await _worker(services, worker)
     assert found["state"]["status"] == "active"
     done = [item["kind"] for item in found["operations"] if item["portal"] == "availity"]
-    assert sorted(done) == ["open", "resume", "suspend"]
+    assert sorted(done) == ["resume", "suspend"], "the login itself was there before"
     access = _portals(found)["availity"]
     assert access["status"] == "active"
     assert _functions(access, "desired") == _functions(access, "effective") != set()
@@ -267,7 +268,8 @@ async def test_the_end_of_a_leave_resumes(services: Services, worker: str) -> No
 async def test_a_rescinded_termination_left_no_removal(services: Services) -> None:
     found = await _worker(services, RESCINDED)
     assert found["state"]["status"] == "active"
-    assert _removals(found) == []
+    # What the portal's first list showed beyond policy went, and nothing else.
+    assert {item["reason"]["rule"] for item in _removals(found)} == {"no_longer_needed"}
     assert _holds(found) == _wants(found) != set()
     rescinded = [event["type"] for event in found["events"] if event["rescinded"]]
     assert rescinded == ["worker.terminated"]
@@ -463,3 +465,23 @@ async def test_the_auditor_sees_who_played(services: Services) -> None:
     assert page["entries"]
     with pytest.raises(httpx.HTTPStatusError):
         await services.get("audit", "/audit/v1/entries", organization="another")
+
+
+async def test_the_old_spreadsheet_was_checked_and_put_right(services: Services) -> None:
+    (adopted,) = (await services.get("provisioning", "/access/v1/adoptions"))["adoptions"]
+    assert adopted["counts"]["doubts"] == 0
+    rosters = (await services.get("provisioning", "/access/v1/rosters"))["rosters"]
+    assert Counter(Counter(one["portal"] for one in rosters).values()) == {2: 10}
+    still_wrong = (await services.get("provisioning", "/access/v1/portal-findings"))["findings"]
+    # The portal keeps a login that can do nothing active, whatever its rule says.
+    doubtful = [("rule_contradicted", "noridian/rule/inactivity_days")]
+    assert [(one["rule"], one["subject"]) for one in still_wrong] == doubtful
+    resolved = await services.get("provisioning", "/access/v1/portal-findings", status="resolved")
+    logins = {(one["rule"], one["subject"]) for one in resolved["findings"]}
+    assert Counter(rule for rule, _ in logins if rule != "rule_contradicted") == {
+        "drift": 34,
+        "still_active": 6,
+        "shared": 2,
+        "orphan": 1,
+    }
+    assert (await services.get("provisioning", "/access/v1/observed"))["portals"] == []
