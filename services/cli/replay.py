@@ -14,11 +14,11 @@ import typer
 from services.cli.audit_sources import CannotVerify, Folder, FreshServer
 from services.cli.client import NAMES, Client, Exit, Failure, no_answer
 from services.cli.printing import AsJson, err, out, print_json, progress_bar, table
-from shared.contracts.topics import ACCESS_EVENTS, HR_EVENTS
+from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS, HR_EVENTS
 from shared.tlog.leaf import LeafError, Opening, RecordLeaf, parse_leaf
 from shared.tlog.tiles import TILE_WIDTH, unpack_entries
 
-TOPICS = frozenset({HR_EVENTS.name, ACCESS_EVENTS.name})
+TOPICS = frozenset({HR_EVENTS.name, ACCESS_EVENTS.name, DIRECTORY_EVENTS.name})
 OPENINGS_AT_A_TIME = 65_536
 """Each request is recorded as one reading, and must end while its token lives."""
 
@@ -149,7 +149,7 @@ def _look(
 def read_records(
     source: LogSource, reading: Reading, show: Callable[[int, int], None]
 ) -> Iterator[dict[str, Any]]:
-    """The records of HR and access events in the log, in its order, checked against their leaves.
+    """The records of HR, directory and access events in the log, checked against their leaves.
 
     Raises:
         CannotVerify: the log cannot be read.

@@ -24,6 +24,7 @@ from services.provisioning.rules.replay import (
     check_open_work,
     compare_accounts,
     compare_chores,
+    compare_directory,
     compare_history,
     compare_operations,
     retell,
@@ -34,6 +35,7 @@ from services.provisioning.store import plans as plans_store
 from services.provisioning.store import replay as replay_store
 from services.provisioning.store.workers import LockedWorker
 from shared.contracts.access import ACCESS_EVENT_MODELS
+from shared.contracts.directory import DIRECTORY_MODELS
 from shared.contracts.envelope import event_key, read_event
 from shared.contracts.hr import HR_EVENT_MODELS, read_hr_event
 from shared.errors import Problem, Rejected
@@ -62,6 +64,7 @@ class Report:
 
     events: int = 0
     hr_events: int = 0
+    directory_events: int = 0
     unreadable: int = 0
     workers: int = 0
     workers_erased: int = 0
@@ -140,8 +143,12 @@ class Replay:
         """Keep what records tell of one organization."""
         told: list[tuple[str, Told]] = []
         heard: list[tuple[str, str, str, bytes]] = []
+        objects: list[tuple[str, int, Any]] = []
         for record in records:
             try:
+                if (named := _directory_object(record, organization)) is not None:
+                    objects.append(named)
+                    continue
                 envelope = read_event(record)
                 if envelope.organization != organization:
                     continue
@@ -152,11 +159,14 @@ class Replay:
                     data = orjson.loads(envelope.data)
                     one = Told(envelope.id, envelope.type, envelope.time, data)
                     told.append((_about(one, envelope.subject), one))
-            except (Rejected, ValueError):
+            except (Rejected, ValueError, KeyError):
                 # What cannot be read was a dead letter then as well.
                 report.unreadable += 1
         report.events += len(told)
         report.hr_events += len(heard)
+        report.directory_events += len(objects)
+        if objects:
+            await replay_store.add_told_directory(conn, objects)
         if told:
             await replay_store.add_told(conn, told)
         if heard:
@@ -181,6 +191,8 @@ class Replay:
         )
         if compiled is None:
             raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
+        told = await replay_store.told_directory(conn, organization, compiled.version)
+        report.add("", compare_directory(told, compiled.directory))
         after = ""
         while True:
             async with conn.transaction(isolation="repeatable_read", readonly=True):
@@ -269,6 +281,18 @@ def _record(line: bytes) -> LoggedRecord:
         raise Problem(
             422, "invalid_record", "A line is a JSON object with key, headers and value."
         ) from error
+
+
+def _directory_object(record: LoggedRecord, organization: str) -> tuple[str, int, Any] | None:
+    """Subject, version and object of a directory event; None for any other record."""
+    headers = dict(record.headers)
+    kind, _, what = headers.get("ce_type", b"").decode().partition(".")
+    if kind not in DIRECTORY_MODELS or what not in ("set", "removed"):
+        return None
+    if headers.get("ce_organization", b"").decode() != organization:
+        return None
+    subject, version = headers["ce_subject"].decode(), int(headers["ce_version"])
+    return subject, version, orjson.loads(record.value or b"null") if what == "set" else None
 
 
 def _about(one: Told, subject: str) -> str:

@@ -28,7 +28,12 @@ from services.provisioning.rules.operations import (
     Target,
     target_key,
 )
-from shared.contracts.directory import Function, OperationKind
+from shared.contracts.directory import (
+    DIRECTORY_MODELS,
+    Directory,
+    Function,
+    OperationKind,
+)
 from shared.contracts.state import (
     AccountStatus,
     AuthorizedBy,
@@ -370,6 +375,24 @@ def compare_chores(retold: Retold, kept: Mapping[str, Mapping[str, Any]]) -> lis
         else:
             found += _fields("chore", id_, told, own, (*CHORE_FIELDS, "ended_at", "ended_by"))
     return found
+
+
+def compare_directory(told: Mapping[str, Any], kept: Directory) -> list[Difference]:
+    """Every object of the directory in force, by kind/id."""
+    mine = {name: _canonical(name.partition("/")[0], document) for name, document in told.items()}
+    theirs = {f"{kind}/{id_}": model.model_dump(mode="json") for kind, id_, model in kept.objects()}
+    found = []
+    for name in sorted({*mine, *theirs}):
+        if name not in mine or name not in theirs:
+            found.append(_missing("directory", name, name in mine))
+        elif mine[name] != theirs[name]:
+            found += _fields("directory", name, mine[name], theirs[name], sorted(theirs[name]))
+    return found
+
+
+def _canonical(kind: str, document: Any) -> dict[str, Any]:
+    """An object as its model of today writes it, so that new fields make no difference."""
+    return DIRECTORY_MODELS[kind].model_validate(document).model_dump(mode="json")
 
 
 def _fields(

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from services.provisioning.rules.replay import Told
-from shared.contracts.topics import ACCESS_EVENTS
+from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS
 from shared.postgres import Connection
 
 
@@ -32,13 +32,18 @@ async def begin(conn: Connection) -> None:
             fingerprint bytea NOT NULL
         );
         CREATE INDEX ON told_hr (worker);
+        CREATE TEMPORARY TABLE told_directory (
+            subject text NOT NULL,
+            version integer NOT NULL,
+            object json
+        );
         """
     )
 
 
 async def end(conn: Connection) -> None:
     """Forget what was told."""
-    await conn.execute("DROP TABLE IF EXISTS pg_temp.told, pg_temp.told_hr")
+    await conn.execute("DROP TABLE IF EXISTS pg_temp.told, pg_temp.told_hr, pg_temp.told_directory")
 
 
 async def add_told(conn: Connection, events: Sequence[tuple[str, Told]]) -> None:
@@ -59,6 +64,39 @@ async def add_told_hr(conn: Connection, events: Sequence[tuple[str, str, str, by
         columns=("worker", "source", "id", "fingerprint"),
         records=list(events),
     )
+
+
+async def add_told_directory(conn: Connection, objects: Sequence[tuple[str, int, Any]]) -> None:
+    """Keep (kind/id, version, object) of directory events; None for what was removed."""
+    await conn.copy_records_to_table(
+        "told_directory",
+        schema_name="pg_temp",
+        columns=("subject", "version", "object"),
+        records=list(objects),
+    )
+
+
+async def told_directory(conn: Connection, organization: str, version: int) -> dict[str, Any]:
+    """The objects of a directory's version by kind/id, as events told them or wait to."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT ON (subject) subject, object FROM (
+            SELECT subject, version, object FROM pg_temp.told_directory
+            UNION ALL
+            SELECT headers ->> 'ce_subject', (headers ->> 'ce_version')::int, object
+            FROM (
+                SELECT convert_from(headers, 'UTF8')::json AS headers,
+                       convert_from(value, 'UTF8')::json AS object
+                FROM outbox WHERE topic = $1 AND key LIKE $2
+            ) AS waiting
+        ) AS told
+        WHERE version <= $3 ORDER BY subject, version DESC
+        """,
+        DIRECTORY_EVENTS.name,
+        f"{organization}/%",
+        version,
+    )
+    return {row["subject"]: row["object"] for row in rows if row["object"] is not None}
 
 
 def instant(text: str) -> datetime:
