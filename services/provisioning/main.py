@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -32,6 +33,7 @@ from services.provisioning.settings import Settings
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import undecided as undecided_store
 from services.provisioning.store import workers as workers_store
+from services.provisioning.store.imports import PREVIEWS_KEPT_DAYS, forget_previews
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
@@ -140,7 +142,9 @@ async def build_app(settings: Settings) -> FastAPI:
 
     async def forget_old_commands() -> int:
         async with pool.acquire() as conn:
-            await forget(conn, await recompute.clock.now(conn))
+            now = await recompute.clock.now(conn)
+            await forget(conn, now)
+            await forget_previews(conn, now - timedelta(days=PREVIEWS_KEPT_DAYS))
         return await plans.forget()
 
     tickers = [

@@ -8,6 +8,7 @@ import pytest
 from services.provisioning.handlers.adoption import sheet_of
 from services.provisioning.sheets.cells import write_csv
 from services.provisioning.sheets.workbook import write_workbook
+from services.provisioning.store import imports as imports_store
 from services.provisioning.store import logins as logins_store
 from shared.errors import Problem
 from tests.provisioning.desk import Desk, hire, leave_now
@@ -255,3 +256,13 @@ async def test_a_cell_that_says_two_logins_is_refused_by_line_and_column(desk: D
         await office_.preview_adoption("Name,Hub\nName of w1,one; two\n", as_of=YESTERDAY)
     with pytest.raises(Problem, match="Line 2, column 'Hub'"):
         await office_.preview_adoption("Name,Hub\nName of w1,1.23E+11\n", as_of=YESTERDAY)
+
+
+async def test_previews_that_nobody_applied_are_forgotten_with_their_files(desk: Desk) -> None:
+    office_ = await office(desk, "w1", "w2")
+    await office_.adopt(WIDE, as_of=YESTERDAY)
+    await office_.preview_adoption("Name,Hub\nName of w1,other\n", as_of=YESTERDAY)
+    async with desk.pool.acquire() as conn:
+        assert await imports_store.forget_previews(conn, desk.clock.at + timedelta(days=1)) == 1
+        assert await conn.fetchval("SELECT count(*) FROM imported_file") == 1
+        assert await conn.fetchval("SELECT count(*) FROM import_plan") == 1

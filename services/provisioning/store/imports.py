@@ -8,6 +8,9 @@ from typing import Any
 
 from shared.postgres import Connection
 
+PREVIEWS_KEPT_DAYS = 30
+"""Somebody may have to ask around for answers before a preview is applied."""
+
 SHEET = ""
 """Where the meanings of the administrator's own sheet are kept: it is no portal's."""
 
@@ -121,3 +124,20 @@ async def keep_meanings(
         dict(columns),
         dict(answers),
     )
+
+
+async def forget_previews(conn: Connection, before: datetime) -> int:
+    """Drop previews that nobody applied, with files that nothing else was made of; how many."""
+    done: str = await conn.execute(
+        "DELETE FROM import_plan WHERE applied_at IS NULL AND previewed_at < $1",
+        before,
+    )
+    await conn.execute(
+        """
+        DELETE FROM imported_file AS file WHERE stored_at < $1 AND NOT EXISTS (
+            SELECT 1 FROM import_plan AS plan
+            WHERE plan.organization = file.organization AND plan.file_sha256 = file.sha256)
+        """,
+        before,
+    )
+    return int(done.rpartition(" ")[2])
