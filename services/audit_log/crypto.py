@@ -71,9 +71,13 @@ class Key:
     def __repr__(self) -> str:
         return f"Key(slot={self.slot})"
 
-    def seal(self, context: bytes, opening: bytes) -> bytes:
-        """Encrypt an opening, bound to the record it belongs to: `topic/partition/offset`."""
-        nonce = os.urandom(NONCE_BYTES)
+    def seal(self, context: bytes, opening: bytes, nonce: bytes | None = None) -> bytes:
+        """Encrypt an opening, bound to the record it belongs to: `topic/partition/offset`.
+
+        Args:
+            nonce: 12 random bytes, never used before; made here if not given.
+        """
+        nonce = nonce or os.urandom(NONCE_BYTES)
         return (
             self._commitment(nonce, context) + nonce + self.cipher.encrypt(nonce, opening, context)
         )
@@ -96,6 +100,34 @@ class Key:
 
     def _commitment(self, nonce: bytes, context: bytes) -> bytes:
         return hashlib.sha256(COMMITMENT_LABEL + self.secret + nonce + context).digest()
+
+
+class RandomBytes:
+    """Random bytes of the system, fetched many at a time; each is handed out once.
+
+    For one thread. A forked child forgets what its parent has fetched, so that both never hand out
+    the same.
+    """
+
+    FETCHED_BYTES = 65_536
+
+    def __init__(self) -> None:
+        self._fetched = b""
+        self._at = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self, count: int) -> bytes:
+        """So many bytes."""
+        end = self._at + count
+        if end > len(self._fetched):
+            self._fetched, self._at, end = os.urandom(self.FETCHED_BYTES), 0, count
+        taken = self._fetched[self._at : end]
+        self._at = end
+        return taken
+
+    def _forget(self) -> None:
+        self._fetched = b""
+        self._at = 0
 
 
 def read_master_key(path: Path) -> bytes:

@@ -7,14 +7,13 @@ aside as a dead letter would be missing from the log.
 
 import asyncio
 import base64
-import os
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import ConsumerRecord
 
 from services.audit_log import chain, store
-from services.audit_log.crypto import Holder, Key, KeyStore
+from services.audit_log.crypto import NONCE_BYTES, Holder, Key, KeyStore, RandomBytes
 from services.audit_log.store.succession import read_predecessors
 from shared.clock import Clock
 from shared.kafka import Batch, Gap
@@ -46,12 +45,13 @@ class AuditHandler:
         self._origin = origin
         self._keys = keys
         self._clock = clock
+        self._random = RandomBytes()
 
     def parse(self, record: ConsumerRecord[bytes | None, bytes | None]) -> Draft:
         """The entry of a record; every record has one."""
         topic, partition, offset = record.topic, record.partition, record.offset
         commitments, opening = commit(
-            os.urandom(SEED_BYTES), record.key, record.headers, record.value
+            self._random.take(SEED_BYTES), record.key, record.headers, record.value
         )
         headers = dict(record.headers)
         claimed = claims(headers, record.value)
@@ -112,7 +112,8 @@ class AuditHandler:
         drafts = [item.parsed for item in batch.items]
         for draft, key in zip(drafts, await self._keys_for(drafts), strict=True):
             draft.entry.key_slot = key.slot
-            draft.entry.payload = key.seal(draft.context, draft.opening)
+            nonce = self._random.take(NONCE_BYTES)
+            draft.entry.payload = key.seal(draft.context, draft.opening, nonce)
         if not batch.gaps:
             return [draft.entry for draft in drafts]
         placed = [

@@ -40,7 +40,8 @@ CONSUMER_GROUP = "audit-log"
 PICTURE_GROUP = "audit-log-picture"
 PROMISE_CHECK_SECONDS = 30.0
 BATCH_MAX_RECORDS = 1_000
-"""Nobody waits for an entry, so batches are as large as they help."""
+"""Nobody waits for an entry; but the next batch is hashed while this one is written, and with
+larger ones the two take turns."""
 
 SIGNER_POLL_SECONDS = 0.2
 PARTITION_CHECK_SECONDS = 60.0

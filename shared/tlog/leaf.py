@@ -79,7 +79,7 @@ class RecordLeaf:
             self.offset,
             self.timestamp,
             (self.organization, self.type),
-            (self.key, self.headers, self.value),
+            (self.key.encode(), self.headers.encode(), self.value.encode()),
         )
 
 
@@ -140,17 +140,28 @@ def encode_record(
     offset: int,
     timestamp: int,
     claimed: tuple[str, str],
-    commitments: tuple[str, str, str],
+    commitments: tuple[bytes, bytes, bytes],
 ) -> bytes:
     """The bytes of a record's leaf, from what `claims` and `commit` gave."""
-    organization, type_ = claimed
     key, headers, value = commitments
-    # Every string here is made of characters that JSON does not escape.
+    begin, middle, end = _around(origin, topic, partition, *claimed)
+    return begin % (headers, key, offset) + middle % timestamp + end % value
+
+
+@lru_cache(maxsize=4096)
+def _around(
+    origin: str, topic: str, partition: int, organization: str, type_: str
+) -> tuple[bytes, bytes, bytes]:
+    """What the leaves of one kind of record have in common, with places for what differs."""
+    # Every string here is made of characters that JSON does not escape. A percent sign would be
+    # taken for a place.
+    origin, topic = origin.replace("%", "%%"), topic.replace("%", "%%")
     return (
-        f'{{"headers":"{headers}","key":"{key}","kind":"record","offset":"{offset}",'
+        b'{"headers":"%b","key":"%b","kind":"record","offset":"%d",',
         f'"organization":"{organization}","origin":"{origin}","partition":"{partition}",'
-        f'"timestamp":"{timestamp}","topic":"{topic}","type":"{type_}","value":"{value}"}}'
-    ).encode()
+        f'"timestamp":"%d","topic":"{topic}","type":"{type_}",'.encode(),
+        b'"value":"%b"}',
+    )
 
 
 def check_origin(origin: str) -> str:
@@ -228,16 +239,41 @@ def encode_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
 
     A null value is a length of zero alone.
     """
-    parts: list[bytes] = []
-    add = parts.append
-    for name, value in headers:
-        add(_header_name(name))
-        if value is None:
-            add(b"\x00")
-        else:
-            add(_length_of(len(value) + 1))
-            add(value)
-    return b"".join(parts)
+    known = _encoded_headers
+    return b"".join([known.get(header) or _encode_header(header) for header in headers])
+
+
+_encoded_headers: dict[tuple[str, bytes | None], bytes] = {}
+"""Encoded headers: most of an event's repeat those of the one before."""
+
+CACHED_HEADERS = 20_000
+CACHED_HEADER_BYTES = 100
+
+
+def _encode_header(header: tuple[str, bytes | None]) -> bytes:
+    name, value = header
+    if value is None:
+        return _header_name(name) + b"\x00"
+    encoded = _header_name(name) + _length_of(len(value) + 1) + value
+    if name in REPEATED_HEADERS and len(value) <= CACHED_HEADER_BYTES:
+        if len(_encoded_headers) >= CACHED_HEADERS:
+            _encoded_headers.clear()
+        _encoded_headers[header] = encoded
+    return encoded
+
+
+REPEATED_HEADERS = frozenset(
+    {
+        "ce_type",
+        "ce_source",
+        "ce_subject",
+        "ce_specversion",
+        "ce_organization",
+        "content-type",
+        "ce_epoch",
+    }
+)
+"""Headers whose values recur; to keep the others would only push these out."""
 
 
 def nonces(seed: bytes) -> tuple[bytes, bytes, bytes]:
@@ -250,10 +286,11 @@ def nonces(seed: bytes) -> tuple[bytes, bytes, bytes]:
     )
 
 
-def commitment(label: bytes, nonce: bytes, encoded: bytes) -> str:
+def commitment(label: bytes, nonce: bytes, encoded: bytes) -> bytes:
     """The base64 of SHA-256 over label, nonce and the part's encoding."""
-    digest = hashlib.sha256(label + nonce + encoded).digest()
-    return binascii.b2a_base64(digest, newline=False).decode()
+    return binascii.b2a_base64(
+        hashlib.sha256(b"%b%b%b" % (label, nonce, encoded)).digest(), newline=False
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -288,7 +325,7 @@ def claims(headers: Mapping[str, bytes | None], value: bytes | None) -> tuple[st
 
 def commit(
     seed: bytes, key: bytes | None, headers: Iterable[tuple[str, bytes | None]], value: bytes | None
-) -> tuple[tuple[str, str, str], bytes]:
+) -> tuple[tuple[bytes, bytes, bytes], bytes]:
     """Commitments of key, headers and value, and the opening to keep secret.
 
     Args:
@@ -357,7 +394,7 @@ class Opening:
             (leaf.key, leaf.headers, leaf.value),
             strict=True,
         ):
-            if ours != theirs:
+            if ours != theirs.encode():
                 raise LeafError(f"the payload's {name} is not what the leaf commits to")
         if claims(dict(self.headers), self.value) != (leaf.organization, leaf.type):
             raise LeafError("the leaf's organization or type is not the payload's")

@@ -14,6 +14,7 @@ from services.audit_log.crypto import (
     KeyStoreError,
     KeyUnavailable,
     PayloadAltered,
+    RandomBytes,
     read_master_key,
 )
 
@@ -153,3 +154,17 @@ def test_processes_that_make_keys_at_once_agree(tmp_path: Path) -> None:
     reopened, _ = KeyStore(tmp_path, MASTER).provide(HOLDERS[:300], 0)
     for result in results:
         assert all(reopened[holder].secret == secret for holder, secret in result.items())
+
+
+def test_random_bytes_are_handed_out_once_and_never_again_in_a_forked_child() -> None:
+    random = RandomBytes()
+    taken = [random.take(12) for _ in range(20_000)]
+    assert len(set(taken)) == 20_000
+    assert {len(each) for each in taken} == {12}
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, random.take(16))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 16) != random.take(16)

@@ -228,6 +228,20 @@ class Bench:
         self.figures += [
             Figure("audit.proof_p99", proof, "ms", at, runs=len(found.proofs)),
             Figure("audit.search_bytes_per_entry", found.bytes_per_entry, "bytes", at),
+            Figure(
+                "audit.append_single_p99",
+                terminations.percentile(found.single, 0.99) * 1000,
+                "ms",
+                at,
+                runs=len(found.single),
+            ),
+            Figure("audit.verify_per_core", found.verified_per_second, "entries/s", "offline"),
+            Figure(
+                "audit.verify_payloads_per_core",
+                found.verified_with_payloads_per_second,
+                "entries/s",
+                "offline, each payload too",
+            ),
             Figure("audit.projected", found.projected_per_second, "entries/s", at),
         ]
 

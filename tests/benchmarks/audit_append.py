@@ -17,6 +17,7 @@ from aiokafka import ConsumerRecord
 from services.audit_log import store
 from services.audit_log.crypto import KeyStore
 from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.main import BATCH_MAX_RECORDS
 from shared.clock import DatabaseClock
 from shared.contracts.envelope import binary_headers, event_key
 from shared.contracts.topics import HR_EVENTS
@@ -24,7 +25,7 @@ from shared.kafka import Batch, Item
 from shared.postgres import Connection, create_pool, in_transaction
 
 ORIGIN = "portalkeeper.local/benchmark"
-BATCH_RECORDS = 1_000
+BATCH_RECORDS = BATCH_MAX_RECORDS
 WORKERS = 5_000
 EVENT_BYTES = 600
 RUNS = 3
@@ -91,7 +92,7 @@ def make_records(count: int, seed: int = 1, first_offset: int = 0) -> list[Recor
 async def audit_append_vs_limit(
     database: Mapping[str, str], keystore: Path, batches: int = 20
 ) -> Appended:
-    """Append `batches` of 1,000 records, and copy the same records, in turns; medians of three.
+    """Append `batches` of `BATCH_RECORDS`, and copy the same records, in turns; medians of three.
 
     Args:
         database: role -> connection string of a prepared, empty database, with `admin`.

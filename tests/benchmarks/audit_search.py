@@ -1,5 +1,6 @@
 """How fast the audit log's search and proofs answer at a size, and what the projection takes."""
 
+import base64
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,21 +10,31 @@ from random import Random
 from typing import Any
 
 import asyncpg
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit_log import store
 from services.audit_log.api import Reading
 from services.audit_log.crypto import KeyStore
 from services.audit_log.handlers import AuditHandler, Draft
 from services.audit_log.projector import Projector
+from services.audit_log.reading import unseal
 from services.audit_log.store import search
 from services.audit_log.terms import SECRET_LABEL, Query, Terms
+from services.cli.audit_check import Task, check_stretch
+from services.cli.audit_sources import Folder
 from shared.clock import DatabaseClock
 from shared.kafka import Batch, Item
-from shared.postgres import create_pool, in_transaction
+from shared.postgres import Connection, create_pool, in_transaction
+from shared.tlog.merkle import Frontier, leaf_hash
+from shared.tlog.note import Checkpoint, SignerKey
+from shared.tlog.tiles import TILE_WIDTH, pack_entries, tile_path
 from tests.benchmarks.audit_append import BATCH_RECORDS, ORIGIN, WORKERS, make_records
 
 PAGE = 50
 QUERIES = 100
+VERIFIED = 65_536
+SINGLES = 200
 
 
 @dataclass(slots=True)
@@ -35,6 +46,9 @@ class Searched:
     proofs: list[float] = field(default_factory=list)
     projected_per_second: float = 0.0
     bytes_per_entry: float = 0.0
+    verified_per_second: float = 0.0
+    verified_with_payloads_per_second: float = 0.0
+    single: list[float] = field(default_factory=list)
 
     @property
     def all_searches(self) -> list[float]:
@@ -75,6 +89,8 @@ async def audit_search(
                 started = time.perf_counter()
                 await reading.paths(conn, [random.randrange(entries)], entries)
                 found.proofs.append(time.perf_counter() - started)
+            await _verify(conn, keys, keystore / "copy", found)
+        await _append_singly(pool, keys, reading, found)
     finally:
         await search_pool.close()
         await pool.close()
@@ -99,6 +115,64 @@ async def _project(pool: "asyncpg.Pool[Any]", keys: KeyStore) -> float:
     while await projector.project(pool):
         pass
     return time.perf_counter() - started
+
+
+async def _verify(conn: Connection, keys: KeyStore, folder: Path, found: Searched) -> None:
+    """Entries a second that one process checks offline, without and with payloads."""
+    width = min(VERIFIED, found.entries)
+    openings = folder / "openings.jsonl"
+    openings.parent.mkdir()
+    with openings.open("wb") as file:
+        for start in range(0, width, TILE_WIDTH):
+            end = min(width, start + TILE_WIDTH)
+            path = tile_path(start // TILE_WIDTH, end - start)
+            entries = await store.read_sealed_range(conn, start, end)
+            leaves = [entry.leaf for entry in entries]
+            for kind, content in (
+                ("entries", pack_entries(leaves)),
+                ("0", b"".join(leaf_hash(leaf) for leaf in leaves)),
+            ):
+                (folder / "tile" / kind / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / "tile" / kind / path).write_bytes(content)
+            for entry in entries:
+                assert entry.key_slot is not None
+                assert entry.payload is not None
+                raw = unseal(keys, entry.leaf, entry.key_slot, entry.payload)
+                line = {"index": entry.index, "opening": base64.b64encode(raw).decode()}
+                file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    task = Task(Folder(folder), ORIGIN, 0, width)
+    found.verified_with_payloads_per_second = width / _time_of(task)
+    openings.unlink()
+    found.verified_per_second = width / _time_of(task)
+
+
+def _time_of(task: Task) -> float:
+    started = time.perf_counter()
+    checked = check_stretch(task)
+    assert not checked.problems
+    return time.perf_counter() - started
+
+
+async def _append_singly(
+    pool: "asyncpg.Pool[Any]", keys: KeyStore, reading: Reading, found: Searched
+) -> None:
+    """Seconds from a lone record to its entry with a proof under a signed checkpoint."""
+    handler = AuditHandler(ORIGIN, keys, DatabaseClock())
+    key = SignerKey(ORIGIN, Ed25519PrivateKey.generate())
+    async with pool.acquire() as conn:
+        leaves = [leaf for _, leaf in await store.read_leaves(conn, 0, found.entries)]
+    frontier = Frontier.empty()
+    frontier.extend(leaf_hash(leaf) for leaf in leaves)
+    for record in make_records(SINGLES, seed=7, first_offset=found.entries):
+        started = time.perf_counter()
+        batch: Batch[Draft] = Batch([Item(record, handler.parse(record))], [])
+        await in_transaction(pool, partial(handler.apply, batch=batch))
+        async with pool.acquire() as conn:
+            [(index, leaf)] = await store.read_leaves(conn, frontier.size, frontier.size + 1)
+            frontier.extend([leaf_hash(leaf)])
+            key.sign(Checkpoint(ORIGIN, frontier.size, frontier.root()).text())
+            await reading.paths(conn, [index], frontier.size)
+        found.single.append(time.perf_counter() - started)
 
 
 def _queries(entries: int) -> list[tuple[str, Query, int]]:

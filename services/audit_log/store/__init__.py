@@ -127,15 +127,18 @@ async def append(
         )
     await conn.execute(
         """
-        INSERT INTO tile_edge (level, index, hashes)
-        SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
-        ON CONFLICT (level) DO UPDATE SET index = excluded.index, hashes = excluded.hashes
+        WITH moved AS (
+            INSERT INTO tile_edge (level, index, hashes)
+            SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+            ON CONFLICT (level) DO UPDATE SET index = excluded.index, hashes = excluded.hashes
+        )
+        UPDATE log_head SET size = $4
         """,
         [tile.level for tile, _ in growth.edges],
         [tile.index for tile, _ in growth.edges],
         [hashes for _, hashes in growth.edges],
+        size + len(entries),
     )
-    await conn.execute("UPDATE log_head SET size = $1", size + len(entries))
 
 
 # -- reading
