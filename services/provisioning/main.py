@@ -28,6 +28,7 @@ from services.provisioning.handlers.events import (
 )
 from services.provisioning.handlers.fetching import RosterFetching
 from services.provisioning.handlers.plans import PlanCommands
+from services.provisioning.handlers.portal_clocks import PortalClocks
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
 from services.provisioning.store import brake as brake_store
@@ -158,6 +159,11 @@ async def build_app(settings: Settings) -> FastAPI:
         Ticker(
             "rosters",
             RosterFetching(pool, recompute, ChoreCommands(recompute)).ask,
+            idle_seconds=ROSTERS_IDLE_SECONDS,
+        ),
+        Ticker(
+            "portal-clocks",
+            PortalClocks(pool, recompute, ChoreCommands(recompute)).ask,
             idle_seconds=ROSTERS_IDLE_SECONDS,
         ),
         Ticker("connectors", connectors.work, idle_seconds=CONNECTORS_IDLE_SECONDS),

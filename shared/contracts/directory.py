@@ -70,10 +70,8 @@ class Chore(StrEnum):
     """Recurring or rare work on a portal that changes nobody's functions by itself."""
 
     FETCH_ROSTER = "fetch_roster"
-    KEEP_ALIVE = "keep_alive"
     RECERTIFY = "recertify"
-    CLOSE = "close"
-    ROTATE = "rotate"
+    PROFILE_CHECK = "profile_check"
     REQUEST_LOG = "request_log"
 
 

@@ -74,13 +74,16 @@ class ChoreKind(StrEnum):
 
     `activity_log`: ask the portal for its own record of what somebody did there. `enrolment`: take
     on a phase of the organization's enrolment that is stuck. `document`: renew what expires.
-    `fetch_roster`: fetch the portal's list of its users and import it.
+    `fetch_roster`: fetch the portal's list of its users and import it. `recertify`: confirm the
+    portal's users there by its own date. `profile_check`: confirm the organization's profile there.
     """
 
     ACTIVITY_LOG = "activity_log"
     ENROLMENT = "enrolment"
     DOCUMENT = "document"
     FETCH_ROSTER = "fetch_roster"
+    RECERTIFY = "recertify"
+    PROFILE_CHECK = "profile_check"
 
 
 class ChoreStatus(StrEnum):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from services.provisioning.handlers.chores import ChoreCommands
+from services.provisioning.handlers.portal_clocks import PortalClocks
 from services.provisioning.rules.operations import Transition
 from services.provisioning.store import outages as outages_store
 from shared.contracts.directory import Directory
@@ -25,6 +27,11 @@ def idle(days: int = 30, *, leave_suspends: bool = True) -> Directory:
                 {"rule": "deletes_after_days", "value": 90, "source": "mac.example/help"},
             ]
     return Directory.model_validate(base)
+
+
+@pytest.fixture
+def asking(desk: Desk, tmp_path: Path) -> Asking:
+    return Asking.of(desk, tmp_path)
 
 
 async def at_work(desk: Desk, **more: Any) -> None:
@@ -121,12 +128,40 @@ async def test_the_holder_ends_keep_alive_work_and_nobody_elses(desk: Desk, tmp_
     assert await keeping(desk) == []
 
 
+# -- clocks of portals themselves
+
+
+def recertified(days: int = 365) -> Directory:
+    base = directory().model_dump(mode="json")
+    mac = next(one for one in base["portals"] if one["id"] == "mac")
+    mac["rules"] = [
+        {"rule": "recertification_days", "value": days, "source": "mac.example/help"},
+        {"rule": "recertification_window_days", "value": 45, "source": "mac.example/help"},
+    ]
+    mac["chores"] = {"recertify": [{"actor": "administrator", "text": "Tick each user."}]}
+    return Directory.model_validate(base)
+
+
+async def test_users_are_confirmed_at_the_portal_by_its_own_date_every_year(
+    desk: Desk, asking: Asking
+) -> None:
+    await desk.apply_directory(recertified())
+    clocks = PortalClocks(desk.pool, desk.recompute, ChoreCommands(desk.recompute))
+    assert await clocks.ask() == 0
+    desk.clock.at = NOW + timedelta(days=320)
+    assert await clocks.ask() == 1
+    assert await clocks.ask() == 0, "asked for once"
+    (chore,) = (await asking.get("/access/v1/chores"))["chores"]
+    assert "Tick each user" in chore["text"]
+    done = {"evidence": {"kind": "confirmation_number", "text": "R-2027"}}
+    await asking.post(f"/access/v1/chores/{chore['chore_id']}/done", done, scopes="work:do")
+    desk.clock.at = NOW + timedelta(days=600)
+    assert await clocks.ask() == 0
+    desk.clock.at = NOW + timedelta(days=645)
+    assert await clocks.ask() == 1
+
+
 # -- outages
-
-
-@pytest.fixture
-def asking(desk: Desk, tmp_path: Path) -> Asking:
-    return Asking.of(desk, tmp_path)
 
 
 DOWN = {"portal": "mac", "kind": "down", "note": "maintenance page since eight"}

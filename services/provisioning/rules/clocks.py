@@ -7,7 +7,7 @@ was last used, its clock is not known either, and a guess would be worse.
 from datetime import datetime, timedelta
 
 from services.provisioning.rules.operations import Account
-from shared.contracts.directory import Portal, Step
+from shared.contracts.directory import OperationKind, Portal, Step
 from shared.contracts.state import AccountStatus, Grade
 
 KEEP_ALIVE_AHEAD_DAYS = 7
@@ -50,7 +50,8 @@ def keep_alive_steps(portal: Portal, lapses: datetime, as_of: datetime) -> tuple
             ),
             Step(actor="worker", text=f"Sign in to {portal.name} with your own login."),
         )
-    return (
+    own = portal.steps.get(OperationKind.KEEP_ALIVE)
+    return own or (
         Step(
             actor="worker",
             text=(

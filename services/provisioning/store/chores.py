@@ -191,6 +191,17 @@ async def waiting_on(conn: Connection, organization: str, kind: ChoreKind) -> se
     return {row["portal"] for row in rows}
 
 
+async def last_done(conn: Connection, organization: str, kind: ChoreKind) -> dict[str, datetime]:
+    """When a chore of a kind was last done, by portal."""
+    rows = await conn.fetch(
+        "SELECT portal, max(ended_at) AS done_at FROM chore"
+        " WHERE organization = $1 AND kind = $2 AND status = 'done' GROUP BY portal",
+        organization,
+        kind,
+    )
+    return {row["portal"]: row["done_at"] for row in rows}
+
+
 CHORE_RANK = 90
 """Among work of one deadline, access that must go comes first."""
 
