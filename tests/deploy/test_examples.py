@@ -144,7 +144,7 @@ def test_the_directory_holds_what_the_story_promises(directory: Directory) -> No
 
 
 def test_every_kind_of_portal_and_carrier_occurs(directory: Directory) -> None:
-    # A vault and work accounts are no portals of carriers; what they need is configured, not shipped.
+    # A vault and work accounts are nobody's portals; what they need is configured, not shipped.
     for members, beside in (
         (directory.portals, {"vault", "work_account"}),
         (directory.carriers, set()),
