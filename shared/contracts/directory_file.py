@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from shared.contracts import catalogue
-from shared.contracts.directory import INCONSISTENT, Directory
+from shared.contracts.consistency import INCONSISTENT
+from shared.contracts.directory import Directory
 
 MAX_FILE_CHARACTERS = 8_000_000
 MAX_NODES = 2_000_000

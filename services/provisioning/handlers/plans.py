@@ -31,7 +31,8 @@ from services.provisioning.store import directories as directories_store
 from services.provisioning.store import plans as plans_store
 from shared.auth import Principal
 from shared.contracts import catalogue
-from shared.contracts.directory import LISTS, Directory
+from shared.contracts.consistency import LISTS
+from shared.contracts.directory import Directory
 from shared.contracts.directory_file import own_ids
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
