@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -22,6 +22,9 @@ TRANSACTION_ATTEMPTS = 8
 """Deadlocks are prevented by one lock order; what remains is rare and short."""
 
 STATEMENT_TIMEOUT_MS = 60_000
+TRANSACTION_TIMEOUT_MS = 120_000
+"""For a process frozen in the middle of asking something, which is not idle. PostgreSQL looks at it
+between messages only: whoever is frozen inside a COPY holds its locks until it is ended."""
 
 
 async def _prepare_connection(conn: asyncpg.Connection[Any]) -> None:
@@ -44,21 +47,30 @@ async def create_pool(dsn: str, *, min_size: int = 1, max_size: int = 8) -> asyn
     Raises:
         OSError, asyncpg.PostgresError: the server does not answer or refuses the role.
     """
-    return await asyncpg.create_pool(
-        dsn,
-        min_size=min_size,
-        max_size=max_size,
-        init=_prepare_connection,
-        server_settings={
-            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-            # A process frozen inside a transaction must not keep its offset rows for ever.
-            "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
-            "timezone": "UTC",
-            # A table that was empty when a statement was prepared would otherwise be scanned
-            # sequentially for the life of the connection.
-            "plan_cache_mode": "force_custom_plan",
-        },
-    )
+    settings = {
+        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+        # A process frozen inside a transaction must not keep its offset rows for ever.
+        "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+        "timezone": "UTC",
+        # A table that was empty when a statement was prepared would otherwise be scanned
+        # sequentially for the life of the connection.
+        "plan_cache_mode": "force_custom_plan",
+    }
+
+    async def open_with(more: Mapping[str, str]) -> asyncpg.Pool[Any]:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            init=_prepare_connection,
+            server_settings={**settings, **more},
+        )
+
+    try:
+        return await open_with({"transaction_timeout": str(TRANSACTION_TIMEOUT_MS)})
+    except asyncpg.UndefinedObjectError:
+        # Before version 17.
+        return await open_with({})
 
 
 def is_transient(error: BaseException) -> bool:
