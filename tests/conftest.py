@@ -18,7 +18,7 @@ from tests.servers import (
 
 SERVER_WAIT_SECONDS = 60
 SERVER_FIXTURES = {"kafka", "postgres"}
-NEVER_FAST = {"benchmarks", "deploy", "e2e", "simulation"}
+NEVER_FAST = {"benchmarks", "deploy", "e2e", "faults", "simulation"}
 """Folders whose tests start processes or take their time, whatever fixtures they use."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from services.provisioning.store import workers as workers_store
 from shared.kafka import Batch, Item
 from shared.postgres import in_transaction
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now, sequence_of
-from tests.provisioning.worlds import ORGANIZATION, day
+from tests.provisioning.worlds import NOW, ORGANIZATION, day
 
 
 def billing(worker: str = "w1") -> Any:
@@ -192,3 +193,24 @@ async def test_asking_what_if_decides_nothing(desk: Desk) -> None:
 
     await in_transaction(desk.pool, look)
     assert await waiting(desk) == {"w1"}
+
+
+async def test_a_clock_that_is_set_back_takes_nobody_back_in_time(desk: Desk) -> None:
+    await desk.hear(hire())
+    await desk.finish_all()
+    decided_at = (await desk.state())["as_of"]
+    desk.clock.at -= timedelta(hours=3)
+    await desk.hear(leave_now(effective_at=(NOW - timedelta(hours=6)).isoformat()))
+    state = await desk.state()
+    assert state["status"] == "terminated"
+    assert state["as_of"] >= decided_at
+    assert {item["kind"] for item in await desk.work()} == {"suspend"}
+
+
+async def test_a_clock_that_is_set_forward_and_back_leaves_what_was_decided(desk: Desk) -> None:
+    await desk.hear(hire(), leave_now(effective_at=(NOW + timedelta(days=2)).isoformat()))
+    await desk.pass_time(days=3)
+    assert (await desk.state())["status"] == "terminated"
+    desk.clock.at -= timedelta(days=3)
+    await desk.hear(billing())
+    assert (await desk.state())["status"] == "terminated"
