@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.provisioning.rules.decide import Facts, Outcome, decide, decide_beside_portals
+from services.provisioning.rules.decide import decide, decide_beside_portals
+from services.provisioning.rules.facts import Facts, Outcome
 from services.provisioning.rules.operations import (
     GIVES,
     OPERATION_LIFE,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
-from services.provisioning.rules.decide import Facts, Outcome, decide
+from services.provisioning.rules.decide import decide
 from services.provisioning.rules.desired import CompiledDirectory, Desired, desire
+from services.provisioning.rules.facts import Facts, Outcome
 from services.provisioning.rules.operations import Account, Held
 from services.provisioning.rules.timeline import Person, TimelineEvent, fold, people
 from shared.contracts.directory import FINANCIAL, Function, OperationKind, RuleName

@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 
 from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
-from services.provisioning.rules.decide import describe
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.guards import refuse_login_id
 from services.provisioning.rules.history import Source, Statement, statements_between
@@ -23,6 +22,7 @@ from services.provisioning.rules.operations import (
     Operation,
     Transition,
     confirm,
+    describe,
     known_of,
     retry_after,
 )

@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 
 from services.provisioning.handlers.recompute import Recompute, access_fact
-from services.provisioning.rules.decide import describe_exception
 from services.provisioning.rules.exceptions import (
     AccessException,
     ExceptionMove,
+    describe_exception,
     moved,
     refuse_approver,
     refuse_request,

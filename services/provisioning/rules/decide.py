@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -19,11 +19,11 @@ from services.provisioning.rules.desired import (
     NOTHING,
     CompiledDirectory,
     Desired,
-    Removal,
     Right,
     desire,
 )
-from services.provisioning.rules.exceptions import AccessException, expired
+from services.provisioning.rules.exceptions import AccessException, describe_exception, expired
+from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval, Standing
 from services.provisioning.rules.guards import (
     CASCADING_ADMINISTRATOR,
     LAST_ADMINISTRATOR,
@@ -45,12 +45,13 @@ from services.provisioning.rules.operations import (
     Order,
     Target,
     Transition,
+    describe,
     needed,
     operation_id,
     rights_of,
     target_key,
 )
-from services.provisioning.rules.timeline import Folded, Person, fold
+from services.provisioning.rules.timeline import Folded, fold
 from shared.contracts.access import (
     ACCESS_EVENT_MODELS,
     BreakGlassEnded,
@@ -62,7 +63,6 @@ from shared.contracts.access import (
     GuardRefused,
     OperationOverdue,
     OperationRequested,
-    Reason,
 )
 from shared.contracts.directory import Function, OperationKind, Portal, RuleName, Step
 from shared.contracts.state import (
@@ -82,7 +82,6 @@ from shared.contracts.state import (
     WorkerStatus,
 )
 from shared.contracts.state import Held as HeldBack
-from shared.values import value_class
 
 NEVER_ASKED = Target()
 UNSET = datetime.fromtimestamp(0, UTC)
@@ -104,74 +103,6 @@ WHY_OBSERVED = "differs from policy as far as is known; import the portal's firs
 
 PORTALS_EDITION = 2
 """Raise it with what is planned for portals or said of them: then nothing older stands."""
-
-
-@value_class(frozen=True, slots=True)
-class ReviewRemoval:
-    """A review's decision to remove. `operation_id` names what granted the entitlement then.
-
-    `status`: new (not judged yet), standing, or moot.
-    """
-
-    removal: Removal
-    operation_id: str | None
-    status: str
-    detail: str = ""
-
-
-@value_class(frozen=True, slots=True)
-class Facts:
-    """Everything a decision about one person depends on, besides the directory and the instant."""
-
-    organization: str
-    person: Person
-    accounts: tuple[Account, ...] = ()
-    operations: tuple[Operation, ...] = ()
-    reviews: tuple[ReviewRemoval, ...] = ()
-    exceptions: tuple[AccessException, ...] = ()
-    known_findings: frozenset[Finding] = frozenset()
-    sole_administrator_of: frozenset[str] = frozenset()
-    cause: tuple[str, ...] = ()
-    parked: tuple[Parked, ...] = ()
-    outages: frozenset[str] = frozenset()
-    """Portals that do not work now: the deadlines of work there stand still."""
-    new_rules: str | None = None
-    """The brake's cause if directory or policy have changed since the last decision."""
-
-
-@value_class(frozen=True, slots=True)
-class Standing:
-    """What a person's portals were last decided from, besides their accounts and operations.
-
-    `basis` is a digest of that, `change_at` the first instant (UTC) after it at which anything of
-    their operations comes due.
-    """
-
-    basis: bytes
-    change_at: datetime | None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What changed for one person. `events` are (type, cause, data) about the person.
-
-    `state` says what is so, without the marks of when it was decided: two decisions that come to
-    the same give equal states. Its portals are left out where they stand as they were; `standing`
-    is None where they must be looked at the next time.
-    """
-
-    state: WorkerState
-    as_of: datetime
-    folded: Folded | None
-    accounts: list[Account] = field(default_factory=list)
-    operations: list[Operation] = field(default_factory=list)
-    reviews: list[ReviewRemoval] = field(default_factory=list)
-    exceptions: list[AccessException] = field(default_factory=list)
-    parked: list[Parked] = field(default_factory=list)
-    unparked: list[Parked] = field(default_factory=list)
-    events: list[tuple[str, tuple[str, ...], object]] = field(default_factory=list)
-    next_change_at: datetime | None = None
-    standing: Standing | None = None
 
 
 def decide(facts: Facts, compiled: CompiledDirectory, as_of: datetime) -> Outcome:
@@ -1030,40 +961,3 @@ def _held(parked: Parked) -> Held:
     assert parked.tin is not None
     assert parked.function is not None
     return (parked.tin, parked.function)
-
-
-def describe_exception(exception: AccessException) -> dict[str, Any]:
-    """An exception as events about it carry it (`shared.contracts.access.ExceptionData`)."""
-    return {
-        "exception_id": exception.exception_id,
-        "worker": exception.worker,
-        "portal": exception.portal,
-        "tin": exception.tin,
-        "function": exception.function,
-        "reason": exception.reason,
-        "requested_by": exception.requested_by,
-        "starts_at": exception.starts_at,
-        "ends_at": exception.ends_at,
-        "status": exception.status,
-        "approved_by": exception.approved_by,
-    }
-
-
-def describe(operation: Operation) -> dict[str, Any]:
-    """An operation as events about it carry it (`shared.contracts.access.OperationData`)."""
-    return {
-        "operation_id": operation.operation_id,
-        "worker": operation.worker,
-        "portal": operation.portal,
-        "kind": operation.kind,
-        "tin": operation.tin,
-        "function": operation.function,
-        "generation": operation.generation,
-        "status": operation.status,
-        "rights": operation.rights,
-        "authorized_by": operation.authorized_by,
-        "reason": Reason(operation.rule, operation.events),
-        "requested_at": operation.requested_at,
-        "deadline": operation.deadline,
-        "claimed_by": operation.claimed_by,
-    }

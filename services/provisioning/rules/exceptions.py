@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from shared.contracts.directory import Function
 from shared.contracts.state import ExceptionKind, ExceptionStatus
@@ -128,3 +129,20 @@ def expired(
             if after is not None:
                 over.append((exception, after))
     return over
+
+
+def describe_exception(exception: AccessException) -> dict[str, Any]:
+    """An exception as events about it carry it (`shared.contracts.access.ExceptionData`)."""
+    return {
+        "exception_id": exception.exception_id,
+        "worker": exception.worker,
+        "portal": exception.portal,
+        "tin": exception.tin,
+        "function": exception.function,
+        "reason": exception.reason,
+        "requested_by": exception.requested_by,
+        "starts_at": exception.starts_at,
+        "ends_at": exception.ends_at,
+        "status": exception.status,
+        "approved_by": exception.approved_by,
+    }

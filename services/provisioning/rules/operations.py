@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from services.provisioning.rules.desired import Right
+from shared.contracts.access import Reason
 from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.envelope import name_uuid
 from shared.contracts.state import (
@@ -504,3 +506,23 @@ def retry_after(account: Account, operation: Operation, *, at: datetime, hours: 
 def rights_of(rights: Iterable[Right], portal: str) -> set[Held]:
     """The (TIN, function) pairs of one portal."""
     return {(tin, function) for place, tin, function in rights if place == portal}
+
+
+def describe(operation: Operation) -> dict[str, Any]:
+    """An operation as events about it carry it (`shared.contracts.access.OperationData`)."""
+    return {
+        "operation_id": operation.operation_id,
+        "worker": operation.worker,
+        "portal": operation.portal,
+        "kind": operation.kind,
+        "tin": operation.tin,
+        "function": operation.function,
+        "generation": operation.generation,
+        "status": operation.status,
+        "rights": operation.rights,
+        "authorized_by": operation.authorized_by,
+        "reason": Reason(operation.rule, operation.events),
+        "requested_at": operation.requested_at,
+        "deadline": operation.deadline,
+        "claimed_by": operation.claimed_by,
+    }

@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
-from services.provisioning.rules.decide import Facts, Outcome, decide
+from services.provisioning.rules.decide import decide
 from services.provisioning.rules.desired import CompiledDirectory, Right
+from services.provisioning.rules.facts import Facts, Outcome
 from shared.contracts.directory import Directory, DirectoryObject
 
 POLICY_KINDS = frozenset({"policy", "job_duty", "title", "training_module"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from services.provisioning.rules.decide import ReviewRemoval
 from services.provisioning.rules.desired import Removal
+from services.provisioning.rules.facts import ReviewRemoval
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.postgres import Connection
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.provisioning.rules.decide import Standing
+from services.provisioning.rules.facts import Standing
 from services.provisioning.store.encoding import json_text
 from shared.contracts.state import (
     Finding,
