@@ -26,12 +26,14 @@ from services.cli.printing import (
     table,
     text,
 )
+from services.cli.replay import Reading, compare, print_report
 from shared.tlog.proof import SUFFIX
 
 REMEMBERED = "audit-checkpoint.json"
 TAIL_READ_SECONDS = 120
 """The log sends a sign of life more often than this."""
 
+REPLAY_SETTLE_SECONDS = 3.0
 EXPORT_POLL_SECONDS = 0.5
 EXPORT_SUFFIXES = {"jsonl": ".jsonl", "csv": ".csv", "evidence": ".zip"}
 
@@ -57,6 +59,10 @@ def verify(
         int | None,
         typer.Option(min=1, help="How many check at a time; by default one a processor."),
     ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Also check that provisioning's state follows from the log."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recompute the whole log without trusting its server. Exit status 1 if anything is wrong."""
@@ -80,10 +86,13 @@ def verify(
             )
         except CannotVerify as error:
             raise Failure(Exit.NO_ANSWER, f"The log could not be checked: {error}.") from error
+    told = _replay(source) if replay and report.good else None
     if as_json:
-        print_json(_document(report))
+        print_json(_document(report) | ({"replay": told[0]} if told else {}))
     elif report.good:
         _print_good(report)
+        if told:
+            print_report(*told)
     else:
         first = report.first_wrong
         assert first is not None
@@ -91,8 +100,22 @@ def verify(
         err.print(
             f"WRONG. {where}: {first.what} ({len(report.problems)} problems in all).", markup=False
         )
-    if not report.good:
+    if not report.good or (told and (told[0]["differences"] or told[1].altered)):
         raise typer.Exit(Exit.NO)
+
+
+def _replay(source: FreshServer | Folder) -> tuple[dict[str, Any], Reading]:
+    """What provisioning's tables are when compared with the log."""
+    client = Client.open()
+    try:
+        return compare(
+            source,
+            client.services["provisioning"],
+            lambda: Client.open().token,
+            settle=REPLAY_SETTLE_SECONDS,
+        )
+    except CannotVerify as error:
+        raise Failure(Exit.NO_ANSWER, f"The log could not be replayed: {error}.") from error
 
 
 def _server(client: Client) -> FreshServer:

@@ -78,7 +78,7 @@ def replay(
     if as_json:
         print_json({**report, "log": {"erased": reading.erased, "altered": reading.altered}})
     else:
-        _print_report(report, reading)
+        print_report(report, reading)
     if report["differences"] or reading.altered:
         raise typer.Exit(Exit.NO)
 
@@ -212,7 +212,8 @@ def _record(
     return {"key": key, "headers": headers, "value": value}
 
 
-def _print_report(report: dict[str, Any], reading: Reading) -> None:
+def print_report(report: dict[str, Any], reading: Reading) -> None:
+    """What was compared and what differs, for people."""
     out.print(
         f"{report['events']} access events and {report['hr_events']} HR events retold:"
         f" {report['workers']} workers, {report['operations']} operations,"

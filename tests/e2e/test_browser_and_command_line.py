@@ -136,8 +136,13 @@ async def test_the_command_line_explains_answers_for_a_moment_and_replays_the_lo
     assert [(one["what"], one["field"], one["kept"]) for one in report["differences"]] == [
         ("account", "login_id", "mallory")
     ]
+    code, verified, err = await portalkeeper(session, "audit", "verify", "--replay")
+    assert (code, verified["good"]) == (1, True), err
+    assert len(verified["replay"]["differences"]) == 1
     await conn.execute(tampering, WORKER, "wcommand1")
     await conn.close()
+    code, verified, err = await portalkeeper(session, "audit", "verify", "--replay")
+    assert (code, verified["replay"]["differences"]) == (0, []), err
 
 
 async def first_work(session: Path) -> Any:
