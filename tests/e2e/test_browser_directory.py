@@ -30,7 +30,9 @@ async def example(system: System) -> AsyncIterator[str]:
     """The example clinic's directory as a file for this system's organization."""
     directory = read_directory(CEDAR_SOUND / "directory.yaml", datetime.now(UTC).date())
     assert directory.organization.id == system.organization
-    yield write_directory_file(directory)
+    # As a clinic that adopts nothing: what is desired on a portal is ordered from the first day.
+    portals = tuple(each.model_copy(update={"starts": "new"}) for each in directory.portals)
+    yield write_directory_file(directory.model_copy(update={"portals": portals}))
 
 
 async def picture(page: Page, name: str) -> None:
