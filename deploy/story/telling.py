@@ -45,6 +45,10 @@ async def summary(installed: Installed) -> str:
             raise StoryFailed(explain(error)) from error
 
 
+SHOWN_REFERENCE = 12
+"""Of an adoption's reference, which is a hash, so much tells one sheet from another."""
+
+
 class _Teller:
     """Asks, and puts the answers into lines."""
 
@@ -162,11 +166,35 @@ class _Teller:
         items += [
             f"ASK      {each['detail']}" for each in await self._findings_of("rule_contradicted")
         ]
+        items += await self._lapsing()
+        items += [
+            f"HELD     {each['cause_id']} would take {each['parked']} of {each['held']}: "
+            "release or reject it"
+            for each in (await self._services.get("provisioning", "/access/v1/brake"))["causes"]
+            if each["status"] == "engaged"
+        ]
         more = overview["work_open"]
         return [
             f"DO TODAY  {len(items)}, and {_count(more, 'work item')} in the queue",
             *_indent(items or ["nothing is overdue or exposed"]),
         ]
+
+    async def _lapsing(self) -> list[str]:
+        """Logins that portals will disable within a week, a line for each portal."""
+        clocks = await self._services.get("provisioning", "/access/v1/clocks", days=7)
+        by_portal: dict[str, list[Mapping[str, Any]]] = {}
+        for lapse in clocks["lapses"]:
+            if not lapse["lapsed"]:
+                by_portal.setdefault(lapse["portal_name"], []).append(lapse)
+        lines = []
+        for name, lapses in sorted(by_portal.items()):
+            told = sum(lapse["operation_id"] is not None for lapse in lapses)
+            away = sum(lapse["status"] == "on_leave" for lapse in lapses)
+            line = f"LAPSING  {name} disables {_count(len(lapses), 'login')} within a week"
+            parts = [f"{told} with their holders"] if told else []
+            parts += [f"{away} on leave: let lapse"] if away else []
+            lines.append(line + (f" ({', '.join(parts)})" if parts else ""))
+        return lines
 
     async def _exposures(self, overview: Mapping[str, Any]) -> list[str]:
         overdue = {item["operation_id"] for item in overview["overdue"]}
@@ -377,7 +405,9 @@ class _Teller:
         if grades:
             told += f": {', '.join(grades)}"
         approved = [
-            f"{by['kind']} {by['reference']} {each['people']}" if by else f"nobody {each['people']}"
+            f"{by['kind']} {by['reference'][:SHOWN_REFERENCE]} {each['people']}"
+            if by
+            else f"nobody {each['people']}"
             for each in summary["authorities"]
             for by in (each["authorized_by"],)
         ]

@@ -105,6 +105,18 @@ async def test_a_departure_withdraws_the_work_of_keeping_alive(desk: Desk) -> No
     assert {item["kind"] for item in await desk.work()} == {"suspend"}
 
 
+async def test_a_login_that_can_do_nothing_any_more_may_lapse(desk: Desk, asking: Asking) -> None:
+    base = idle().model_dump(mode="json")
+    mac = next(one for one in base["portals"] if one["id"] == "mac")
+    mac["revoke_instead_of_suspend"] = True
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.hear(leave_now())
+    await desk.finish_all()
+    assert (await asking.get("/access/v1/clocks", days=365))["lapses"] == []
+
+
 async def test_the_forecast_names_what_lapses_and_what_that_costs(
     desk: Desk, tmp_path: Path
 ) -> None:

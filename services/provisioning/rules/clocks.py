@@ -8,15 +8,18 @@ from datetime import datetime, timedelta
 
 from services.provisioning.rules.operations import Account
 from shared.contracts.directory import OperationKind, Portal, Step
-from shared.contracts.state import AccountStatus, Grade
+from shared.contracts.state import Grade
 
 KEEP_ALIVE_AHEAD_DAYS = 7
 """A week: long enough for somebody who works part-time to sign in on a day they work."""
 
 
 def last_used(account: Account) -> datetime | None:
-    """The latest instant at which the login is known to have been used or newly opened (UTC)."""
-    if account.status is not AccountStatus.ACTIVE:
+    """The latest instant at which the login is known to have been used or newly opened (UTC).
+
+    None where nothing is left that could be used: such a login may well lapse.
+    """
+    if not account.effective:
         return None
     begun = [
         own.since
