@@ -146,6 +146,10 @@ class _Plan:
     doubts: Sequence[Doubt]
 
 
+GONE = Shown(None, None, AccountStatus.NONE, None)
+"""What a whole list says of a login that it lacks."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is known of a portal before a list is looked at."""
@@ -157,6 +161,12 @@ class _Known:
     operations: Mapping[str, Sequence[Operation]]
     stored: Mapping[str, StoredLogin]
     latest: Any | None
+    latest_whole: datetime | None
+
+    def whole_list_after(self, as_of: datetime) -> datetime | None:
+        """For when the latest whole list was right, if that is later than `as_of`."""
+        later = self.latest_whole is not None and self.latest_whole > as_of
+        return self.latest_whole if later else None
 
     def told_later(self, worker: str | None, key: str | None, as_of: datetime) -> bool:
         """Whether a list of a later instant has spoken of this login or of this worker's."""
@@ -371,6 +381,7 @@ class RosterCommands:
             operations,
             await logins_store.stored_logins(conn, organization, portal_id),
             await logins_store.latest_roster(conn, organization, portal_id),
+            await logins_store.latest_whole_roster(conn, organization, portal_id),
         )
 
     # -- importing it
@@ -568,8 +579,7 @@ def _changes(
         for worker, account in known.accounts.items():
             if worker in by_worker:
                 continue
-            gone = Shown(None, None, AccountStatus.NONE, None)
-            changes.append(_change(worker, None, account, gone, known, standings[worker], source))
+            changes.append(_change(worker, None, account, GONE, known, standings[worker], source))
     return changes
 
 
@@ -610,6 +620,11 @@ def _change(
         assumed=assumed,
         confirmed=[operation.operation_id for operation in confirmed],
     )
+    overtaken = known.whole_list_after(source.as_of)
+    if line is not None and overtaken is not None and after.known_as_of == source.as_of:
+        # A later whole list, imported before, lacks this login: it was there, and is gone since.
+        since = replace(source, as_of=overtaken)
+        after = account_shown(after, GONE, since, assumed=())
     return _Change(worker, line, account, after, shown, tuple(confirmed), False)
 
 

@@ -292,6 +292,16 @@ async def latest_roster(conn: Connection, organization: str, portal: str) -> Any
     )
 
 
+async def latest_whole_roster(conn: Connection, organization: str, portal: str) -> datetime | None:
+    """For when the latest imported list of all of a portal's users was right."""
+    as_of: datetime | None = await conn.fetchval(
+        "SELECT max(as_of) FROM roster WHERE organization = $1 AND portal = $2 AND complete",
+        organization,
+        portal,
+    )
+    return as_of
+
+
 async def latest_rosters(conn: Connection, organization: str) -> dict[str, datetime]:
     """For when the latest imported list of each portal was right."""
     rows = await conn.fetch(
