@@ -45,11 +45,11 @@ clean: $(VENV)/.embedded ## Forget all data of the embedded servers (refused dur
 
 # Each lock is held to the smaller one's versions, so that all three agree.
 lock: $(VENV)/.dev ## Compile requirements/*.in to locks with hashes, and the jars' lock
-	@for each in services embedded:services dev:embedded; do \
+	@for each in installer services embedded:services dev:embedded; do \
 	    name=$${each%%:*}; \
 	    $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	        --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-	        $$(test $$name = services || echo --constraint requirements/$${each##*:}.txt) \
+	        $$(test $$name = $$each || echo --constraint requirements/$${each##*:}.txt) \
 	        requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
 	@$(RUN) -m deploy.embedded.jars --lock

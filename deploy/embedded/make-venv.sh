@@ -39,3 +39,9 @@ if ! "$python" -m venv "$venv"; then
     echo "The virtual environment $venv could not be made: see above, then repeat." >&2
     exit 1
 fi
+# Pip itself first: older ones refuse a lock in which one package wants extras of another.
+if ! "$venv/bin/python" -m pip install --quiet --require-hashes -r requirements/installer.txt; then
+    rm -rf "$venv"
+    echo "The installer could not be fetched: is there a network, or a package index set? Then repeat." >&2
+    exit 1
+fi
