@@ -408,7 +408,10 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Destroy the key of everything recorded about a worker. Proofs stay valid."""
+    """Destroy the key of everything recorded about a worker, and have every service forget them.
+
+    Proofs stay valid.
+    """
     client = Client.open()
     if not yes:
         typer.confirm(
@@ -418,11 +421,13 @@ def erase(
             err=True,
         )
     done = client.post("audit", "/audit/v1/erasures", {"worker": worker, "reason": reason})
+    # Only now: the log refuses while access is open, under a hold and inside retention.
+    client.enter("worker.erased", worker, {})
     print_answer(
         as_json,
         done,
         f"{worker} is erased: {done['keys_destroyed']} keys destroyed, {done['entries_hidden']} "
-        "entries no longer found. HR says worker.erased to have the other services forget them.",
+        "entries no longer found. The other services forget them as they hear of it.",
     )
 
 

@@ -1,11 +1,10 @@
 """`portalkeeper training`: what access waits for, and signing it off."""
 
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
-from services.cli.client import Client, ask
+from services.cli.client import Client
 from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
 
 training_app = group("Training that access waits for.")
@@ -35,17 +34,9 @@ def training_sign_off(
     as_json: AsJson = False,
 ) -> None:
     """Say under your name that somebody completed a module."""
-    client = Client.open()
-    answer = ask(
-        "POST",
-        f"{client.gateway}/hr/v1/entries",
-        who="The gateway",
-        token=client.token,
-        body={
-            "type": "worker.training_completed",
-            "worker": worker,
-            "data": {"module": module, "version": version, "completed_on": completed_on},
-        },
-        headers={"Idempotency-Key": str(uuid4())},
+    answer = Client.open().enter(
+        "worker.training_completed",
+        worker,
+        {"module": module, "version": version, "completed_on": completed_on},
     )
     print_answer(as_json, answer, f"Signed off; Kafka has it as {answer['id']}.")

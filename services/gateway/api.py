@@ -42,7 +42,12 @@ class Entry(BaseModel):
 
 REJECTIONS_PAGE_MAX = 500
 
-TRAINING_TYPES = frozenset({"worker.training_completed", "worker.training_expired"})
+ENTERED_BY = {
+    "worker.training_completed": "access:admin",
+    "worker.training_expired": "access:admin",
+    "worker.erased": "audit:admin",
+}
+"""Who else than HR enters what: administrators sign training off, privacy officers erase."""
 
 
 class OneTimeCode(BaseModel):
@@ -97,7 +102,7 @@ def ingress_router(ingress: Ingress, sources: Sources, doorkeeper: Doorkeeper) -
 def entries_router(ingress: Ingress, authenticator: Authenticator) -> APIRouter:
     """Where people enter by hand what no HR system sends."""
     router = APIRouter(tags=["hr"])
-    enters = authenticator.requires("hr:enter", "access:admin")
+    enters = authenticator.requires("hr:enter", *ENTERED_BY.values())
 
     @router.post("/hr/v1/entries", status_code=202)
     async def enter(
@@ -107,10 +112,14 @@ def entries_router(ingress: Ingress, authenticator: Authenticator) -> APIRouter:
     ) -> dict[str, str]:
         """Take one event about a worker, under the name of whoever enters it.
 
-        Answers 202 once Kafka has it. Administrators sign off training; all else is HR's.
+        Answers 202 once Kafka has it. Administrators sign off training and privacy officers erase;
+        all else is HR's.
         """
-        if not who.may("hr:enter") and body.type not in TRAINING_TYPES:
-            raise Problem(403, "scope_missing", "This needs the scope hr:enter.")
+        scopes = {"hr:enter", ENTERED_BY.get(body.type, "hr:enter")}
+        if not who.may(*scopes):
+            raise Problem(
+                403, "scope_missing", f"This needs the scope {' or '.join(sorted(scopes))}."
+            )
         try:
             id_ = await ingress.enter(who, body.type, body.worker, body.data, key or str(uuid4()))
         except Unacknowledged as unknown:

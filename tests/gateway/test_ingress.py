@@ -258,3 +258,43 @@ async def test_what_the_cloudevents_sdk_writes_is_understood(
     assert answer.status_code == 202, answer.text
     (record,) = await hr_topic.take(1)
     assert read_hr_event(record).id == event["id"]
+
+
+async def enter(door: Door, role: str, type_: str, worker: str, **data: Any) -> Any:
+    """What somebody in a role enters by hand."""
+    session = await door.secret(role)
+    token = await door.http.post("/session/token", headers={"Authorization": f"Bearer {session}"})
+    return await door.http.post(
+        "/hr/v1/entries",
+        json={"type": type_, "worker": worker, "data": data},
+        headers={"Authorization": f"Bearer {token.json()['token']}"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "type_", "status"),
+    [
+        ("hr", "worker.erased", 202),
+        ("privacy", "worker.erased", 202),
+        ("administrator", "worker.erased", 403),
+        ("administrator", "worker.training_completed", 202),
+        ("privacy", "worker.training_completed", 403),
+        ("compliance", "worker.erased", 403),
+    ],
+)
+async def test_who_may_enter_what_by_hand(
+    door: Door, hr_topic: Watcher, role: str, type_: str, status: int
+) -> None:
+    data = {"module": "basics", "completed_on": "2026-06-01"} if "training" in type_ else {}
+    answer = await enter(door, role, type_, "W-ENTERED", **data)
+    assert answer.status_code == status, answer.text
+    if status == 202:
+        (record,) = await hr_topic.take(1)
+        headers = {name: value.decode() for name, value in record.headers}
+        assert headers["ce_enteredby"]
+        assert headers["ce_source"] == "/portalkeeper/console"
+
+
+async def test_nobody_enters_anything_about_themselves(door: Door) -> None:
+    answer = await enter(door, "hr=W-SELF", "worker.erased", "W-SELF")
+    assert (answer.status_code, answer.json()["code"]) == (403, "self_entry")

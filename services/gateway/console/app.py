@@ -107,7 +107,7 @@ def console_app(
         training.routes(console, ingress),
         reviews.routes(console),
         # Before the entries, whose pages are numbers under the same address.
-        audit_keeping.routes(console),
+        audit_keeping.routes(console, ingress),
         audit.routes(console),
         history.routes(console),
         imports.routes(console),

@@ -11,6 +11,7 @@ from services.gateway.console.audit import TABS, download, read_asked
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console
+from services.gateway.handlers.ingress import Ingress, Unacknowledged, unacknowledged_problem
 from shared.errors import Problem
 
 HANDOUT = ("verify_audit_log.py", "WHAT-IT-PROVES.md")
@@ -21,11 +22,11 @@ SAID: Mapping[str, str] = {
     "export": "The export is ordered. Once made, it is kept for seven days.",
     "hold": "Held: nothing about it is erased or pruned until the hold is released.",
     "release": "The hold is released. It stays on record.",
-    "erase": "Erased. Every proof still holds.",
+    "erase": "Erased. Every proof still holds; the other services forget them as they hear of it.",
 }
 
 
-def routes(console: Console) -> APIRouter:
+def routes(console: Console, ingress: Ingress) -> APIRouter:
     """The pages beside the entries."""
     router = APIRouter(prefix="/audit")
     services = console.services
@@ -137,6 +138,11 @@ def routes(console: Console) -> APIRouter:
                     422, "not_repeated", "Type the worker id twice: an erasure cannot be undone."
                 )
             await services.post(visitor.principal, "audit", route, body, key)
+            if did == "erase":
+                # Only now: the log refuses while access is open, under a hold, inside retention.
+                await ingress.enter(visitor.principal, "worker.erased", body["worker"], {}, key)
+        except Unacknowledged as unknown:
+            raise unacknowledged_problem() from unknown
         except Problem as problem:
             # The audit log itself keeps that it was refused, and by which rule.
             return await _show_holds(request, problem=problem, typed=body)
