@@ -1,6 +1,7 @@
 """Day one in a real browser: the old sheet, its questions, a portal's list, and what it showed."""
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -140,7 +141,9 @@ async def test_the_command_line_does_the_same(system: System, tmp_path: Path) ->
     }
 
     async def run(*arguments: str) -> str:
-        ran = await anyio.run_process(["portalkeeper", *arguments], env=environment, check=False)
+        ran = await anyio.run_process(
+            [sys.executable, "-m", "services.cli.main", *arguments], env=environment, check=False
+        )
         assert ran.returncode == 0, ran.stderr.decode()
         return ran.stdout.decode()
 
