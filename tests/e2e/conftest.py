@@ -114,6 +114,7 @@ class System:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def system(
+    request: pytest.FixtureRequest,
     prepared_kafka: str,
     postgres: str,
     template: str,
@@ -121,10 +122,16 @@ async def system(
 ) -> AsyncIterator[System]:
     """Every process of Portalkeeper on the session's Kafka and a database of its own.
 
-    It ends with its module: its services would answer what other tests put on the same topics.
+    It ends with its module: its services would answer what other tests put on the same topics. A
+    module that asks what all records of its organization come to names one of its own, as
+    `ORGANIZATION`.
     """
     folder = tmp_path_factory.mktemp("system")
     secrets = make_secrets(folder / "secrets")
+    organization = getattr(request.module, "ORGANIZATION", EXAMPLE_ORGANIZATION)
+    sources = yaml.safe_load(secrets.sources.read_text())
+    sources["sources"][EXAMPLE_SOURCE]["organizations"] = [organization]
+    secrets.sources.write_text(yaml.safe_dump(sources))
     ports = {process.name: pick_free_port() for process in PROCESSES if process.port is not None}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     async with database_copy(postgres, template) as dsns:
@@ -140,9 +147,8 @@ async def system(
                 gateway_url=urls["gateway"],
                 sources_file=secrets.sources,
             )
-            sources = yaml.safe_load(secrets.sources.read_text())["sources"]
-            secret = sources[EXAMPLE_SOURCE]["secrets"][0]
-            running = System(folder, urls, settings, secret, dsns)
+            secret = sources["sources"][EXAMPLE_SOURCE]["secrets"][0]
+            running = System(folder, urls, settings, secret, dsns, organization)
             yield running
             await running.http.aclose()
 

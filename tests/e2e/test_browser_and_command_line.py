@@ -18,6 +18,9 @@ from tests.e2e.conftest import System
 from tests.e2e.test_browser import PATIENCE_SECONDS, directory
 from tests.servers import ROOT
 
+ORGANIZATION = "harbor-commands"
+"""Replay asks what all that was said of an organization comes to; nobody else may say any of it."""
+
 WORKER = "W-COMMAND-1"
 
 
