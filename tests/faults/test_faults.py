@@ -26,7 +26,7 @@ from tests.benchmarks import workload
 from tests.benchmarks.provisioning import apply_directory
 from tests.servers import ROOT, TopicMaker, database_copy, session_folder, template_database
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVENTS = 4_000
 WORKERS = 400
