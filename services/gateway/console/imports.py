@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData, UploadFile
 
-from services.gateway.console.commands import fresh_key
+from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
 from services.gateway.console.view import path, with_query
 from services.gateway.console.visitor import Console, Visitor
@@ -95,7 +95,7 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, "adopt.preview", files=1)
         try:
-            body = {**await _file(form), "as_of": _text(form, "as_of")}
+            body = {**await _file(form), "as_of": form_text(form, "as_of")}
             preview = await tell(visitor, "adoptions", body, fresh_key())
         except Problem as problem:
             return await _adopt_page(request, visitor, problem=problem, typed=_typed(form))
@@ -146,7 +146,7 @@ def routes(console: Console) -> APIRouter:
                 **await _file(form),
                 "portal": portal,
                 "as_of": _instant(form, visitor),
-                "complete": _text(form, "part") != "yes",
+                "complete": form_text(form, "part") != "yes",
             }
             preview = await tell(visitor, "rosters", body, fresh_key())
         except Problem as problem:
@@ -172,9 +172,9 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "access:admin")
         command = f"{_known(kind)}.apply"
         form = await console.form(request, visitor, command)
-        portal = _text(form, "portal")
+        portal = form_text(form, "portal")
         try:
-            await tell(visitor, f"{kind}/{path(plan)}/apply", {}, _text(form, "key"))
+            await tell(visitor, f"{kind}/{path(plan)}/apply", {}, form_text(form, "key"))
         except Problem as problem:
             await console.doorkeeper.record_command(visitor.session, command, plan, problem)
             if kind == "adoptions":
@@ -232,7 +232,7 @@ def _known(kind: str) -> str:
 
 async def _file(form: FormData) -> Json:
     """The uploaded file, or what was pasted."""
-    file, pasted = form.get("file"), _text(form, "pasted")
+    file, pasted = form.get("file"), form_text(form, "pasted")
     if isinstance(file, UploadFile) and file.filename:
         name, content = file.filename, await file.read()
     elif pasted:
@@ -245,7 +245,7 @@ async def _file(form: FormData) -> Json:
 def _instant(form: FormData, visitor: Visitor) -> str:
     """When the list was right, entered on the organization's wall clock."""
     try:
-        at = datetime.fromisoformat(_text(form, "as_of"))
+        at = datetime.fromisoformat(form_text(form, "as_of"))
     except ValueError as error:
         raise Problem(422, "no_as_of", "Say when the list was right: day and time.") from error
     return at.replace(tzinfo=visitor.zone).isoformat()
@@ -261,8 +261,3 @@ def _named(form: FormData, prefix: str) -> dict[str, str]:
 
 def _typed(form: FormData) -> dict[str, str]:
     return {key: value for key, value in form.items() if isinstance(value, str)}
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value.strip() if isinstance(value, str) else ""

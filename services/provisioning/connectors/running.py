@@ -12,11 +12,10 @@ import structlog
 from services.provisioning.connectors.protocol import Answer, Asked, Connector, Done, NotNow
 from services.provisioning.handlers.commands import Evidence, OperationCommands, Said
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.rules.operations import Operation, Transition
+from services.provisioning.rules.operations import GIVES, Operation, Transition
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import views
-from shared.contracts.directory import OperationKind
 from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.postgres import in_transaction
@@ -26,7 +25,6 @@ logger = structlog.get_logger(__name__)
 BATCH_OPERATIONS = 20
 PAUSE_FIRST_SECONDS = 2.0
 PAUSE_MAX_SECONDS = 300.0
-GIVING = frozenset({OperationKind.OPEN, OperationKind.GRANT, OperationKind.RESUME})
 
 
 class ConnectorRunner:
@@ -110,7 +108,7 @@ class ConnectorRunner:
             )
             return await self._say(asked.organization, said)
         self._leave_alone(portal, answer, now)
-        if isinstance(answer, NotNow) or asked.operation.kind not in GIVING:
+        if isinstance(answer, NotNow) or asked.operation.kind not in GIVES:
             # A removal stays open and runs into its deadline, where people see it.
             return 0
         said = Said(
