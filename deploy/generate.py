@@ -31,7 +31,7 @@ from services.provisioning.rules.chores import CHORE_LIFE
 from services.provisioning.rules.enrolment import PHASE_LIFE, PhaseStatus
 from services.provisioning.rules.exceptions import EXCEPTION_LIFE
 from services.provisioning.rules.operations import OPERATION_LIFE
-from services.review_scheduler.api import review_router
+from services.review_scheduler.api.routers import routers as review_routers
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
@@ -94,7 +94,7 @@ def openapi() -> dict[str, contracts.Json]:
             BrakeHandler(NOTHING, recompute, NOTHING),
         ),
         "audit_log": audit_routers(reading, NOTHING, NOTHING, authenticator),
-        "review_scheduler": [review_router(NOTHING, DatabaseClock(), authenticator)],
+        "review_scheduler": review_routers(NOTHING, DatabaseClock(), authenticator),
     }
     made = {}
     for service, members in own.items():

@@ -9,7 +9,7 @@ import asyncpg
 import uvloop
 from fastapi import FastAPI
 
-from services.review_scheduler.api import review_router
+from services.review_scheduler.api.routers import routers
 from services.review_scheduler.handlers.campaigns import open_due_quarters, open_next_chunk
 from services.review_scheduler.handlers.picture import PictureHandler
 from services.review_scheduler.settings import Settings
@@ -85,7 +85,8 @@ async def build_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Portalkeeper review scheduler", lifespan=lifespan)
     problems.install(app)
-    app.include_router(review_router(pool, clock, authenticator))
+    for router in routers(pool, clock, authenticator):
+        app.include_router(router)
     app.include_router(
         ops_router(
             service=SERVICE,

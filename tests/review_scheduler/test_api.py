@@ -9,7 +9,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
-from services.review_scheduler.api import review_router
+from services.review_scheduler.api.routers import routers
 from shared import problems
 from shared.auth import Authenticator
 from shared.contracts.review import REVIEW_EVENT_MODELS
@@ -26,7 +26,8 @@ async def clinic(world: World, tmp_path: Path) -> AsyncIterator[Clinic]:
     jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
     app = FastAPI()
     problems.install(app)
-    app.include_router(review_router(world.pool, world.clock, Authenticator(jwks)))
+    for router in routers(world.pool, world.clock, Authenticator(jwks)):
+        app.include_router(router)
     await world.begin(
         state("sam", supervisor=None),
         state("ana", access=[holds("noridian", "eligibility", "remittance")]),
