@@ -9,6 +9,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 
 from services.gateway import store
+from services.gateway.handlers.activity import activity
 from services.gateway.handlers.ingress import Unacknowledged, hr_record
 from services.gateway.publisher import Publisher
 from services.gateway.rules.intake import judge
@@ -17,14 +18,10 @@ from services.gateway.sources import Sources
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import CommandAccepted, CommandRefused
-from shared.contracts.envelope import event_key
-from shared.contracts.facts import fact
-from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
 from shared.outbox import enqueue
 from shared.postgres import Connection, in_transaction
 
-SOURCE = "/portalkeeper/gateway"
 COMMAND = "hr.rejected.replay"
 
 
@@ -101,17 +98,9 @@ class RejectedEvents:
             now = await self._clock.now(conn)
             if refusal is None:
                 await store.note_replayed(conn, reference, who.subject, now)
-            said = fact(
-                ADMIN_EVENTS,
-                "command.accepted" if refusal is None else "command.refused",
-                source=SOURCE,
-                organization=who.organization,
-                key=event_key(who.organization, who.subject),
-                subject=who.subject,
-                cause=(COMMAND, target, str(now)),
-                time=now,
-                data=data,
-            )
+            kind = "command.accepted" if refusal is None else "command.refused"
+            cause = (COMMAND, target, str(now))
+            said = activity(kind, who.organization, who.subject, cause, now, data)
             await enqueue(conn, [said])
 
         await in_transaction(self._pool, say)

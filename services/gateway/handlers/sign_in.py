@@ -11,6 +11,7 @@ import asyncpg
 import uuid_utils
 
 from services.gateway import store
+from services.gateway.handlers.activity import activity
 from services.gateway.rules.roles import (
     ATTEMPT_WINDOW_SECONDS,
     ATTEMPTS_MAX,
@@ -32,15 +33,11 @@ from shared.contracts.admin import (
     SessionOpened,
     SessionRefused,
 )
-from shared.contracts.envelope import event_key
-from shared.contracts.facts import fact
-from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection, in_transaction
 
 SECRET_BYTES = 32
-SOURCE = "/portalkeeper/gateway"
 ONE_TIME_LINK = "one_time_link"
 INSTALLER = "installer"
 """The method of a session that whoever runs the installation made for themselves."""
@@ -187,7 +184,7 @@ class Doorkeeper:
         actor = link.subject if link else UNKNOWN_ACTOR
         refusal = SessionRefused(rule, ONE_TIME_LINK)
         await enqueue(
-            conn, [_activity("session.refused", organization, actor, (cause,), now, refusal)]
+            conn, [activity("session.refused", organization, actor, (cause,), now, refusal)]
         )
 
     async def _open(
@@ -207,7 +204,7 @@ class Doorkeeper:
         await enqueue(
             conn,
             [
-                _activity(
+                activity(
                     "session.opened",
                     link.organization,
                     link.subject,
@@ -274,7 +271,7 @@ class Doorkeeper:
             now = await self._clock.now(conn)
             await enqueue(
                 conn,
-                [_activity(kind, session.organization, session.subject, cause, now, data)],
+                [activity(kind, session.organization, session.subject, cause, now, data)],
             )
 
         await in_transaction(self._pool, record)
@@ -295,39 +292,18 @@ class Doorkeeper:
                 await store.note_refused_attempt(conn, command, client, now)
                 await enqueue(
                     conn,
-                    [_activity("command.refused", INSTALLATION, UNKNOWN_ACTOR, cause, now, data)],
+                    [activity("command.refused", INSTALLATION, UNKNOWN_ACTOR, cause, now, data)],
                 )
 
         await in_transaction(self._pool, record)
 
 
 def _closed(session: Session, reason: str, now: datetime) -> OutboxMessage:
-    return _activity(
+    return activity(
         "session.closed",
         session.organization,
         session.subject,
         (session.public_id, "closed"),
         now,
         SessionClosed(session.public_id, reason),
-    )
-
-
-def _activity(
-    kind: str,
-    organization: str,
-    actor: str,
-    cause: tuple[str, ...],
-    now: datetime,
-    data: object,
-) -> OutboxMessage:
-    return fact(
-        ADMIN_EVENTS,
-        kind,
-        source=SOURCE,
-        organization=organization,
-        key=event_key(organization, actor),
-        subject=actor,
-        cause=cause,
-        time=now,
-        data=data,
     )
