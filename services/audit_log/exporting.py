@@ -92,9 +92,10 @@ class Exporter:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def make_next(self) -> bool:
-        """Make or go on with one export; False if there is none."""
+        """Make or go on with one export; False if there is none that can be made now."""
         async with self._reading.pool.acquire() as conn:
-            export = await exports.unfinished(conn)
+            projected = await search.position(conn) if await search.is_there(conn) else 0
+            export = await exports.next_to_make(conn, projected)
         if export is None:
             return False
         try:

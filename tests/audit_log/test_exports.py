@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from services.audit_log import exporting
 from services.audit_log.exporting import harmless
 from services.audit_log.handout import verify_audit_log
-from services.audit_log.store import exports
+from services.audit_log.store import exports, search
 from tests.audit_log.worlds import World, hired, raw_record
 
 
@@ -170,6 +170,21 @@ async def test_an_interrupted_export_goes_on_and_repeats_nothing(
     lines = (await fetch(world, ordered)).content.splitlines()
     assert [orjson.loads(line)["index"] for line in lines] == list(range(1_200))
     assert not await world.exporter.make_next()
+
+
+async def test_an_export_is_made_once_search_knows_everything_it_covers(world: World) -> None:
+    await fill(world, 3)
+    async with world.search_pool.acquire() as conn:
+        await search.drop(conn)
+    ordered = await order(world, "jsonl")
+    assert not await world.exporter.make_next()
+    async with world.search_pool.acquire() as conn:
+        await search.prepare(conn)
+    assert not await world.exporter.make_next()
+    while await world.projector.project(world.search_pool):
+        pass
+    assert await world.exporter.make_next()
+    assert len((await fetch(world, ordered)).content.splitlines()) == 3
 
 
 async def test_an_export_that_fails_says_so_and_others_go_on(

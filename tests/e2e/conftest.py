@@ -1,6 +1,7 @@
 """The whole system as real processes on real servers, and ways to use it from outside."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import orjson
 import pytest
 import pytest_asyncio
 import yaml
+from playwright.async_api import Browser, Error, async_playwright, expect
 from standardwebhooks import Webhook
 
 from deploy.embedded.processes import pick_free_port
@@ -30,6 +32,19 @@ from tests.servers import ROOT, database_copy
 READY_SECONDS = 180
 STOP_SECONDS = 15
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 60
+"""What a page shows may have to come through Kafka and several services of a busy machine."""
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 @dataclass
@@ -229,3 +244,28 @@ async def _wait_until_ready(name: str, url: str, folder: Path) -> None:
             await anyio.sleep(POLL_SECONDS)
     log = (folder / f"{name}.log").read_text()[-3000:]
     pytest.fail(f"{name} did not get ready: {last}\n{log}")
+
+
+def chromium() -> str | None:
+    named = os.environ.get("PORTALKEEPER_CHROMIUM")
+    found = (path for name in CHROMIUM_NAMES if (path := shutil.which(name)))
+    return named or next(found, None)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A real Chromium; without one these tests are reported as not run."""
+    async with async_playwright() as playwright:
+        try:
+            launched = await playwright.chromium.launch(
+                executable_path=chromium(), args=CHROMIUM_FLAGS
+            )
+        except Error:
+            reason = "no Chromium: install one or name it in PORTALKEEPER_CHROMIUM"
+            # Continuous integration must not pass because nobody looked.
+            if "CI" in os.environ:
+                pytest.fail(reason)
+            pytest.skip(reason)
+        expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+        yield launched
+        await launched.close()

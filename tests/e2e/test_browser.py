@@ -1,31 +1,15 @@
 """A person in a real browser, against the whole system."""
 
-import os
-import shutil
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
-import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Error, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.conftest import System
-
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE_SECONDS = 30
+from tests.e2e.browsing import look, sign_in
+from tests.e2e.conftest import PATIENCE_SECONDS, System
 
 WORKER = "W-BROWSER-1"
 WHO = "/who-had-access?portal=hub&at=2026-11-01T09:00"
@@ -74,30 +58,6 @@ def directory(organization: str, source: str) -> dict[str, Any]:
     }
 
 
-def chromium() -> str | None:
-    named = os.environ.get("PORTALKEEPER_CHROMIUM")
-    found = (path for name in CHROMIUM_NAMES if (path := shutil.which(name)))
-    return named or next(found, None)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """A real Chromium; without one these tests are reported as not run."""
-    async with async_playwright() as playwright:
-        try:
-            launched = await playwright.chromium.launch(
-                executable_path=chromium(), args=CHROMIUM_FLAGS
-            )
-        except Error:
-            reason = "no Chromium: install one or name it in PORTALKEEPER_CHROMIUM"
-            # Continuous integration must not pass because nobody looked.
-            if "CI" in os.environ:
-                pytest.fail(reason)
-            pytest.skip(reason)
-        yield launched
-        await launched.close()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def clinic(system: System) -> System:
     """The system after a directory was applied and a biller was hired."""
@@ -113,14 +73,6 @@ async def clinic(system: System) -> System:
     assert answer.status_code == 202, answer.text
     await until_work(system, WORKER)
     return system
-
-
-async def sign_in(browser: Browser, system: System, role: str) -> Page:
-    context = await browser.new_context()
-    page = await context.new_page()
-    await page.goto(await system.sign_in(role))
-    await page.get_by_role("button", name="Sign in").click()
-    return page
 
 
 async def test_an_administrator_finds_a_worker_and_completes_work_with_evidence_that_is_proved(
@@ -154,9 +106,7 @@ async def test_an_administrator_finds_a_worker_and_completes_work_with_evidence_
     tail = audit.get_by_role("log")
     await expect(tail).not_to_contain_text("Connecting")
     await find_entry(audit, clinic, "operation.confirmed")
-    await expect(audit.locator(".verdict")).to_contain_text(
-        "Verified in this page", timeout=PATIENCE_SECONDS * 1000
-    )
+    await expect(audit.locator(".verdict")).to_contain_text("Verified in this page")
     await expect(audit.locator("[data-check].passed")).to_have_count(4)
     await expect(audit.locator("pre").first).to_contain_text("HUB-99812")
 
@@ -182,7 +132,7 @@ async def test_what_happens_appears_in_the_open_audit_page_by_itself(
     await expect(tail).not_to_contain_text("Connecting")
     changed = {"effective_on": "2026-02-01", "employment_id": "E-1", "department": "Revenue"}
     await clinic.send_hr([clinic.hr_event("worker.changed", WORKER, changed)])
-    await expect(tail).to_contain_text("worker.changed", timeout=PATIENCE_SECONDS * 1000)
+    await expect(tail).to_contain_text("worker.changed")
 
 
 async def test_an_altered_leaf_does_not_verify_in_the_page(
@@ -197,9 +147,7 @@ async def test_an_altered_leaf_does_not_verify_in_the_page(
 
     await page.route("**/audit/0", alter)
     await page.goto(f"{clinic.urls['gateway']}/audit/0")
-    await expect(page.locator(".verdict")).to_contain_text(
-        "NOT verified", timeout=PATIENCE_SECONDS * 1000
-    )
+    await expect(page.locator(".verdict")).to_contain_text("NOT verified")
 
 
 async def test_pages_need_no_script_besides_live_tail_and_proof(
@@ -267,13 +215,6 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
         assert beyond <= 0, path
 
 
-async def picture(page: Page, name: str) -> None:
-    """Keep a picture of a page, for whoever names a folder for them."""
-    folder = os.environ.get("PORTALKEEPER_SCREENSHOTS")
-    if folder:
-        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
 async def test_an_exception_waits_for_a_second_person_and_is_refused_to_whoever_asked(
     browser: Browser, clinic: System
 ) -> None:
@@ -285,7 +226,7 @@ async def test_an_exception_waits_for_a_second_person_and_is_refused_to_whoever_
     await first.get_by_label("Exception: until the end of").fill(day)
     await first.get_by_role("button", name="Ask for an exception").click()
     await expect(first.get_by_role("status")).to_contain_text("a second person approves")
-    await picture(first, "exceptions")
+    await look(first, "exceptions")
     await first.get_by_role("button", name="Approve remittance").click()
     await expect(first.get_by_text("approver_is_requester")).to_be_visible()
     second = await sign_in(browser, clinic, "administrator=W-DEPUTY")
@@ -309,7 +250,7 @@ async def test_who_cannot_get_in_says_so_and_an_administrator_declares_and_ends_
     await page.get_by_label("In a few words").fill("maintenance page")
     await page.get_by_role("button", name="Declare an outage").click()
     await expect(page.get_by_role("status")).to_contain_text("stand still")
-    await picture(page, "outages")
+    await look(page, "outages")
     await page.get_by_role("button", name="It works again").click()
     await expect(page.get_by_role("status")).to_contain_text("got the time back")
 
@@ -345,13 +286,13 @@ async def test_a_departure_is_worked_off_its_sheet_and_hr_reads_the_receipt(
     await page.get_by_label("What shows it").fill("message 4711")
     await page.get_by_role("button", name="Keep that Example Hub was told").click()
     await expect(page.get_by_text("message 4711")).to_be_visible()
-    await picture(page, "leaver")
+    await look(page, "leaver")
     await finish_work(clinic, leaver)
     hr = await sign_in(browser, clinic, "hr")
     await hr.goto(f"{clinic.urls['gateway']}/leavers/{leaver}/receipt")
     await expect(hr.get_by_role("heading", level=1)).to_have_text("All access removed")
     await expect(hr.get_by_text("confirmed by the person who did it")).to_be_visible()
-    await picture(hr, "receipt")
+    await look(hr, "receipt")
 
 
 async def until_work(system: System, worker: str) -> None:
@@ -403,7 +344,7 @@ async def test_an_auditor_sees_on_one_page_who_had_access_and_why_with_its_proof
     await expect(page.get_by_role("row", name=NAME)).to_contain_text("✓ proved")
     await expect(page.locator("#proof")).to_contain_text("proved to be in the log")
 
-    await picture(page, "who-had-access")
+    await look(page, "who-had-access")
     await page.get_by_role("button", name="Ask Example Hub what").click()
     await expect(page.get_by_role("status")).to_contain_text(f"activity log of {WORKER}")
     await page.get_by_role("link", name="See what is asked").click()

@@ -14,8 +14,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.e2e.conftest import System
-from tests.e2e.test_browser import PATIENCE_SECONDS, directory
+from tests.e2e.conftest import PATIENCE_SECONDS, System
+from tests.e2e.test_browser import directory
 from tests.servers import ROOT
 
 ORGANIZATION = "harbor-commands"

@@ -1,6 +1,5 @@
 """A compliance officer in a real browser: search, proof, export, hold, erasure."""
 
-import os
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,16 +11,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from services.audit_log.handout import verify_audit_log
-from tests.e2e.conftest import System
-from tests.e2e.test_browser import PATIENCE_SECONDS, browser, sign_in
+from tests.e2e.browsing import look, sign_in
+from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser_and_command_line import portalkeeper
 
-__all__ = ["browser"]
-
 WORKER = "W-AUDIT-1"
-PATIENCE_MS = PATIENCE_SECONDS * 1000
-LOOKS = os.environ.get("PORTALKEEPER_SCREENSHOTS")
-"""A folder for screenshots, to be looked at by a person."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -55,20 +49,6 @@ async def logged(system: System) -> AsyncIterator[System]:
     yield system
 
 
-async def look(page: Page, name: str) -> None:
-    """Keep screenshots in light, dark and narrow, where somebody asked for them."""
-    if LOOKS is None:
-        return
-    folder = Path(LOOKS)
-    folder.mkdir(parents=True, exist_ok=True)
-    for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):
-        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        await page.set_viewport_size({"width": width, "height": 900})
-        await page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
-    await page.emulate_media(color_scheme="light")
-    await page.set_viewport_size({"width": 1280, "height": 900})
-
-
 async def search(page: Page, system: System, **fields: str) -> None:
     await page.goto(f"{system.urls['gateway']}/audit")
     labels = {"text": "Words", "worker": "About (worker id)", "type": "Type"}
@@ -85,9 +65,7 @@ async def test_an_entry_is_found_by_words_and_proved_with_what_it_says(
     await expect(page.locator("tbody tr")).to_have_count(1)
     await look(page, "audit")
     await page.locator("tbody th a").click()
-    await expect(page.locator(".verdict")).to_contain_text(
-        "Verified in this page", timeout=PATIENCE_MS
-    )
+    await expect(page.locator(".verdict")).to_contain_text("Verified in this page")
     await expect(page.locator("[data-check].passed")).to_have_count(4)
     await expect(page.locator("#payload")).to_contain_text("Ada Quince")
     await look(page, "entry")
@@ -127,7 +105,7 @@ async def test_what_was_found_is_exported_and_handed_over(
     await page.get_by_role("button", name="Evidence package").click()
     await expect(page.get_by_role("status")).to_contain_text("ordered")
     link = page.get_by_role("link", name="Download").first
-    await expect(link).to_be_visible(timeout=PATIENCE_MS)
+    await expect(link).to_be_visible()
     await look(page, "exports")
     async with page.expect_download() as downloading:
         await link.click()
@@ -191,11 +169,11 @@ async def test_a_tail_shows_only_what_the_search_asks_for(browser: Browser, logg
     page = await sign_in(browser, logged, "compliance")
     await search(page, logged, worker="W-AUDIT-2")
     tail = page.get_by_role("log")
-    await expect(tail).to_contain_text("Connected", timeout=PATIENCE_MS)
+    await expect(tail).to_contain_text("Connected")
     for worker in ("W-AUDIT-3", "W-AUDIT-2"):
         hired = {"effective_on": "2026-01-05", "employment_id": f"{worker}-1", "title": "Biller"}
         await logged.send_hr([logged.hr_event("worker.hired", worker, hired)])
-    await expect(tail).to_contain_text("W-AUDIT-2", timeout=PATIENCE_MS)
+    await expect(tail).to_contain_text("W-AUDIT-2")
     await expect(tail).not_to_contain_text("W-AUDIT-3")
 
 

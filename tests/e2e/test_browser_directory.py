@@ -1,6 +1,5 @@
 """The directory, its policy, enrolments and the guide, used by people in a real browser."""
 
-import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,18 +8,13 @@ import anyio
 import httpx
 import pytest_asyncio
 import yaml
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
 from shared.contracts.directory_file import write_directory_file
-from tests.e2e.conftest import System
-from tests.e2e.test_browser import PATIENCE_SECONDS, browser, sign_in
+from tests.e2e.browsing import look, sign_in
+from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser_and_command_line import portalkeeper
-
-__all__ = ["browser"]
-
-SCREENSHOTS = os.environ.get("PORTALKEEPER_SCREENSHOTS")
-"""A folder for pictures of the pages, for whoever wants to look at them."""
 
 FRONT, ASKED = "cs-9001", "cs-9002"
 
@@ -33,11 +27,6 @@ async def example(system: System) -> AsyncIterator[str]:
     # As a clinic that adopts nothing: what is desired on a portal is ordered from the first day.
     portals = tuple(each.model_copy(update={"starts": "new"}) for each in directory.portals)
     yield write_directory_file(directory.model_copy(update={"portals": portals}))
-
-
-async def picture(page: Page, name: str) -> None:
-    if SCREENSHOTS:
-        await page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=True)
 
 
 async def hired(system: System, worker: str, title: str, name: str) -> None:
@@ -76,7 +65,7 @@ async def test_a_first_directory_is_pasted_corrected_looked_at_and_applied(
     await expect(refusal).to_contain_text("names carrier 'salisch', which is not in the directory")
     line = wrong[: wrong.index("salisch")].count("\n") + 1
     await expect(refusal).to_contain_text(f"Line {line}")
-    await picture(page, "file-refused")
+    await look(page, "file-refused")
     await page.get_by_label("File", exact=True).fill(example)
     await page.get_by_role("button", name="See what it changes").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("What would change")
@@ -84,7 +73,7 @@ async def test_a_first_directory_is_pasted_corrected_looked_at_and_applied(
     await expect(page.get_by_role("status")).to_contain_text("In force as version 1")
     await page.goto(f"{system.urls['gateway']}/directory")
     await expect(page.get_by_role("link", name="Noridian Medicare Portal")).to_be_visible()
-    await picture(page, "portals")
+    await look(page, "portals")
 
 
 async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_another(
@@ -97,7 +86,7 @@ async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_ano
     gateway = system.urls["gateway"]
     page = await sign_in(browser, system, "administrator")
     await page.goto(f"{gateway}/policy")
-    await picture(page, "policy")
+    await look(page, "policy")
     asked = page.locator("form", has=page.get_by_text("Rev Cycle Spec II", exact=True))
     await asked.get_by_label("Payment posting").check()
     await asked.get_by_role("button", name="See what it changes").click()
@@ -105,14 +94,14 @@ async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_ano
     await expect(row).to_contain_text("+ payment, remittance Availity Essentials")
     await expect(row).to_contain_text("posting")
     await expect(page.get_by_text("Ines Calloway")).to_have_count(0)
-    await picture(page, "plan")
+    await look(page, "plan")
     await page.get_by_role("button", name="Propose it").click()
     await expect(page.get_by_role("status")).to_contain_text("Nothing has changed yet")
     await expect(page.get_by_role("button", name="Approve, and put it in force")).to_have_count(0)
     other = await sign_in(browser, system, "compliance")
     await other.goto(f"{gateway}/policy")
     await other.get_by_role("table").last.get_by_role("link").first.click()
-    await picture(other, "plan-to-approve")
+    await look(other, "plan-to-approve")
     await other.get_by_role("button", name="Approve, and put it in force").click()
     await expect(other.get_by_role("status")).to_contain_text("In force as version 2")
     with anyio.fail_after(PATIENCE_SECONDS):
@@ -157,7 +146,7 @@ async def test_a_separation_is_tried_on_everybody_before_anybody_signs_it(
     await expect(row).to_contain_text("− coordination of benefits")
     await expect(row).to_contain_text("desk-and-cob")
     await expect(page.get_by_role("button", name="Propose it")).to_be_visible()
-    await picture(page, "plan-separation")
+    await look(page, "plan-separation")
 
 
 async def test_a_worker_finds_the_way_and_what_comes_after_it(
@@ -174,7 +163,7 @@ async def test_a_worker_finds_the_way_and_what_comes_after_it(
     await expect(first.get_by_role("link", name="Availity Essentials")).to_be_visible()
     await expect(first).to_contain_text("Portals/Availity Essentials")
     await expect(first.locator(".ladder li").last).to_contain_text("last resort")
-    await picture(page, "where")
+    await look(page, "where")
     second = page.get_by_role("region").nth(1)
     await expect(second).to_contain_text("no access there")
     await second.get_by_text("Ask for access").click()
@@ -184,7 +173,7 @@ async def test_a_worker_finds_the_way_and_what_comes_after_it(
     first = page.get_by_role("region").first
     await first.get_by_text("I cannot get in").click()
     await first.get_by_label("In a few words").fill("Three wrong codes")
-    await picture(page, "where-barred")
+    await look(page, "where-barred")
     await first.get_by_role("button", name="Report it").click()
     await expect(page.get_by_role("status")).to_be_visible()
     refused = await page.goto(f"{system.urls['gateway']}/people")
@@ -199,12 +188,12 @@ async def test_an_enrolment_is_seen_through_until_it_is_registered(
     page = await sign_in(browser, system, "administrator")
     await page.goto(f"{gateway}/enrolments")
     await expect(page.get_by_text("Washington business licence").first).to_be_visible()
-    await picture(page, "enrolments")
+    await look(page, "enrolments")
     await page.goto(f"{gateway}/enrolments/carelon-2")
     await page.get_by_role("button", name="Begin", exact=True).click()
     ticks = page.get_by_role("button", name="Tick:")
     await expect(ticks).to_have_count(5)
-    await picture(page, "enrolment")
+    await look(page, "enrolment")
     await page.get_by_role("button", name="The portal has it").click()
     await expect(page.get_by_role("alert")).to_contain_text("Not ticked yet")
     for left in range(5, 0, -1):
@@ -223,14 +212,14 @@ async def test_a_rule_of_a_portal_is_corrected_with_its_source(
     gateway = system.urls["gateway"]
     page = await sign_in(browser, system, "administrator")
     await page.goto(f"{gateway}/directory/portals/noridian")
-    await picture(page, "portal")
+    await look(page, "portal")
     await expect(page.get_by_text("2 are expected")).to_have_count(0)
     await page.goto(f"{gateway}/directory/portals/onehealthport")
     await expect(page.get_by_text("2 are expected, 1 is appointed.")).to_be_visible()
     await page.goto(f"{gateway}/directory/organization")
     clinician = page.get_by_role("row", name="Silvio Marchetti")
     await expect(clinician).to_contain_text("2543359337")
-    await picture(page, "organization")
+    await look(page, "organization")
     await page.goto(f"{gateway}/directory/portals/noridian")
     await page.get_by_text("Correct a rule, or add one").click()
     await page.get_by_label("Rule", exact=True).fill("inactivity_days")
@@ -277,7 +266,7 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert beyond <= 0, where
-    await picture(page, "phone-enrolment")
+    await look(page, "phone-enrolment")
 
 
 async def test_the_same_from_the_command_line(system: System, tmp_path: Path) -> None:

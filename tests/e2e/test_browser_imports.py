@@ -9,12 +9,10 @@ from zoneinfo import ZoneInfo
 import anyio
 from playwright.async_api import Browser, Page, expect
 
+from tests.e2e.browsing import look, sign_in
 from tests.e2e.conftest import System
-from tests.e2e.test_browser import browser, sign_in
-from tests.e2e.test_browser_directory import hired, picture, until_known
+from tests.e2e.test_browser_directory import hired, until_known
 from tests.provisioning.worlds import directory
-
-__all__ = ["browser"]
 
 SHEET = (
     "Name,Hubb,Gate,Phone\n"
@@ -73,16 +71,16 @@ async def test_the_old_sheet_is_looked_at_asked_about_and_taken_over(
     yesterday = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
     await upload(page, "logins.csv", SHEET, yesterday)
     await expect(page.get_by_role("heading", name="1 question to answer")).to_be_visible()
-    await picture(page, "adopt-question")
+    await look(page, "adopt-question")
     await page.get_by_label("Which portal is 'Hubb'?").select_option("hub")
     await page.get_by_role("button", name="Answer and look again").click()
     await page.get_by_label("Who is 'Robert Stone'?").select_option("w2")
     await page.get_by_role("button", name="Answer and look again").click()
     await expect(page.get_by_text("will be taken over").first).to_be_visible()
-    await picture(page, "adopt-preview")
+    await look(page, "adopt-preview")
     await page.get_by_role("button", name="Take these logins over").click()
     await expect(page.get_by_role("status")).to_contain_text("Taken over.")
-    await picture(page, "adopt-done")
+    await look(page, "adopt-done")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="a row per login (CSV)").click()
     exported = Path(str(await (await download.value).path())).read_text()
@@ -90,7 +88,7 @@ async def test_the_old_sheet_is_looked_at_asked_about_and_taken_over(
     await page.goto(f"{system.urls['gateway']}/findings")
     await expect(page.get_by_text("Bo Park has left").first).to_be_visible()
     await expect(page.get_by_text("observe-only").first).to_be_visible()
-    await picture(page, "findings-after-adoption")
+    await look(page, "findings-after-adoption")
 
 
 async def test_a_portals_list_is_looked_at_and_imported_and_its_findings_say_what_to_do(
@@ -107,10 +105,10 @@ async def test_a_portals_list_is_looked_at_and_imported_and_its_findings_say_wha
     await upload(page, "users.csv", roster, earlier(hours=1))
     await expect(page.get_by_text("This is the portal's first whole list.")).to_be_visible()
     await expect(page.get_by_text("nobody's").first).to_be_visible()
-    await picture(page, "roster-preview")
+    await look(page, "roster-preview")
     await page.get_by_role("button", name="Import this list").click()
     await expect(page.get_by_role("status")).to_contain_text("Imported.")
-    await picture(page, "roster-imported")
+    await look(page, "roster-imported")
     await page.goto(f"{system.urls['gateway']}/findings?portal=hub")
     for words in (
         "is named after no person",
@@ -120,9 +118,9 @@ async def test_a_portals_list_is_looked_at_and_imported_and_its_findings_say_wha
         "was last used 1",
     ):
         await expect(page.get_by_text(words).first).to_be_visible()
-    await picture(page, "findings")
+    await look(page, "findings")
     await page.set_viewport_size({"width": 390, "height": 844})
-    await picture(page, "findings-phone")
+    await look(page, "findings-phone")
     await page.goto(f"{system.urls['gateway']}/work")
     await expect(page.get_by_role("link", name="Suspend").first).to_be_visible()
 

@@ -68,11 +68,17 @@ async def add(
     return Export(*row.values())
 
 
-async def unfinished(conn: Connection) -> Export | None:
-    """The export to go on with: the oldest that is neither done nor failed."""
+async def next_to_make(conn: Connection, projected: int) -> Export | None:
+    """The export to go on with: the oldest unfinished one that search can answer whole.
+
+    Args:
+        projected: how many entries search knows. What is signed but not projected yet would be
+            missing.
+    """
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} FROM export WHERE status IN ('waiting', 'running')"
-        " ORDER BY requested_at LIMIT 1"
+        f"SELECT {_COLUMNS} FROM export WHERE status IN ('waiting', 'running') AND size <= $1"
+        " ORDER BY requested_at LIMIT 1",
+        projected,
     )
     return None if row is None else Export(*row.values())
 

@@ -1,0 +1,35 @@
+"""What people do in a browser, whichever page they are on."""
+
+import os
+from pathlib import Path
+
+from playwright.async_api import Browser, Page
+
+from tests.e2e.conftest import System
+
+LOOKS = os.environ.get("PORTALKEEPER_SCREENSHOTS")
+"""A folder for pictures of the pages, for whoever wants to look at them."""
+
+
+async def sign_in(browser: Browser, system: System, role: str) -> Page:
+    context = await browser.new_context()
+    page = await context.new_page()
+    await page.goto(await system.sign_in(role))
+    await page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+async def look(page: Page, name: str) -> None:
+    """Keep pictures in light, dark and narrow, for whoever named a folder for them."""
+    if LOOKS is None:
+        return
+    folder = Path(LOOKS)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = page.viewport_size
+    for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):
+        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
+    await page.emulate_media(color_scheme="light")
+    if before is not None:
+        await page.set_viewport_size(before)
