@@ -22,6 +22,7 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.secrets import secrets_router
 from services.provisioning.api.routers import routers
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import OperationCommands
@@ -81,7 +82,8 @@ def openapi() -> dict[str, contracts.Json]:
     reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log", NOTHING)
     own: dict[str, list[APIRouter]] = {
         "gateway": [
-            ingress_router(NOTHING, NOTHING, NOTHING),
+            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING),
+            secrets_router(NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),
             session_router(NOTHING, NOTHING, NOTHING),

@@ -145,12 +145,12 @@ def _send_chunk(http: httpx.Client, url: str, webhook: Webhook, body: bytes) -> 
             if response.status_code in (202, 422):
                 answer: dict[str, Any] = response.json()
                 return answer
-            if response.status_code != 503:
+            if response.status_code not in (429, 503):
                 raise _refusal(response)
             failure = Failure(
                 Exit.NO_ANSWER,
-                "The gateway could not say whether the events were stored. Send the same file "
-                "again: what was stored is recognized.",
+                "The gateway could not say whether the events were stored, or wants them slower. "
+                "Send the same file again: what was stored is recognized.",
             )
             pause = max(pause, _seconds(response.headers.get("retry-after")))
         time.sleep(pause)

@@ -47,6 +47,7 @@ from services.cli.printing import (
 )
 from services.cli.rejected import rejected_app
 from services.cli.replay import replay
+from services.cli.secrets import secret_app
 from services.cli.training import training_app
 from services.cli.where import where
 from services.cli.work import work_app
@@ -87,6 +88,7 @@ app = typer.Typer(
 hr_app = group("What HR says.")
 review_app = group("Confirming or removing access.")
 hr_app.add_typer(rejected_app, name="rejected")
+hr_app.add_typer(secret_app, name="secret")
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(enrolment_app, name="enrolment")

@@ -18,13 +18,16 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.secrets import secrets_router
 from services.gateway.console.app import console_app
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.sign_in import Doorkeeper
+from services.gateway.handlers.source_secrets import SourceSecrets
 from services.gateway.publisher import Publisher
 from services.gateway.purge import PURGE_IDLE_SECONDS, purge_once
+from services.gateway.rules.rates import Rates
 from services.gateway.sealing import load_body_seal
 from services.gateway.settings import Settings
 from services.gateway.sources import load_sources
@@ -66,8 +69,11 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         )
         app = FastAPI(title="Portalkeeper gateway", docs_url=None, redoc_url=None)
         problems.install(app)
-        app.include_router(ingress_router(ingress, sources, doorkeeper))
+        secrets = SourceSecrets(pool, sources, seal, clock)
+        rates = Rates(settings.source_events_per_minute)
+        app.include_router(ingress_router(ingress, sources, secrets, rates, doorkeeper))
         authenticator = Authenticator(settings.jwks_file)
+        app.include_router(secrets_router(secrets, authenticator))
         app.include_router(entries_router(ingress, authenticator))
         rejected = RejectedEvents(pool, publisher, seal, clock, sources)
         app.include_router(rejected_router(rejected, authenticator))

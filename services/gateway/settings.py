@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     acknowledgement_seconds: float = Field(default=10, gt=0, le=120)
     """How long an HR request waits for Kafka before it is answered with 503."""
 
+    source_events_per_minute: int = Field(default=60_000, ge=1)
+    """How many events one HR source may send to this process; beyond it is answered with 429."""
+
     link_hours: float = Field(default=24, gt=0, le=24 * 7)
     """How long a one-time link may wait to be used."""
 

@@ -1,19 +1,24 @@
 """HR sources: who may speak for which organization, shown by a Standard Webhooks signature.
 
-The file maps each CloudEvents `source` to its organizations and secrets; while a secret is being
-rotated a source has two, and either is accepted:
+The file maps each CloudEvents `source` to its organizations and first secrets:
 
     sources:
       cedar-sound-hr:
         organizations: [cedar-sound]
-        secrets: ["whsec_…", "whsec_…"]
+        secrets: ["whsec_…"]
+
+`portalkeeper hr secret rotate` makes further ones, which are kept sealed in the database; what they
+replace, in the file or there, counts until its end, so that a sender has time to change over.
 
 The signature alone tells who sent a request, so nothing of a body is read before it is verified.
 One sender may sign for several sources with one secret.
 """
 
 import binascii
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +36,7 @@ MIN_SECRET_BYTES = 24
 
 
 class Source(BaseModel):
-    """One HR source. The first secret is the current one, the others are on their way out."""
+    """One HR source; any of its secrets counts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,18 +54,51 @@ class SourcesFile(BaseModel):
     sources: dict[str, Source]
 
 
+@dataclass(frozen=True, slots=True)
+class KeptSecret:
+    """What the database knows of a secret: itself, unless the file holds it, and its end (UTC)."""
+
+    source: str
+    sha256: bytes
+    secret: str | None
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verifier:
+    source: str
+    webhook: Webhook
+    ends_at: datetime | None
+
+
+def secret_sha256(secret: str) -> bytes:
+    """What a secret is called where it must not be shown."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
 class Sources:
     """The configured sources and the verification of what they sign."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = dict(sources)
-        by_secret: dict[str, set[str]] = {}
-        for name, source in self._sources.items():
-            for secret in source.secrets:
-                by_secret.setdefault(secret, set()).add(name)
-        self._verifiers = [
-            (Webhook(secret), frozenset(names)) for secret, names in by_secret.items()
+        self._verifiers: tuple[_Verifier, ...] = ()
+        self.renew(())
+
+    def renew(self, kept: Iterable[KeptSecret]) -> None:
+        """Take over what the database knows of secrets now, in place of what it knew before."""
+        known = list(kept)
+        ends = {(one.source, one.sha256): one.ends_at for one in known}
+        verifiers = [
+            _Verifier(name, Webhook(secret), ends.get((name, secret_sha256(secret))))
+            for name, source in self._sources.items()
+            for secret in source.secrets
         ]
+        verifiers += [
+            _Verifier(one.source, Webhook(one.secret), one.ends_at)
+            for one in known
+            if one.secret is not None and one.source in self._sources
+        ]
+        self._verifiers = tuple(verifiers)
 
     @property
     def organizations(self) -> frozenset[str]:
@@ -73,25 +111,32 @@ class Sources:
             name for name, source in self._sources.items() if organization in source.organizations
         )
 
+    def secrets_in_file(self, name: str) -> list[bytes]:
+        """SHA-256 of the secrets that the file gives a source."""
+        return [secret_sha256(secret) for secret in self._sources[name].secrets]
+
     def signed_by(self, body: bytes, headers: Mapping[str, str]) -> dict[str, frozenset[str]]:
         """The sources that the signature speaks for, each with its organizations; none if invalid.
 
-        Every configured secret is tried, each compared in constant time.
+        Every secret that has not ended is tried, each compared in constant time.
 
         Args:
             body: the request's bytes exactly as received.
             headers: `webhook-id`, `webhook-timestamp` (Unix seconds) and `webhook-signature`.
         """
         given = {name.lower(): value for name, value in headers.items()}
+        now = datetime.now(UTC)
         names: set[str] = set()
-        for verifier, speakers in self._verifiers:
+        for verifier in self._verifiers:
+            if verifier.ends_at is not None and verifier.ends_at <= now:
+                continue
             try:
-                verifier.verify(body, given, json_parse=False)
+                verifier.webhook.verify(body, given, json_parse=False)
             except (WebhookVerificationError, binascii.Error, ValueError):
                 # The library raises plain ValueErrors for malformed headers and bodies that are
                 # not UTF-8.
                 continue
-            names |= speakers
+            names.add(verifier.source)
         return {name: self._sources[name].organizations for name in names}
 
 

@@ -128,14 +128,19 @@ class HoldReleased:
 
 @dataclass(frozen=True, slots=True)
 class KeyRotated:
-    """A key of the audit log was replaced.
+    """A key was replaced.
 
-    `kind` is `signing` (`key` is the new verifier key, which the one before has named as its
-    successor) or `master` (`key` is the first half of the new key's SHA-256, in hexadecimal).
+    `kind` is `signing` (`key` is the audit log's new verifier key, which the one before has named
+    as its successor), `master` (`key` is the first half of the audit log's new key's SHA-256, in
+    hexadecimal) or `source_secret` (`key` is the first eight bytes of the new webhook secret's
+    SHA-256, in hexadecimal; `source` is the HR source, whose other secrets count until
+    `others_end_at`, UTC).
     """
 
     kind: str
     key: str
+    source: str | None = None
+    others_end_at: datetime | None = None
 
 
 ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(

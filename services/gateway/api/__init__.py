@@ -1,5 +1,6 @@
 """The gateway's HTTP interface for programs: HR events in, tokens out."""
 
+import time
 from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -19,7 +20,9 @@ from services.gateway.handlers.ingress import (
 )
 from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.sign_in import Doorkeeper, principal_of
+from services.gateway.handlers.source_secrets import SourceSecrets
 from services.gateway.rules.intake import BODY_MAX_BYTES, read_request
+from services.gateway.rules.rates import Rates
 from services.gateway.settings import Settings
 from services.gateway.sources import Sources
 from services.gateway.tokens import mint, public_keys
@@ -61,7 +64,13 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def ingress_router(ingress: Ingress, sources: Sources, doorkeeper: Doorkeeper) -> APIRouter:
+def ingress_router(
+    ingress: Ingress,
+    sources: Sources,
+    secrets: SourceSecrets,
+    rates: Rates,
+    doorkeeper: Doorkeeper,
+) -> APIRouter:
     """Where HR systems post."""
     router = APIRouter(tags=["hr"])
 
@@ -70,9 +79,11 @@ def ingress_router(ingress: Ingress, sources: Sources, doorkeeper: Doorkeeper) -
         """Take CloudEvents about workers, signed as Standard Webhooks.
 
         Answers 202 with a result per event once every acceptable one is acknowledged by Kafka, 422
-        when none is acceptable, 503 with Retry-After when the fate of any is unknown.
+        when none is acceptable, 503 with Retry-After when the fate of any is unknown, 429 with
+        Retry-After when the source sends more than it may.
         """
         body = await _read_body(request)
+        await secrets.refresh()
         speaks_for = sources.signed_by(body, request.headers)
         if not speaks_for:
             refusal = Problem(
@@ -84,6 +95,17 @@ def ingress_router(ingress: Ingress, sources: Sources, doorkeeper: Doorkeeper) -
             await _record_refused_request(doorkeeper, client_of(request), refusal)
             raise refusal
         documents = read_request(request.headers.get("content-type", ""), request.headers, body)
+        wait = rates.wait_for(speaks_for.keys(), len(documents), time.monotonic())
+        if wait:
+            refusal = Problem(
+                429,
+                "too_many_events",
+                f"This source sends more than it may. Send the same again in {wait} seconds.",
+            )
+            await _record_refused_request(doorkeeper, client_of(request), refusal)
+            return problem_response(
+                refusal.status, refusal.code, refusal.detail, {"Retry-After": str(wait)}
+            )
         try:
             receipt = await ingress.receive(documents, speaks_for)
         except Unacknowledged:
