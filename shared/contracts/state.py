@@ -207,6 +207,14 @@ class OpenOperation:
 
 
 @value_class(frozen=True, slots=True)
+class Finding:
+    """Something about a worker, or a login of theirs, that a person should look at."""
+
+    rule: str
+    detail: str
+
+
+@value_class(frozen=True, slots=True)
 class PortalAccess:
     """The four kinds of truth about one worker on one portal.
 
@@ -214,7 +222,8 @@ class PortalAccess:
     `effective` what evidence tells. `exposed_since` runs while something effective must be gone.
     `last_login_at` is the last known login, as `last_login_source` (roster or operation) tells, and
     `lapses_at` when the portal disables the login unless it is used before, where that is known.
-    `parked` is what would be removed if the brake did not hold it.
+    `parked` is what would be removed if the brake did not hold it. `findings` are what sheets and
+    user lists showed about the login and nobody has put right yet.
     """
 
     portal: str
@@ -231,14 +240,7 @@ class PortalAccess:
     last_login_source: str | None = None
     lapses_at: datetime | None = None
     parked: tuple[ParkedRemoval, ...] = ()
-
-
-@value_class(frozen=True, slots=True)
-class Finding:
-    """Something about this worker that a person should look at."""
-
-    rule: str
-    detail: str
+    findings: tuple[Finding, ...] = ()
 
 
 @value_class(frozen=True, slots=True)

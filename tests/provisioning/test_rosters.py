@@ -246,6 +246,31 @@ async def test_each_kind_of_finding_is_found_and_says_what_to_do(
     assert {event["data"]["rule"] for event in raised} >= set(expected)
 
 
+async def test_what_stands_about_a_login_is_published_of_everybody_who_holds_it(
+    desk: Desk,
+) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    importing = Importing(desk)
+    idle = W1.replace("2026-06-14", "2026-01-05")
+    await importing.import_roster("hub", HEADER + idle, as_of=NOW - timedelta(hours=2))
+    await desk.pass_time()
+    assert [one["rule"] for one in (await hub(desk))["findings"]] == ["dormant"]
+
+    ours = "ours,Name of w1 / Name of w2,Active,2026-06-14,eligibility\n"
+    await importing.import_roster("hub", HEADER + ours, as_of=NOW - timedelta(hours=1))
+    await desk.pass_time()
+    told = {worker: (await hub(desk, worker))["findings"] for worker in ("w1", "w2")}
+    assert {worker: [one["rule"] for one in found] for worker, found in told.items()} == {
+        "w1": ["shared"],
+        "w2": ["shared"],
+    }
+
+    both = W1 + W1.replace("w1", "w2")
+    await importing.import_roster("hub", HEADER + both)
+    await desk.pass_time()
+    assert (await hub(desk))["findings"] == []
+
+
 async def test_a_rule_that_a_list_contradicts_is_told_with_its_source(desk: Desk) -> None:
     await desk.apply_directory(with_rule(30))
     await desk.hear(hire("w1"))

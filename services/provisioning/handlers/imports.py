@@ -19,6 +19,7 @@ from services.provisioning.rules.operations import Held
 from services.provisioning.sheets.reading import read_table
 from services.provisioning.sheets.table import MAX_FILE_BYTES, Table, UnreadableSheet
 from services.provisioning.store import findings as findings_store
+from services.provisioning.store import workers as workers_store
 from services.provisioning.store.findings import OpenFinding
 from shared.contracts.access import FindingRaised, FindingResolved
 from shared.contracts.directory import Function
@@ -155,6 +156,11 @@ async def turn_findings(
     resolved = [id_ for id_ in known if id_ not in ids]
     await findings_store.raise_findings(conn, organization, portal, raised, source_id, now)
     await findings_store.resolve_findings(conn, resolved, source_id, now)
+    turned = [*(finding for _, finding in raised), *(known[id_] for id_ in resolved)]
+    if turned:
+        # What is published of these workers tells their findings.
+        concerned = await findings_store.holders_of(conn, organization, portal, turned)
+        await workers_store.request_recompute(conn, [(organization, each) for each in concerned])
     return [
         finding_fact("finding.raised", organization, portal, finding, source_id, now)
         for _, finding in raised

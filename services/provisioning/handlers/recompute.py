@@ -20,17 +20,19 @@ from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import exceptions as exceptions_store
+from services.provisioning.store import findings as findings_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import outages as outages_store
 from services.provisioning.store import reviews as reviews_store
 from services.provisioning.store import timelines as timelines_store
 from services.provisioning.store import workers as workers_store
+from services.provisioning.store.findings import AccountKey
 from services.provisioning.store.workers import LockedWorker, WorkerKey, WorkerUpdate
 from shared.clock import Clock
 from shared.contracts.directory import Directory
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact, join_objects, to_json
-from shared.contracts.state import WorkerState
+from shared.contracts.state import Finding, WorkerState
 from shared.contracts.topics import ACCESS_EVENTS, WORKER_STATE
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
@@ -196,10 +198,15 @@ class Recompute:
         accounts = await accounts_store.accounts(conn, rows)
         operations = await operations_store.open_operations(conn, rows)
         parked = await brake_store.parked(conn, rows)
+        findings = await findings_store.findings_on_logins(
+            conn, [(key[0], account) for key, own in accounts.items() for account in own]
+        )
         for one in pending:
+            held = _all(accounts, one.rows)
             one.facts = replace(
                 one.facts,
-                accounts=_all(accounts, one.rows),
+                accounts=held,
+                portal_findings=_by_portal(findings, one.rows[0].organization, held),
                 operations=_all(operations, one.rows),
                 parked=_all(parked, one.rows),
             )
@@ -312,6 +319,20 @@ def _decide_beside_portals(one: _Pending) -> Outcome | None:
 
 def _all(found: Mapping[WorkerKey, Iterable[T]], rows: Sequence[LockedWorker]) -> tuple[T, ...]:
     return tuple(each for row in rows for each in found.get(row.key, ()))
+
+
+def _by_portal(
+    findings: Mapping[AccountKey, tuple[Finding, ...]],
+    organization: str,
+    accounts: Iterable[Account],
+) -> dict[str, tuple[Finding, ...]]:
+    """What stands about a person's accounts, which may be of several of their ids."""
+    by_portal: dict[str, tuple[Finding, ...]] = {}
+    for account in accounts:
+        about = findings.get((organization, account.worker, account.portal), ())
+        if about:
+            by_portal[account.portal] = (*by_portal.get(account.portal, ()), *about)
+    return by_portal
 
 
 def _clusters(locked: Sequence[LockedWorker]) -> list[tuple[str, list[LockedWorker]]]:

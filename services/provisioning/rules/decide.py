@@ -101,7 +101,7 @@ MAX_CAUSES = 5
 
 WHY_OBSERVED = "differs from policy as far as is known; import the portal's first user list"
 
-PORTALS_EDITION = 2
+PORTALS_EDITION = 3
 """Raise it with what is planned for portals or said of them: then nothing older stands."""
 
 
@@ -585,6 +585,7 @@ class _Decision:
                 ParkedRemoval(one.tin, one.function, one.cause_id, one.parked_at, one.verdict.value)
                 for one in parked
             ),
+            findings=self._facts.portal_findings.get(account.portal, ()),
         )
 
     def _open_operations(self, account: Account) -> list[Operation]:

@@ -1,5 +1,6 @@
 """What a decision about one person rests on, and what it comes to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -49,6 +50,8 @@ class Facts:
     sole_administrator_of: frozenset[str] = frozenset()
     cause: tuple[str, ...] = ()
     parked: tuple[Parked, ...] = ()
+    portal_findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    """By portal: what lists showed about this person's logins and what still stands."""
     outages: frozenset[str] = frozenset()
     """Portals that do not work now: the deadlines of work there stand still."""
     new_rules: str | None = None

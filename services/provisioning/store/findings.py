@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.provisioning.rules.findings import FindingRule, PortalFinding
+from services.provisioning.rules.findings import FindingRule, PortalFinding, subject_of
+from services.provisioning.rules.operations import Account
 from services.provisioning.store.encoding import json_text
+from shared.contracts.state import Finding
 from shared.postgres import Connection
+
+AccountKey = tuple[str, str, str]
+"""Organization, worker and portal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,58 @@ async def open_findings(
         )
         for row in rows
     ]
+
+
+async def findings_on_logins(
+    conn: Connection, accounts: Iterable[tuple[str, Account]]
+) -> dict[AccountKey, tuple[Finding, ...]]:
+    """What stands about accounts, given with their organizations: about the login or its holder."""
+    known = [
+        (organization, account.worker, account.portal, account.login_id)
+        for organization, account in accounts
+    ]
+    rows = await conn.fetch(
+        """
+        SELECT wanted.organization, wanted.worker, wanted.portal, found.rule, found.detail
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+                AS wanted (organization, worker, portal, subject),
+            LATERAL (
+                SELECT rule, detail FROM portal_finding AS about
+                WHERE about.organization = wanted.organization AND about.portal = wanted.portal
+                    AND about.subject = wanted.subject AND about.resolved_at IS NULL
+                UNION
+                SELECT rule, detail FROM portal_finding AS about
+                WHERE about.organization = wanted.organization AND about.portal = wanted.portal
+                    AND about.worker = wanted.worker AND about.resolved_at IS NULL
+            ) AS found
+        ORDER BY found.rule, found.detail
+        """,
+        [organization for organization, _, _, _ in known],
+        [worker for _, worker, _, _ in known],
+        [portal for _, _, portal, _ in known],
+        [subject_of(portal, login_id) if login_id else "" for _, _, portal, login_id in known],
+    )
+    about: dict[AccountKey, tuple[Finding, ...]] = {}
+    for row in rows:
+        key = (row["organization"], row["worker"], row["portal"])
+        about[key] = (*about.get(key, ()), Finding(row["rule"], row["detail"]))
+    return about
+
+
+async def holders_of(
+    conn: Connection, organization: str, portal: str, findings: Iterable[PortalFinding]
+) -> set[str]:
+    """The workers whose logins findings are about."""
+    findings = list(findings)
+    rows = await conn.fetch(
+        "SELECT worker FROM account WHERE organization = $1 AND portal = $2"
+        " AND lower(login_id) = ANY($3::text[])",
+        organization,
+        portal,
+        [finding.subject.removeprefix(f"{portal}/") for finding in findings],
+    )
+    named = {finding.worker for finding in findings if finding.worker is not None}
+    return named | {row["worker"] for row in rows}
 
 
 async def raise_findings(
