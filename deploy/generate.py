@@ -6,13 +6,15 @@ the diagrams of the state machines in ARCHITECTURE.md. It needs no server.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from joserfc.jwk import OKPKey
+from starlette.routing import BaseRoute
 
 from services.audit_log.api import Reading
 from services.audit_log.api import routers as audit_routers
@@ -34,7 +36,7 @@ from services.provisioning.rules.exceptions import EXCEPTION_LIFE
 from services.provisioning.rules.operations import OPERATION_LIFE
 from services.review_scheduler.api.routers import routers as review_routers
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus
-from shared.auth import Authenticator
+from shared.auth import Authenticator, Requirement
 from shared.clock import DatabaseClock
 from shared.contracts import generate as contracts
 from shared.contracts.state import ChoreStatus, ExceptionStatus, OperationStatus
@@ -78,11 +80,26 @@ def openapi() -> dict[str, contracts.Json]:
         public = OKPKey.generate_key("Ed25519", {"kid": "none"}).as_dict(private=False)
         keys.write_text(json.dumps({"keys": [public]}))
         authenticator = Authenticator(keys)
+    made = {}
+    for service, members in service_routers(authenticator).items():
+        app = FastAPI(
+            title=f"Portalkeeper {service.replace('_', ' ')}", version=contracts.CONTRACT_VERSION
+        )
+        for router in members:
+            app.include_router(router)
+        document = _with_problems(app.openapi())
+        _add_security(document, [route for router in members for route in router.routes])
+        made[service] = document
+    return made
+
+
+def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
+    """Each service's routes, by its name, with nothing behind them."""
     recompute = Recompute(DatabaseClock())
     reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log", NOTHING)
     own: dict[str, list[APIRouter]] = {
         "gateway": [
-            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING),
+            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING),
             secrets_router(NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),
@@ -98,18 +115,36 @@ def openapi() -> dict[str, contracts.Json]:
         "audit_log": audit_routers(reading, NOTHING, NOTHING, authenticator),
         "review_scheduler": review_routers(NOTHING, DatabaseClock(), authenticator),
     }
-    made = {}
     for service, members in own.items():
-        app = FastAPI(
-            title=f"Portalkeeper {service.replace('_', ' ')}", version=contracts.CONTRACT_VERSION
+        members.append(
+            ops_router(service=service, pool=NOTHING, authenticator=authenticator, consumers={})
         )
-        operations = ops_router(
-            service=service, pool=NOTHING, authenticator=authenticator, consumers={}
-        )
-        for router in (*members, operations):
-            app.include_router(router)
-        made[service] = _with_problems(app.openapi())
-    return made
+    return own
+
+
+def required(route: APIRoute) -> Requirement | None:
+    """What a route asks of its caller; None where it lets everybody in or looks for itself."""
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, Requirement):
+            return dependency.call
+    return None
+
+
+def _add_security(document: contracts.Json, routes: Sequence[BaseRoute]) -> None:
+    """Say of each operation which scopes let one in, any of them."""
+    for route in routes:
+        if isinstance(route, APIRoute) and (requirement := required(route)) is not None:
+            for method in route.methods or ():
+                operation = document["paths"][route.path_format][method.lower()]
+                operation["security"] = [{"token": [scope]} for scope in requirement.scopes]
+    document["components"]["securitySchemes"] = {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of the gateway, for a session or for a client's credentials.",
+        }
+    }
 
 
 def _with_problems(document: contracts.Json) -> contracts.Json:

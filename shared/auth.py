@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,9 @@ MAX_TOKEN_LIFETIME_SECONDS = 300
 
 CLOCK_LEEWAY_SECONDS = 10
 
+NOT_FRESH = "sign_in_again"
+"""The code of a refusal that a fresh sign-in lifts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -32,6 +34,8 @@ class Principal:
     worker: str | None
     scopes: frozenset[str]
     name: str
+    fresh: bool = False
+    """Whether they proved just now who they are, as what cannot be undone asks of them."""
 
     def may(self, *scopes: str) -> bool:
         """Whether any of the scopes is held."""
@@ -58,7 +62,10 @@ def _principal(claims: dict[str, Any]) -> Principal:
     if not claims["org"] or not claims["sub"]:
         raise ValueError("it speaks for nobody")
     organization, subject, scope, name = said
-    return Principal(organization, subject, worker, frozenset(scope.split()), name or subject)
+    fresh = claims.get("fresh") is True
+    return Principal(
+        organization, subject, worker, frozenset(scope.split()), name or subject, fresh
+    )
 
 
 class Authenticator:
@@ -108,22 +115,38 @@ class Authenticator:
                 self._keys = self._read()
                 self._read_at = changed
 
-    def requires(self, *scopes: str) -> Callable[[Request], Awaitable[Principal]]:
+    def requires(self, *scopes: str, fresh: bool = False) -> "Requirement":
         """A FastAPI dependency: the caller's principal, if it holds one of `scopes`.
 
-        Raises:
-            Problem: 401 without a valid token, 403 without a scope.
+        Args:
+            fresh: ask also that the caller signed in just now, for what cannot be undone.
         """
+        return Requirement(self, scopes, fresh)
 
-        async def principal(request: Request) -> Principal:
-            scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not token:
-                raise Problem(401, "unauthorized", "Send a bearer token from the gateway.")
-            who = self.authenticate(token)
-            if not who.may(*scopes):
-                raise Problem(
-                    403, "scope_missing", f"This needs the scope {' or '.join(sorted(scopes))}."
-                )
-            return who
 
-        return principal
+class Requirement:
+    """What a route asks of its caller: one of `scopes`, and perhaps a fresh sign-in."""
+
+    def __init__(self, authenticator: Authenticator, scopes: tuple[str, ...], fresh: bool) -> None:
+        self._authenticator = authenticator
+        self.scopes = scopes
+        self.fresh = fresh
+
+    async def __call__(self, request: Request) -> Principal:
+        """The caller's principal, which refusals of the request can name from here on.
+
+        Raises:
+            Problem: 401 without a valid token, 403 without a scope or a fresh sign-in.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Problem(401, "unauthorized", "Send a bearer token from the gateway.")
+        who = self._authenticator.authenticate(token)
+        request.state.principal = who
+        if not who.may(*self.scopes):
+            raise Problem(
+                403, "scope_missing", f"This needs the scope {' or '.join(sorted(self.scopes))}."
+            )
+        if self.fresh and not who.fresh:
+            raise Problem(403, NOT_FRESH, "This cannot be undone: sign in again, then repeat it.")
+        return who

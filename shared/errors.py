@@ -12,16 +12,25 @@ class Problem(Exception):
         code: a stable name that programs may rely on.
         detail: one or two sentences for a person.
         errors: everything that was found, where that is more than the detail says.
+        headers: of the HTTP answer, e.g. Retry-After.
     """
 
     def __init__(
-        self, status: int, code: str, detail: str, errors: Sequence[Mapping[str, Any]] = ()
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.status = status
         self.code = code
         self.detail = detail
         self.errors = errors
+        self.headers = headers
+        self.said = False
+        """Whether an event tells of it already."""
 
 
 class Rejected(Exception):

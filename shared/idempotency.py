@@ -140,6 +140,7 @@ async def carry_out(
     except Problem as problem:
         refused = CommandRefused(route, "", problem.code, problem.status, None, payload, digest)
         await in_transaction(pool, lambda conn: say(conn, "command.refused", refused))
+        problem.said = True
         raise
 
 

@@ -102,7 +102,7 @@ def ops_router(
     @router.post("/ops/v1/accept-gap")
     async def accept_gap(
         body: AcceptGap,
-        who: Annotated[Principal, Depends(authenticator.requires("ops:admin"))],
+        who: Annotated[Principal, Depends(authenticator.requires("ops:admin", fresh=True))],
     ) -> dict[str, Any]:
         consumer = consumers.get(body.group)
         if consumer is None:

@@ -1,6 +1,6 @@
 """RFC 9457 problem documents: every error of a service mapped to HTTP once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +21,7 @@ def problem_response(
     status: int,
     code: str,
     detail: str,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     errors: Sequence[Mapping[str, Any]] = (),
 ) -> JSONResponse:
     """The RFC 9457 document for a problem."""
@@ -40,12 +40,18 @@ def problem_response(
     )
 
 
-def install(app: FastAPI) -> None:
-    """Answer every failure of `app` as a problem document; a traceback never reaches a client."""
+def install(app: FastAPI, say: Callable[[Request, Problem], Awaitable[None]] | None = None) -> None:
+    """Answer every failure of `app` as a problem document; a traceback never reaches a client.
+
+    Args:
+        say: told of each refusal before it is answered; see `shared.refusals`.
+    """
 
     @app.exception_handler(Problem)
-    async def on_problem(_request: Request, error: Problem) -> JSONResponse:
-        return problem_response(error.status, error.code, error.detail, errors=error.errors)
+    async def on_problem(request: Request, error: Problem) -> JSONResponse:
+        if say is not None:
+            await say(request, error)
+        return problem_response(error.status, error.code, error.detail, error.headers, error.errors)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

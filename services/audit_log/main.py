@@ -31,6 +31,7 @@ from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
 from shared.process import serve
+from shared.refusals import Refusals
 from shared.telemetry import configure_logging
 
 logger = structlog.get_logger(__name__)
@@ -105,7 +106,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
             await asyncio.gather(consumer.stop(), picture.stop())
 
     app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
-    problems.install(app)
+    problems.install(app, Refusals(pool, DatabaseClock(), SERVICE).say)
     authenticator = Authenticator(settings.jwks_file)
     for router in routers(reading, exporter, eraser, authenticator):
         app.include_router(router)

@@ -39,6 +39,7 @@ from shared.contracts.hr import describe
 from shared.ops import ops_router
 from shared.postgres import create_pool
 from shared.process import serve
+from shared.refusals import Refusals
 from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
@@ -68,10 +69,11 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             "purge", partial(purge_once, pool, clock, doorkeeper), idle_seconds=PURGE_IDLE_SECONDS
         )
         app = FastAPI(title="Portalkeeper gateway", docs_url=None, redoc_url=None)
-        problems.install(app)
+        refusals = Refusals(pool, clock, "gateway")
+        problems.install(app, refusals.say)
         secrets = SourceSecrets(pool, sources, seal, clock)
         rates = Rates(settings.source_events_per_minute)
-        app.include_router(ingress_router(ingress, sources, secrets, rates, doorkeeper))
+        app.include_router(ingress_router(ingress, sources, secrets, rates))
         authenticator = Authenticator(settings.jwks_file)
         app.include_router(secrets_router(secrets, authenticator))
         app.include_router(entries_router(ingress, authenticator))
@@ -87,7 +89,10 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             )
         )
         app.mount(
-            "/", console_app(doorkeeper, Services(http, key, settings), pool, sources, ingress)
+            "/",
+            console_app(
+                doorkeeper, Services(http, key, settings), pool, sources, ingress, refusals
+            ),
         )
         ticker.start()
         try:

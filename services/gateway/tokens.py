@@ -46,6 +46,8 @@ def mint(
     }
     if principal.worker is not None:
         claims["worker"] = principal.worker
+    if principal.fresh:
+        claims["fresh"] = True
     return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
 
 

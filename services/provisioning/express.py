@@ -23,6 +23,7 @@ from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
 from shared.process import serve
+from shared.refusals import Refusals
 from shared.telemetry import configure_logging
 
 SERVICE = "provisioning"
@@ -50,7 +51,7 @@ async def build_app(settings: Settings) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="Portalkeeper provisioning, express lane", lifespan=lifespan)
-    problems.install(app)
+    problems.install(app, Refusals(pool, DatabaseClock(), SERVICE).say)
     app.include_router(
         ops_router(
             service="provisioning-express",

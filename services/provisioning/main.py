@@ -46,6 +46,7 @@ from shared.kafka.ends import log_ends
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
 from shared.process import serve
+from shared.refusals import Refusals
 from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
@@ -194,7 +195,7 @@ async def build_app(settings: Settings) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)
-    problems.install(app)
+    problems.install(app, Refusals(pool, recompute.clock, SERVICE).say)
     for router in routers(pool, authenticator, recompute, operations, brake):
         app.include_router(router)
     app.include_router(

@@ -23,6 +23,7 @@ from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
 from shared.process import serve
+from shared.refusals import Refusals
 from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
@@ -84,7 +85,7 @@ async def build_app(settings: Settings) -> FastAPI:
         await pool.close()
 
     app = FastAPI(title="Portalkeeper review scheduler", lifespan=lifespan)
-    problems.install(app)
+    problems.install(app, Refusals(pool, clock, SERVICE).say)
     for router in routers(pool, clock, authenticator):
         app.include_router(router)
     app.include_router(

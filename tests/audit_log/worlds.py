@@ -197,6 +197,7 @@ class World:
             "sub": sub,
             "org": organization,
             "scope": scope,
+            "fresh": True,
             "exp": int(time.time()) + 300,
         }
         header = {"alg": "Ed25519", "kid": self.token_key.kid}

@@ -241,7 +241,7 @@ async def an_operator_accepts_a_gap(desk: Desk, folder: Path) -> None:
     key = OKPKey.generate_key("Ed25519", {"kid": "k"})
     jwks = folder / "jwks.json"
     jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
-    operator = Principal(ORGANIZATION, "op-1", None, frozenset({"ops:admin"}), "Operator")
+    operator = Principal(ORGANIZATION, "op-1", None, frozenset({"ops:admin"}), "Operator", True)
     consumer: Any = RefusingConsumer()
     consumer.pool = desk.pool
     app = FastAPI()

@@ -195,3 +195,22 @@ def test_nobody_holds_both_the_work_and_the_lens_by_one_role() -> None:
 def test_a_reviewer_link_needs_a_worker() -> None:
     with pytest.raises(ValueError, match="reviewer=WORKER"):
         NewLink("harbor", ("reviewer",))
+
+
+async def test_who_is_turned_away_by_a_page_or_a_route_is_recorded_once(fresh_door: Door) -> None:
+    await sign_in(fresh_door, "worker=W-1")
+    for _ in range(3):
+        assert (await fresh_door.http.get("/people")).status_code == 403
+    secret = await fresh_door.secret("hr")
+    token = await fresh_door.http.post(
+        "/session/token", headers={"authorization": f"Bearer {secret}"}
+    )
+    bearer = {"authorization": f"Bearer {token.json()['token']}"}
+    for _ in range(3):
+        refused = await fresh_door.http.post("/ops/v1/accept-gap", headers=bearer)
+        assert refused.status_code == 403
+    said = [data for kind, data in await fresh_door.activity() if kind == "command.refused"]
+    assert [(data["command"], data["code"]) for data in said] == [
+        ("GET /people", "scope_missing"),
+        ("POST /ops/v1/accept-gap", "scope_missing"),
+    ]

@@ -33,7 +33,7 @@ def test_a_token_speaks_for_its_principal(tmp_path: Path) -> None:
     key = new_key()
     authenticator = Authenticator(write_keys(tmp_path / "jwks", key))
     who = authenticator.authenticate(token(key, worker="w-1", name="Ana", scope="a b"))
-    assert who == Principal("clinic", "p-1", "w-1", frozenset({"a", "b"}), "Ana")
+    assert who == Principal("clinic", "p-1", "w-1", frozenset({"a", "b"}), "Ana", True)
 
 
 @pytest.mark.parametrize(

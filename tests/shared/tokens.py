@@ -29,6 +29,7 @@ def token(
         "sub": "p-1",
         "org": "clinic",
         "scope": "access:read",
+        "fresh": True,
         "iat": now,
         "exp": now + 60,
         **claims,

@@ -66,6 +66,7 @@ def keeping_router(reading: Reading, eraser: Eraser, authenticator: Authenticato
     router = APIRouter(prefix="/audit/v1", tags=["keeping"])
     Reader = Annotated[Principal, Depends(authenticator.requires("audit:read", "audit:admin"))]
     Keeper = Annotated[Principal, Depends(authenticator.requires("audit:admin"))]
+    Destroyer = Annotated[Principal, Depends(authenticator.requires("audit:admin", fresh=True))]
     Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 
     @router.get("/holds")
@@ -92,7 +93,7 @@ def keeping_router(reading: Reading, eraser: Eraser, authenticator: Authenticato
 
     @router.post("/holds/{hold_id}/release")
     async def release(
-        who: Keeper, hold_id: UUID, wanted: Release, idempotency_key: Key = None
+        who: Destroyer, hold_id: UUID, wanted: Release, idempotency_key: Key = None
     ) -> Any:
         """End a hold; it stays on record."""
 
@@ -118,7 +119,7 @@ def keeping_router(reading: Reading, eraser: Eraser, authenticator: Authenticato
         return {"erasures": [_erasure(each) for each in found]}
 
     @router.post("/erasures", status_code=201)
-    async def erase(who: Keeper, wanted: ErasureOrder) -> dict[str, Any]:
+    async def erase(who: Destroyer, wanted: ErasureOrder) -> dict[str, Any]:
         """Destroy the key of a worker's entries. This cannot be undone."""
         try:
             begun = await in_transaction(

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-import structlog
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 from joserfc.jwk import OKPKey
@@ -29,10 +28,7 @@ from services.gateway.tokens import mint, public_keys
 from shared.auth import MAX_TOKEN_LIFETIME_SECONDS, Authenticator, Principal
 from shared.contracts.envelope import rfc3339
 from shared.errors import Problem
-from shared.postgres import is_transient
 from shared.problems import problem_response
-
-logger = structlog.get_logger(__name__)
 
 
 class Entry(BaseModel):
@@ -69,7 +65,6 @@ def ingress_router(
     sources: Sources,
     secrets: SourceSecrets,
     rates: Rates,
-    doorkeeper: Doorkeeper,
 ) -> APIRouter:
     """Where HR systems post."""
     router = APIRouter(tags=["hr"])
@@ -86,25 +81,20 @@ def ingress_router(
         await secrets.refresh()
         speaks_for = sources.signed_by(body, request.headers)
         if not speaks_for:
-            refusal = Problem(
+            raise Problem(
                 401,
                 "signature_invalid",
                 "Sign the exact bytes as Standard Webhooks with a secret of a configured source, "
                 "and send within five minutes of webhook-timestamp.",
             )
-            await _record_refused_request(doorkeeper, client_of(request), refusal)
-            raise refusal
         documents = read_request(request.headers.get("content-type", ""), request.headers, body)
         wait = rates.wait_for(speaks_for.keys(), len(documents), time.monotonic())
         if wait:
-            refusal = Problem(
+            raise Problem(
                 429,
                 "too_many_events",
                 f"This source sends more than it may. Send the same again in {wait} seconds.",
-            )
-            await _record_refused_request(doorkeeper, client_of(request), refusal)
-            return problem_response(
-                refusal.status, refusal.code, refusal.detail, {"Retry-After": str(wait)}
+                headers={"Retry-After": str(wait)},
             )
         try:
             receipt = await ingress.receive(documents, speaks_for)
@@ -191,16 +181,6 @@ async def _read_body(request: Request) -> bytes:
             )
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-async def _record_refused_request(doorkeeper: Doorkeeper, client: str, refusal: Problem) -> None:
-    try:
-        await doorkeeper.record_refused_request("hr.events", client, refusal)
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        # The caller is refused either way; the record of it waits for nobody.
-        logger.warning("refusal.unrecorded", code=refusal.code, error=repr(error))
 
 
 def _answer(receipt: Receipt) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.sources import Sources
 from shared.errors import Problem
+from shared.refusals import Refusals
 
 logger = structlog.get_logger(__name__)
 
@@ -88,6 +89,7 @@ def console_app(
     pool: "asyncpg.Pool[Any]",
     sources: Sources,
     ingress: Ingress,
+    refusals: Refusals,
 ) -> FastAPI:
     """The console, to be mounted at the root behind the gateway's own routes."""
     console = Console(doorkeeper, services)
@@ -114,11 +116,11 @@ def console_app(
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
-    _install_error_pages(app, console)
+    _install_error_pages(app, console, refusals)
     return app
 
 
-def _install_error_pages(app: FastAPI, console: Console) -> None:
+def _install_error_pages(app: FastAPI, console: Console, refusals: Refusals) -> None:
     def problem_page(request: Request, status: int, title: str, detail: str, code: str) -> Response:
         return console.page(
             request, "problem.html", status=status, title=title, detail=detail, code=code
@@ -130,6 +132,7 @@ def _install_error_pages(app: FastAPI, console: Console) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> Response:
+        await refusals.say(request, error)
         title = {403: "Not allowed", 404: "Not found", 429: "Too many attempts"}.get(
             error.status, "That did not work"
         )

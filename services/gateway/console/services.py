@@ -153,10 +153,12 @@ class Services:
         if response.status_code >= 500 or not isinstance(answer, dict):
             raise ServiceDown(service, f"answered {response.status_code}")
         if response.is_error:
-            raise Problem(
+            refused = Problem(
                 response.status_code,
                 str(answer.get("code", "refused")),
                 str(answer.get("detail", "The service refused without saying why.")),
                 answer.get("errors", ()),
             )
+            refused.said = True  # by the service itself
+            raise refused
         return answer

@@ -77,6 +77,7 @@ class Console:
             session, principal, csrf_token(secret), await self.services.zone(principal)
         )
         request.state.visitor = visitor
+        request.state.principal = principal
         if scopes and not principal.may(*scopes):
             raise Problem(
                 403,
@@ -110,6 +111,7 @@ class Console:
             await self.doorkeeper.record_command(
                 visitor.session, command, request.url.path, refusal
             )
+            refusal.said = True
             raise refusal
         return form
 

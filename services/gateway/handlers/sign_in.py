@@ -89,6 +89,7 @@ def principal_of(session: Session) -> Principal:
         session.worker,
         scopes_of(session.roles),
         session.name,
+        fresh=True,
     )
 
 
@@ -273,27 +274,6 @@ class Doorkeeper:
                 conn,
                 [activity(kind, session.organization, session.subject, cause, now, data)],
             )
-
-        await in_transaction(self._pool, record)
-
-    async def record_refused_request(self, command: str, client: str, refusal: Problem) -> None:
-        """Record a request that nobody could be held to, such as one with a wrong signature.
-
-        At most `ATTEMPTS_MAX` of a kind per address and window become events: a flood of them
-        must not flood the audit log.
-        """
-        cause = (str(uuid_utils.uuid7()),)
-        data = CommandRefused(command, "", refusal.code, refusal.status)
-
-        async def record(conn: Connection) -> None:
-            now = await self._clock.now(conn)
-            since = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
-            if await store.count_refused_attempts(conn, command, client, since) < ATTEMPTS_MAX:
-                await store.note_refused_attempt(conn, command, client, now)
-                await enqueue(
-                    conn,
-                    [activity("command.refused", INSTALLATION, UNKNOWN_ACTOR, cause, now, data)],
-                )
 
         await in_transaction(self._pool, record)
 

@@ -32,6 +32,7 @@ def brake_router(
     router = APIRouter(prefix="/access/v1/brake", tags=["brake"])
     reads = authenticator.requires("access:read", "access:admin")
     administers = authenticator.requires("access:admin")
+    releases = authenticator.requires("access:admin", fresh=True)
 
     @router.get("")
     async def causes(
@@ -65,7 +66,7 @@ def brake_router(
     async def release(
         cause_id: str,
         body: Annotated[Decision, Body()],
-        who: Annotated[Principal, Depends(administers)],
+        who: Annotated[Principal, Depends(releases)],
         key: Key = None,
     ) -> dict[str, Any]:
         return await decide(who, cause_id, CauseMove.RELEASE, body, key)

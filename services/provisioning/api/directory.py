@@ -121,7 +121,8 @@ def directory_router(
     looks_up = authenticator.requires("directory:read", "access:read", "access:admin")
     reads = authenticator.requires("access:read", "access:admin", "policy:approve")
     administers = authenticator.requires("access:admin")
-    approves = authenticator.requires("policy:approve")
+    applies = authenticator.requires("access:admin", fresh=True)
+    approves = authenticator.requires("policy:approve", fresh=True)
     turns_down = authenticator.requires("policy:approve", "access:admin")
 
     @router.get("/directory")
@@ -156,7 +157,7 @@ def directory_router(
     @router.post("/directory")
     async def apply_directory(
         body: Annotated[Directory, Body()],
-        who: Annotated[Principal, Depends(administers)],
+        who: Annotated[Principal, Depends(applies)],
         key: Key = None,
     ) -> dict[str, Any]:
         """Apply without looking: the first directory, or one that leaves the policy as it is."""
@@ -255,7 +256,7 @@ def directory_router(
 
     @router.post("/directory/plans/{plan}/apply")
     async def apply_plan(
-        plan: str, who: Annotated[Principal, Depends(administers)], key: Key = None
+        plan: str, who: Annotated[Principal, Depends(applies)], key: Key = None
     ) -> dict[str, Any]:
         return await carry_out(
             who, f"{plan}/apply", key, b"", lambda conn: plans.apply(conn, plan, who)
