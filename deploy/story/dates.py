@@ -26,6 +26,7 @@ DAY_FIELDS = frozenset(
         "expires_on",
         "grandfathered_until",
         "grandfathers_hired_before",
+        "holidays",
         "registered_on",
         "signed_on",
         "since",

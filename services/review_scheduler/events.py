@@ -81,6 +81,7 @@ def review_opened(review: NewReview) -> OutboxMessage:
                 )
                 for line in review.lines
             ),
+            rule=occasion.rule,
         ),
     )
 

@@ -135,6 +135,15 @@ def _references(directory: Directory) -> Iterator[Reference]:
         for side in ("holders", "never"):
             duties = getattr(rule, side).duties
             yield from _all("job_duty", duties, "policy", "separation", n, side, "duties")
+    for n, calendar in enumerate(directory.reviews.calendars if directory.reviews else ()):
+        for kind, field in (
+            ("site", "sites"),
+            ("tin", "tins"),
+            ("carrier", "carriers"),
+            ("portal", "portals"),
+        ):
+            named = getattr(calendar.scope, field)
+            yield from _all(kind, named, "reviews", "calendars", n, "scope", field)
     for g, entry in enumerate(directory.guide):
         yield from _all("carrier", entry.carriers, "guide", g, "carriers")
         if entry.portal is not None:

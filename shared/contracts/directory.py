@@ -13,8 +13,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -26,26 +24,11 @@ from pydantic_core import PydanticCustomError
 from shared.contracts.consistency import INCONSISTENT, inconsistencies
 from shared.contracts.forms import Email, LongText, Npi, Ptan, Tin, Url
 from shared.contracts.hr import Day, Text
-
-
-class Function(StrEnum):
-    """What a portal lets one do. `sign_on` is the function of a sign-on service itself."""
-
-    ELIGIBILITY = "eligibility"
-    BENEFITS = "benefits"
-    COORDINATION_OF_BENEFITS = "coordination_of_benefits"
-    CLAIM_STATUS = "claim_status"
-    PRIOR_AUTHORIZATION = "prior_authorization"
-    PRIOR_AUTHORIZATION_UPLOAD = "prior_authorization_upload"
-    REMITTANCE = "remittance"
-    PAYMENT = "payment"
-    FEE_SCHEDULE = "fee_schedule"
-    USER_ADMINISTRATION = "user_administration"
-    SIGN_ON = "sign_on"
-
-
-FINANCIAL = frozenset({Function.REMITTANCE, Function.PAYMENT, Function.FEE_SCHEDULE})
-"""What front office must not see: 45 CFR 164.514(d)(2), minimum necessary by role."""
+from shared.contracts.objects import FINANCIAL as FINANCIAL
+from shared.contracts.objects import DirectoryObject as DirectoryObject
+from shared.contracts.objects import Function as Function
+from shared.contracts.objects import Id
+from shared.contracts.review_policy import ReviewPolicy
 
 
 class OperationKind(StrEnum):
@@ -83,16 +66,9 @@ def _zone(value: str) -> str:
     return value
 
 
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 OrganizationId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Zone = Annotated[str, AfterValidator(_zone)]
-
-
-class DirectoryObject(BaseModel):
-    """One object of the directory; unknown fields are refused, because they are typing errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Deadlines(DirectoryObject):
@@ -148,6 +124,8 @@ class Organization(DirectoryObject):
     document_warning_days: int = Field(default=60, ge=0, le=730)
     clearinghouse: Text | None = None
     """The clearinghouse in use, by name."""
+    holidays: tuple[Day, ...] = ()
+    """Days besides Saturdays and Sundays on which nobody is expected to work."""
 
 
 class Source(DirectoryObject):
@@ -395,9 +373,9 @@ class Portal(DirectoryObject):
     requires_sign_on: Id | None = None
     revoke_instead_of_suspend: bool = False
     removal_rank: int = Field(default=50, ge=0, le=100)
-    steps: dict[OperationKind, tuple[Step, ...]] = {}
-    chores: dict[Chore, tuple[Step, ...]] = {}
-    screens: dict[Function, Screen] = {}
+    steps: dict[OperationKind, tuple[Step, ...]] = Field(default={})
+    chores: dict[Chore, tuple[Step, ...]] = Field(default={})
+    screens: dict[Function, Screen] = Field(default={})
     rules: tuple[PortalRule, ...] = ()
     roster_interval_days: int | None = Field(default=None, ge=1, le=365)
     downtime: Downtime | None = None
@@ -593,11 +571,15 @@ class Directory(DirectoryObject):
     titles: tuple[TitleMapping, ...]
     job_duties: tuple[JobDuty, ...]
     guide: tuple[GuideEntry, ...] = ()
+    reviews: ReviewPolicy | None = None
+    """Without it the defaults of `ReviewPolicy` are in force."""
 
     def objects(self) -> Iterator[tuple[str, str, DirectoryObject]]:
         """Every object with its kind and id, as they travel on `portal.directory-events.v1`."""
         yield "organization", self.organization.id, self.organization
         yield "policy", "policy", self.policy
+        if self.reviews is not None:
+            yield "review_policy", "review_policy", self.reviews
         for kind, members in (
             ("source", self.sources),
             ("site", self.sites),
@@ -631,6 +613,7 @@ class Directory(DirectoryObject):
 DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
     "organization": Organization,
     "policy": Policy,
+    "review_policy": ReviewPolicy,
     "source": Source,
     "site": Site,
     "clinician": Clinician,

@@ -6,12 +6,14 @@ Instants are UTC.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from types import MappingProxyType
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.contracts.directory import Function
+from shared.contracts.review_policy import NoAnswer, Recipient, ReviewScope
 
 ReviewKind = Literal["campaign", "micro"]
 Decision = Literal["keep", "remove"]
@@ -24,10 +26,35 @@ ReviewerRule = Literal[
 ]
 """Why this reviewer was chosen, best first; the last is whoever holds review:admin."""
 
-MootReason = Literal[
-    "worker_left", "worker_merged", "revoked", "granted_anew", "reviewed_again", "overtaken"
+OpeningRule = Literal[
+    "campaign",
+    "role_changed",
+    "returned_from_leave",
+    "inactive",
+    "beyond_policy",
+    "exception_ended",
+    "break_glass_ended",
+    "contractor_extended",
+    "shared_login",
+    "rehired",
 ]
-"""`overtaken` is provisioning's word: the decision can no longer be carried out."""
+"""What opened a review."""
+
+ReassignReason = Literal["reviewer_left", "no_answer", "handed_over", "not_mine"]
+"""Why somebody else is asked: who was asked left or is away for long, did not answer in time,
+asked somebody else, or said that it is not theirs."""
+
+MootReason = Literal[
+    "worker_left",
+    "worker_merged",
+    "revoked",
+    "granted_anew",
+    "reviewed_again",
+    "overtaken",
+    "brake_rejected",
+]
+"""`overtaken` is provisioning's word: the decision can no longer be carried out. `brake_rejected`:
+nobody answered, and somebody decided that the access stays nonetheless."""
 
 
 class ReviewData(BaseModel):
@@ -67,6 +94,110 @@ class ReviewOpened(ReviewData):
     opened_at: AwareDatetime
     due_at: AwareDatetime
     lines: tuple[LineOpened, ...] = Field(min_length=1)
+    rule: OpeningRule | None = None
+
+
+class ReviewToTell(ReviewData):
+    """Who is to be told of a review that waits for an answer.
+
+    `recipients` are worker ids; nobody named means whoever holds review:admin. `days` is the rung
+    of the ladder: business days before (below 0) or after the due day.
+    """
+
+    review_id: str
+    campaign_id: str | None
+    worker: str
+    reviewer: str | None
+    tell: Recipient
+    recipients: tuple[str, ...]
+    days: int
+    undecided: int
+    due_at: AwareDatetime
+
+
+class ReviewReminded(ReviewToTell):
+    """A reviewer (and whoever covers for them) is to be told that their answer is wanted."""
+
+    reminded_at: AwareDatetime
+
+
+class ReviewEscalated(ReviewToTell):
+    """Others are to be told that a reviewer has not answered."""
+
+    escalated_at: AwareDatetime
+
+
+class ReviewDelegated(ReviewData):
+    """Somebody may decide in a reviewer's place on these days, the first to the last.
+
+    `ended_at` is given once it was ended early. The key is organization/reviewer.
+    """
+
+    delegation_id: str
+    reviewer: str
+    delegate: str
+    since: date
+    until: date
+    delegated_by: str
+    delegated_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    ended_by: str | None = None
+
+
+class ReviewReassigned(ReviewData):
+    """Somebody else is asked from now on. `reassigned_by` is a worker id, or absent for a rule."""
+
+    review_id: str
+    campaign_id: str | None
+    worker: str
+    previous_reviewer: str | None
+    reviewer: str | None
+    reviewer_rule: ReviewerRule
+    reason: ReassignReason
+    reassigned_by: str | None
+    reassigned_at: AwareDatetime
+    due_at: AwareDatetime
+    undecided: int
+
+
+class LineExpired(ReviewData):
+    """A line about which nobody decided in time."""
+
+    line_id: str
+    portal: str
+    tin: str | None
+    function: Function | None
+    operation_id: str | None
+
+
+class ReviewExpired(ReviewData):
+    """Nobody decided on these lines in time, and what policy says for that follows.
+
+    What is removed or suspended is inferred: it waits under the brake for its cause to be judged.
+    The cause of a campaign is whole with `campaign.expired`; another one is whole with
+    `cause_lines` lines.
+    """
+
+    review_id: str
+    campaign_id: str | None
+    worker: str
+    reviewer: str | None
+    consequence: NoAnswer
+    due_at: AwareDatetime
+    expired_at: AwareDatetime
+    cause_id: str
+    cause_lines: int | None
+    lines: tuple[LineExpired, ...] = Field(min_length=1)
+
+
+class CampaignExpired(ReviewData):
+    """All that expired of a campaign at `due_at` has been said: so many lines under one cause."""
+
+    campaign_id: str
+    cause_id: str
+    due_at: AwareDatetime
+    expired_at: AwareDatetime
+    lines: int
 
 
 class ReviewDecided(ReviewData):
@@ -131,7 +262,8 @@ class CampaignOpened(ReviewData):
     """A campaign begins; its reviews are opened one after another from now on.
 
     `opened_by` is `calendar` or the worker id or subject of whoever gave the command.
-    `policy_version` is the policy in force, absent while none is known.
+    `policy_version` is the policy in force, absent while none is known; `calendar` the id of the
+    calendar that asked for it.
     """
 
     campaign_id: str
@@ -140,6 +272,9 @@ class CampaignOpened(ReviewData):
     opened_at: AwareDatetime
     due_at: AwareDatetime
     policy_version: str | None
+    calendar: str | None = None
+    scope: ReviewScope = ReviewScope()
+    no_answer: NoAnswer = "escalate"
 
 
 class CampaignClosed(ReviewData):
@@ -156,11 +291,17 @@ class CampaignClosed(ReviewData):
 REVIEW_EVENT_MODELS: Mapping[str, type[ReviewData]] = MappingProxyType(
     {
         "review.opened": ReviewOpened,
+        "review.reminded": ReviewReminded,
+        "review.escalated": ReviewEscalated,
+        "review.delegated": ReviewDelegated,
+        "review.reassigned": ReviewReassigned,
+        "review.expired": ReviewExpired,
         "review.decided": ReviewDecided,
         "review.corrected": ReviewCorrected,
         "review.moot": ReviewMoot,
         "review.closed": ReviewClosed,
         "campaign.opened": CampaignOpened,
+        "campaign.expired": CampaignExpired,
         "campaign.closed": CampaignClosed,
     }
 )

@@ -320,8 +320,8 @@ async def test_every_event_said_reads_back_as_its_contract(world: World, clinic:
     await clinic.ask("POST", path, deciding(review, "keep"))
     await world.hear(state("ana", 2, access=[holds("noridian")]))
 
-    for type, model in REVIEW_EVENT_MODELS.items():
-        said = await world.said(type)
+    for type in ("review.opened", "review.decided", "review.corrected", "review.moot"):
+        model, said = REVIEW_EVENT_MODELS[type], await world.said(type)
         assert said, type
         for data in said:
             assert model.model_validate(data).model_dump(mode="json", exclude_unset=True) == data

@@ -213,7 +213,9 @@ def test_every_entitlement_is_on_exactly_one_line_and_never_reviewed_by_its_hold
     held = holdings_in(
         state(holder, access=[holds(each, "eligibility", "remittance") for each in sorted(portals)])
     )
-    occasion = Occasion(("campaign", "c"), UUID(int=1), "campaign", START, START)
+    occasion = Occasion(
+        ("campaign", "c"), UUID(int=1), "campaign", "campaign", START, START, "escalate"
+    )
 
     reviews = build_reviews(
         occasion,
@@ -239,7 +241,7 @@ def test_portals_with_other_administrators_make_several_reviews_of_one_worker() 
     held = holdings_in(state("holder", access=[holds("noridian"), holds("availity")]))
 
     reviews = build_reviews(
-        Occasion(("campaign", "c"), UUID(int=1), "campaign", START, START),
+        Occasion(("campaign", "c"), UUID(int=1), "campaign", "campaign", START, START, "escalate"),
         Holder(ORGANIZATION, "holder", (), held),
         HERE | NO_COMMAND,
         [administrator("noridian", "ada"), administrator("availity", "olga")],

@@ -48,6 +48,9 @@ SIMULATED_AT_A_TIME = 200
 WAIT_SECONDS = 2.0
 """How long whoever asks for a plan waits for its simulation; a few thousand workers are through."""
 
+SINGLE = {"organization": "organization", "policy": "policy", "review_policy": "reviews"}
+"""The kinds that a directory has one of, and what a file calls it."""
+
 PLANS_KEPT_DAYS = 30
 
 
@@ -380,8 +383,8 @@ def edited(
     """
     document: dict[str, Any] = directory.model_dump(mode="json", exclude_none=True)
     for (kind, id_), value in put.items():
-        if kind in ("organization", "policy"):
-            document[kind] = {**document[kind], **value}
+        if kind in SINGLE:
+            document[SINGLE[kind]] = {**document.get(SINGLE[kind], {}), **value}
             continue
         members = document.setdefault(_list_of(kind), [])
         rest = [member for member in members if member["id"] != id_]

@@ -17,8 +17,9 @@ from services.provisioning.rules.desired import CompiledDirectory, Right
 from services.provisioning.rules.facts import Facts, Outcome
 from shared.contracts.directory import Directory, DirectoryObject
 
-POLICY_KINDS = frozenset({"policy", "job_duty", "title", "training_module"})
-"""What decides who may have which function: one person proposes a change, another approves it."""
+POLICY_KINDS = frozenset({"policy", "review_policy", "job_duty", "title", "training_module"})
+"""What decides who may have which function, and who has to look at it again: one person proposes a
+change, another approves it."""
 
 PLAN_BYTES = 16
 

@@ -168,9 +168,11 @@ async def _open_chunk(clock: Clock, campaign: OpeningCampaign, conn: Connection)
     occasion = Occasion(
         ("campaign", str(campaign.campaign_id)),
         campaign.campaign_id,
+        "campaign",
         f"campaign {campaign.title}",
         now,
         campaign.due_at,
+        "escalate",
     )
     reviews = [
         review

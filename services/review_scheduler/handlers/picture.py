@@ -300,9 +300,11 @@ async def _build_micro_reviews(
             occasion = Occasion(
                 ("micro", str(state.epoch), str(state.version)),
                 None,
+                "role_changed",
                 reasons[key],
                 now,
                 micro_review_due(now, zone),
+                "escalate",
             )
             holder = Holder(organization, state.worker, state.duties, holdings_in(state))
             reviews += build_reviews(

@@ -7,7 +7,11 @@ from uuid import UUID
 from services.review_scheduler import events
 from services.review_scheduler.rules.lines import ReviewStatus, review_status
 from services.review_scheduler.store.campaigns import close_finished_campaigns
-from services.review_scheduler.store.reviews import load_standing, store_review_statuses
+from services.review_scheduler.store.reviews import (
+    count_lines,
+    load_standing,
+    store_review_statuses,
+)
 from shared.outbox import enqueue
 from shared.postgres import Connection
 
@@ -16,6 +20,7 @@ async def settle_reviews(conn: Connection, review_ids: Collection[UUID], now: da
     """Bring reviews into line with their lines; the caller holds the locks of their workers."""
     if not review_ids:
         return
+    await count_lines(conn, review_ids)
     moved: dict[UUID, ReviewStatus] = {}
     closed = []
     for review, lines in await load_standing(conn, review_ids):

@@ -8,7 +8,8 @@ from uuid import UUID, uuid5
 from services.review_scheduler.rules.reviewers import Choice, Person, choose_reviewer
 from services.review_scheduler.rules.roles import Holding
 from shared.contracts.directory import Administrator, Function, JobDuty
-from shared.contracts.review import ReviewerRule
+from shared.contracts.review import OpeningRule, ReviewerRule
+from shared.contracts.review_policy import NoAnswer
 
 REVIEW_NAMESPACE = UUID("0b1d4a3e-3f0c-5f44-9d53-6a5e7c0f2b90")
 """Namespace of the ids of campaigns, reviews and lines: equal cause, equal id on every replica."""
@@ -21,16 +22,18 @@ def derive_id(*cause: str) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """Why reviews are opened, when, and by when they are due (both UTC).
+    """Why reviews are opened, when, and by when they are due (both UTC); what follows no answer.
 
     `cause` makes their ids: equal causes, equal ids, so that opening again opens nothing new.
     """
 
     cause: tuple[str, ...]
     campaign_id: UUID | None
+    rule: OpeningRule
     reason: str
     opened_at: datetime
     due_at: datetime
+    no_answer: NoAnswer
 
 
 @dataclass(frozen=True, slots=True)

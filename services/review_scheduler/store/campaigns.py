@@ -39,8 +39,8 @@ async def add_campaign(conn: Connection, campaign: Campaign) -> bool:
         await conn.fetchval(
             """
             INSERT INTO campaign (campaign_id, organization, title, opened_by, opened_at, due_at,
-                policy_version, status)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'opening')
+                policy_version, status, wave_opens_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'opening', $5)
             ON CONFLICT DO NOTHING RETURNING true
             """,
             campaign.campaign_id,
@@ -130,12 +130,11 @@ async def close_finished_campaigns(
                 WHERE review.campaign_id = campaign.campaign_id AND review.status <> 'closed')
             RETURNING campaign_id, organization
         )
-        SELECT finished.campaign_id, finished.organization,
-            count(DISTINCT review.review_id) AS reviews,
-            count(*) FILTER (WHERE line.status = 'kept') AS kept,
-            count(*) FILTER (WHERE line.status = 'removal_confirmed') AS removed,
-            count(*) FILTER (WHERE line.status = 'moot') AS moot
-        FROM finished LEFT JOIN review USING (campaign_id) LEFT JOIN line USING (review_id)
+        SELECT finished.campaign_id, finished.organization, count(review_id) AS reviews,
+            coalesce(sum(kept), 0)::bigint AS kept,
+            coalesce(sum(removal_confirmed), 0)::bigint AS removed,
+            coalesce(sum(moot), 0)::bigint AS moot
+        FROM finished LEFT JOIN review USING (campaign_id)
         GROUP BY finished.campaign_id, finished.organization
         ORDER BY finished.campaign_id
         """,

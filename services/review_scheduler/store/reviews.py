@@ -21,9 +21,13 @@ async def add_reviews(conn: Connection, reviews: Sequence[NewReview]) -> None:
     await conn.execute(
         """
         INSERT INTO review (review_id, organization, campaign_id, worker, reviewer, reviewer_rule,
-            reason, opened_at, due_at, status)
-        SELECT *, 'open' FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[],
-            $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[])
+            rule, no_answer, reason, opened_at, due_at, lines, undecided, status)
+        SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule, rule,
+            no_answer, reason, opened_at, due_at, lines, lines, 'open'
+        FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::int[])
+            AS new (review_id, organization, campaign_id, worker, reviewer, reviewer_rule, rule,
+                no_answer, reason, opened_at, due_at, lines)
         """,
         [each.review_id for each in reviews],
         [each.organization for each in reviews],
@@ -31,9 +35,12 @@ async def add_reviews(conn: Connection, reviews: Sequence[NewReview]) -> None:
         [each.worker for each in reviews],
         [each.reviewer for each in reviews],
         [each.reviewer_rule for each in reviews],
+        [each.occasion.rule for each in reviews],
+        [each.occasion.no_answer for each in reviews],
         [each.occasion.reason for each in reviews],
         [each.occasion.opened_at for each in reviews],
         [each.occasion.due_at for each in reviews],
+        [len(each.lines) for each in reviews],
     )
     lines = [(review.review_id, line) for review in reviews for line in review.lines]
     held = [line.holding.entitlement for _, line in lines]
@@ -217,6 +224,29 @@ async def load_standing(
         )
         for row in rows
     ]
+
+
+async def count_lines(conn: Connection, review_ids: Collection[UUID]) -> None:
+    """Have reviews tell how many of their lines stand where."""
+    await conn.execute(
+        """
+        UPDATE review SET undecided = counted.undecided, kept = counted.kept,
+            removal_decided = counted.removal_decided, removal_ordered = counted.removal_ordered,
+            removal_confirmed = counted.removal_confirmed, moot = counted.moot
+        FROM (
+            SELECT review_id,
+                count(*) FILTER (WHERE status = 'undecided') AS undecided,
+                count(*) FILTER (WHERE status = 'kept') AS kept,
+                count(*) FILTER (WHERE status = 'removal_decided') AS removal_decided,
+                count(*) FILTER (WHERE status = 'removal_ordered') AS removal_ordered,
+                count(*) FILTER (WHERE status = 'removal_confirmed') AS removal_confirmed,
+                count(*) FILTER (WHERE status = 'moot') AS moot
+            FROM line WHERE review_id = ANY($1::uuid[]) GROUP BY review_id
+        ) AS counted
+        WHERE review.review_id = counted.review_id
+        """,
+        list(review_ids),
+    )
 
 
 async def store_review_statuses(

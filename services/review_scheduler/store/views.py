@@ -12,15 +12,11 @@ _REVIEW_COLUMNS = """
     CASE WHEN review.campaign_id IS NULL THEN 'micro' ELSE 'campaign' END AS kind,
     review.worker, worker.name AS worker_name, review.reviewer, review.reviewer_rule,
     review.status, review.opened_at, review.due_at, review.closed_at, review.reason,
-    counted.lines, counted.undecided
+    review.rule, review.no_answer, review.expired_at, review.lines, review.undecided
 """
 _REVIEW_SOURCES = """
     review
     LEFT JOIN worker ON worker.organization = review.organization AND worker.worker = review.worker
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS lines, count(*) FILTER (WHERE line.status = 'undecided') AS undecided
-        FROM line WHERE line.review_id = review.review_id
-    ) AS counted
 """
 
 
@@ -99,12 +95,13 @@ async def list_campaigns(
     rows = await conn.fetch(
         """
         SELECT campaign.campaign_id::text, title, campaign.status, opened_by, campaign.opened_at,
-            campaign.due_at, campaign.closed_at, policy_version,
+            campaign.due_at, campaign.closed_at, policy_version, calendar, scope,
+            campaign.no_answer, population, seen, elsewhere,
             counted.*
         FROM campaign CROSS JOIN LATERAL (
             SELECT count(*) AS reviews,
-                count(*) FILTER (WHERE each.status = 'closed') AS reviews_closed,
-                count(DISTINCT coalesce(each.reviewer, '')) AS reviewers,
+                count(*) FILTER (WHERE review.status = 'closed') AS reviews_closed,
+                count(DISTINCT coalesce(review.reviewer, '')) AS reviewers,
                 coalesce(sum(lines), 0)::bigint AS lines,
                 coalesce(sum(undecided), 0)::bigint AS undecided,
                 coalesce(sum(kept), 0)::bigint AS kept,
@@ -112,18 +109,7 @@ async def list_campaigns(
                 coalesce(sum(removal_ordered), 0)::bigint AS removal_ordered,
                 coalesce(sum(removal_confirmed), 0)::bigint AS removal_confirmed,
                 coalesce(sum(moot), 0)::bigint AS moot
-            FROM (
-                SELECT review.status, review.reviewer, count(*) AS lines,
-                    count(*) FILTER (WHERE line.status = 'undecided') AS undecided,
-                    count(*) FILTER (WHERE line.status = 'kept') AS kept,
-                    count(*) FILTER (WHERE line.status = 'removal_decided') AS removal_decided,
-                    count(*) FILTER (WHERE line.status = 'removal_ordered') AS removal_ordered,
-                    count(*) FILTER (WHERE line.status = 'removal_confirmed') AS removal_confirmed,
-                    count(*) FILTER (WHERE line.status = 'moot') AS moot
-                FROM review JOIN line USING (review_id)
-                WHERE review.campaign_id = campaign.campaign_id
-                GROUP BY review.review_id
-            ) AS each
+            FROM review WHERE review.campaign_id = campaign.campaign_id
         ) AS counted
         WHERE organization = $1
             AND ($2::uuid IS NULL OR campaign.campaign_id = $2)
