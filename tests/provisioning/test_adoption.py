@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from services.provisioning.handlers.adoption import sheet_of
-from services.provisioning.sheets.cells import write_csv
-from services.provisioning.sheets.workbook import write_workbook
 from services.provisioning.store import imports as imports_store
 from services.provisioning.store import logins as logins_store
 from shared.errors import Problem
+from shared.sheets.cells import write_csv
+from shared.sheets.workbook import write_workbook
 from tests.provisioning.desk import Desk, hire, leave_now
 from tests.provisioning.importing import Importing, existing
 from tests.provisioning.worlds import ORGANIZATION, TIN, ZONE, as_date, directory

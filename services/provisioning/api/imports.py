@@ -17,9 +17,6 @@ from services.provisioning.handlers.imports import Upload, as_json
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.handlers.rosters import RosterCommands, RosterUpload
 from services.provisioning.rules.findings import FindingRule
-from services.provisioning.sheets.cells import write_csv
-from services.provisioning.sheets.table import MAX_FILE_BYTES
-from services.provisioning.sheets.workbook import write_workbook
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import findings as findings_store
 from services.provisioning.store import imports as imports_store
@@ -27,6 +24,9 @@ from services.provisioning.store import logins as logins_store
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
+from shared.sheets.cells import write_csv
+from shared.sheets.table import MAX_FILE_BYTES
+from shared.sheets.workbook import write_workbook
 
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",

@@ -9,13 +9,13 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.findings import inactivity_days
-from services.provisioning.sheets.cells import write_csv
 from services.provisioning.store import simulated as simulated_store
 from services.provisioning.store.simulated import SimulatedLogin
 from shared.auth import Authenticator, Principal
 from shared.contracts.directory import Function, Portal, RuleName
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
+from shared.sheets.cells import write_csv
 
 ROSTER_COLUMNS = ["User ID", "Name", "Email", "Status", "Last login", "TIN", "Functions"]
 

@@ -34,7 +34,6 @@ from services.provisioning.rules.matching import Doubt, People
 from services.provisioning.rules.observing import ADOPTION
 from services.provisioning.rules.operations import Account, Held, known_of
 from services.provisioning.rules.timeline import fold, people
-from services.provisioning.sheets.table import UnreadableSheet
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import findings as findings_store
@@ -52,6 +51,7 @@ from shared.contracts.state import AccountStatus, AuthorizedBy, Entitlement, Gra
 from shared.errors import Problem
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
+from shared.sheets.table import UnreadableSheet
 
 KIND = "adoption"
 A_MOMENT = timedelta(seconds=1)

@@ -16,8 +16,6 @@ from services.provisioning.rules.findings import PortalFinding, Standing
 from services.provisioning.rules.matching import Doubt
 from services.provisioning.rules.observing import OBSERVE_ONLY
 from services.provisioning.rules.operations import Held
-from services.provisioning.sheets.reading import read_table
-from services.provisioning.sheets.table import MAX_FILE_BYTES, Table, UnreadableSheet
 from services.provisioning.store import findings as findings_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.findings import OpenFinding
@@ -29,6 +27,8 @@ from shared.contracts.topics import ACCESS_EVENTS
 from shared.errors import Problem
 from shared.outbox import OutboxMessage
 from shared.postgres import Connection
+from shared.sheets.reading import read_table
+from shared.sheets.table import MAX_FILE_BYTES, Table, UnreadableSheet
 
 IMPORT_NAMESPACE = UUID("5c1c2a0e-8f1d-5e0b-9a60-7d1b2f4c3e55")
 

@@ -47,7 +47,6 @@ from services.provisioning.rules.rosters import (
     held_by_list,
     read_roster,
 )
-from services.provisioning.sheets.table import UnreadableSheet
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import chores as chores_store
 from services.provisioning.store import directories as directories_store
@@ -79,6 +78,7 @@ from shared.contracts.state import AccountStatus, ChoreKind, Grade
 from shared.errors import Problem
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
+from shared.sheets.table import UnreadableSheet
 
 KIND = "roster"
 

@@ -20,10 +20,10 @@ from services.provisioning.rules.columns import (
     status_of,
 )
 from services.provisioning.rules.matching import Claim, Doubt, several
-from services.provisioning.sheets.cells import day_in, id_in, unquoted
-from services.provisioning.sheets.table import Row, Table, UnreadableSheet
 from shared.contracts.directory import Function, Portal
 from shared.contracts.state import AccountStatus
+from shared.sheets.cells import day_in, id_in, unquoted
+from shared.sheets.table import Row, Table, UnreadableSheet
 from shared.values import value_class
 
 _TIN = re.compile(r"(\d{2}-\d{7}):\s*(.+)", re.S)

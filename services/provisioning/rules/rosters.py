@@ -15,10 +15,10 @@ from services.provisioning.rules.columns import Field, field_of, functions_in, i
 from services.provisioning.rules.columns import status_of as status_of_word
 from services.provisioning.rules.matching import Claim, Doubt
 from services.provisioning.rules.operations import GIVES, Account, Held, Operation, confirm
-from services.provisioning.sheets.cells import id_in, instant_in, unquoted
-from services.provisioning.sheets.table import Row, Table, UnreadableSheet
 from shared.contracts.directory import Function, OperationKind
 from shared.contracts.state import AccountStatus, AuthorizedBy, Entitlement, Grade
+from shared.sheets.cells import id_in, instant_in, unquoted
+from shared.sheets.table import Row, Table, UnreadableSheet
 from shared.values import value_class
 
 FUNCTION_COLUMN = "function:"

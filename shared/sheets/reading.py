@@ -2,10 +2,10 @@
 
 import re
 
-from services.provisioning.sheets.mail import read_mail, table_of_html
-from services.provisioning.sheets.table import MAX_FILE_BYTES, Table, UnreadableSheet, arrange
-from services.provisioning.sheets.text import decode, read_text
-from services.provisioning.sheets.workbook import read_workbook
+from shared.sheets.mail import read_mail, table_of_html
+from shared.sheets.table import MAX_FILE_BYTES, Table, UnreadableSheet, arrange
+from shared.sheets.text import decode, read_text
+from shared.sheets.workbook import read_workbook
 
 ZIP = b"PK\x03\x04"
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"

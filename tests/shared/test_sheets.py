@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from services.provisioning.sheets.cells import (
+from shared.sheets.cells import (
     FORMULA_STARTS,
     day_in,
     id_in,
@@ -19,9 +19,9 @@ from services.provisioning.sheets.cells import (
     unquoted,
     write_csv,
 )
-from services.provisioning.sheets.reading import read_table
-from services.provisioning.sheets.table import Row, Table, UnreadableSheet
-from services.provisioning.sheets.workbook import write_workbook
+from shared.sheets.reading import read_table
+from shared.sheets.table import Row, Table, UnreadableSheet
+from shared.sheets.workbook import write_workbook
 
 ZONE = ZoneInfo("America/Los_Angeles")
 EXPECTED = [("jdoe", "José Doe", "active"), ("asmith", "Ann Smith", "inactive")]

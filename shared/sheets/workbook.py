@@ -9,7 +9,7 @@ from openpyxl import Workbook, load_workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.utils.exceptions import InvalidFileException
 
-from services.provisioning.sheets.table import (
+from shared.sheets.table import (
     MAX_COLUMNS,
     MAX_ROWS,
     Row,

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
-from services.provisioning.sheets.table import Row, UnreadableSheet
+from shared.sheets.table import Row, UnreadableSheet
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet computes a cell that begins so; with a quote before it, it is text."""
@@ -41,28 +41,37 @@ def id_in(row: Row, index: int, column: str) -> str:
     """
     cell = unquoted(row.cells[index])
     where = f"Line {row.line}, column {column!r}"
+    if cell and set(cell) == {"#"}:
+        raise UnreadableSheet(
+            f"{where}: the cell shows only #; make the column wider and save.", row.line, column
+        )
     if _SCIENTIFIC.fullmatch(cell):
         raise UnreadableSheet(
-            f"{where}: {cell} is an id that Excel wrote as a rounded number. Take it from the"
-            " portal again, with the column formatted as text."
+            f"{where}: {cell} is an id that Excel wrote as a rounded number. Take it from its"
+            " source again, with the column formatted as text.",
+            row.line,
+            column,
         )
     if index in row.dates or _MANGLED.fullmatch(cell):
         raise UnreadableSheet(
-            f"{where}: {cell} looks like an id that Excel turned into a date. Take it from the"
-            " portal again, with the column formatted as text."
+            f"{where}: {cell} looks like an id that Excel turned into a date. Take it from its"
+            " source again, with the column formatted as text.",
+            row.line,
+            column,
         )
-    if cell and set(cell) == {"#"}:
-        raise UnreadableSheet(f"{where}: the cell shows only #; make the column wider and save.")
     return cell
 
 
-def day_in(row: Row, index: int, column: str) -> date | None:
+def day_in(row: Row, index: int, column: str, *, day_first: bool = False) -> date | None:
     """A calendar day; None where the cell says that there is none.
+
+    Args:
+        day_first: 3/4/2026 is the third of April, not the fourth of March.
 
     Raises:
         UnreadableSheet: it is no day.
     """
-    at = _parsed(row, index, column)
+    at = _parsed(row, index, column, day_first)
     return None if at is None else at[0]
 
 
@@ -81,20 +90,39 @@ def instant_in(row: Row, index: int, column: str, zone: ZoneInfo) -> datetime | 
     return datetime.combine(day, clock, tzinfo=zone).astimezone(UTC)
 
 
-def _parsed(row: Row, index: int, column: str) -> tuple[date, time, datetime | None] | None:
+def reads_as(cell: str) -> frozenset[bool] | None:
+    """In which orders a day written with slashes or dots can be meant: True for the day first.
+
+    None for what is no such day; both orders, unless one of the first two numbers is no month or
+    they are equal, so that the order makes no difference (then None as well).
+    """
+    parts = _SLASHED.match(unquoted(cell))
+    if parts is None or parts[1] == parts[2]:
+        return None
+    first, second = int(parts[1]), int(parts[2])
+    return frozenset(
+        day_first for day_first, month in ((False, first), (True, second)) if 1 <= month <= 12
+    )
+
+
+def _parsed(
+    row: Row, index: int, column: str, day_first: bool = False
+) -> tuple[date, time, datetime | None] | None:
     cell = unquoted(row.cells[index])
     if cell.casefold() in NEVER:
         return None
-    found = _read_instant(cell)
+    found = _read_instant(cell, day_first)
     if found is None:
         raise UnreadableSheet(
             f"Line {row.line}, column {column!r}: {cell!r} is no day such as 2026-03-31 or"
-            " 3/31/2026."
+            f" {'31/3/2026' if day_first else '3/31/2026'}.",
+            row.line,
+            column,
         )
     return found
 
 
-def _read_instant(cell: str) -> tuple[date, time, datetime | None] | None:
+def _read_instant(cell: str, day_first: bool) -> tuple[date, time, datetime | None] | None:
     offset = None
     if (zone := _OFFSET.search(cell)) and ":" in cell:
         sign = zone[1].replace("UTC", "+00:00").replace("GMT", "+00:00").replace("Z", "+00:00")
@@ -103,7 +131,7 @@ def _read_instant(cell: str) -> tuple[date, time, datetime | None] | None:
     try:
         for pattern, order in (
             (_ISO, (1, 2, 3)),
-            (_SLASHED, (3, 1, 2)),
+            (_SLASHED, (3, 2, 1) if day_first else (3, 1, 2)),
             (_NAMED, (3, 2, 1)),
             (_MONTH_FIRST, (3, 1, 2)),
         ):

@@ -6,9 +6,9 @@ import re
 from email.message import EmailMessage
 from html.parser import HTMLParser
 
-from services.provisioning.sheets.table import Row, Table, UnreadableSheet, arrange
-from services.provisioning.sheets.text import decode, read_text
-from services.provisioning.sheets.workbook import read_workbook
+from shared.sheets.table import Row, Table, UnreadableSheet, arrange
+from shared.sheets.text import decode, read_text
+from shared.sheets.workbook import read_workbook
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt")
 MIN_ROWS = 2

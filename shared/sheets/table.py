@@ -9,7 +9,15 @@ MAX_CELL_CHARACTERS = 2_000
 
 
 class UnreadableSheet(Exception):
-    """What cannot be read, told with its line and column for the person who has the file."""
+    """What cannot be read, told with its line and column for the person who has the file.
+
+    `line` and `column` are set where a single cell is to blame.
+    """
+
+    def __init__(self, detail: str, line: int | None = None, column: str | None = None) -> None:
+        super().__init__(detail)
+        self.line = line
+        self.column = column
 
 
 @value_class(frozen=True, slots=True)

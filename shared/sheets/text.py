@@ -5,7 +5,7 @@ import csv
 import io
 import re
 
-from services.provisioning.sheets.table import Row, Table, UnreadableSheet, arrange
+from shared.sheets.table import Row, Table, UnreadableSheet, arrange
 
 DELIMITERS = (",", ";", "\t", "|")
 SNIFFED_LINES = 50
