@@ -35,7 +35,7 @@ async def make_links(settings: Settings, organization: str, roles: Sequence[str]
     """
     wanted = [_new_link(organization, [role]) for role in roles]
     async with await create_pool(settings.database_url, max_size=1) as pool:
-        doorkeeper = Doorkeeper(pool, DatabaseClock(), settings.session_hours)
+        doorkeeper = Doorkeeper(pool, DatabaseClock(), settings)
         codes = await doorkeeper.make_links(wanted, settings.link_hours)
     base = settings.gateway_url.rstrip("/")
     return {role: f"{base}/in/{code}" for role, code in zip(roles, codes, strict=True)}
@@ -52,7 +52,7 @@ async def make_session(
     """
     wanted = _new_link(organization, roles)
     async with await create_pool(settings.database_url, max_size=1) as pool:
-        doorkeeper = Doorkeeper(pool, DatabaseClock(), settings.session_hours)
+        doorkeeper = Doorkeeper(pool, DatabaseClock(), settings)
         secret, session = await doorkeeper.open_for_installer(wanted)
     return {
         "gateway": settings.gateway_url.rstrip("/"),

@@ -22,9 +22,11 @@ from services.gateway.api.secrets import secrets_router
 from services.gateway.console.app import console_app
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.handlers.source_secrets import SourceSecrets
+from services.gateway.provider import load_provider
 from services.gateway.publisher import Publisher
 from services.gateway.purge import PURGE_IDLE_SECONDS, purge_once
 from services.gateway.rules.rates import Rates
@@ -56,6 +58,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
     """
     key = load_key(settings.jwt_key_file)
     sources = load_sources(settings.sources_file)
+    provider = load_provider(settings.oidc_file, settings.gateway_url)
     seal = load_body_seal(settings.body_key_file)
     clock = DatabaseClock()
     publisher = Publisher(settings.kafka, settings.acknowledgement_seconds)
@@ -63,7 +66,8 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         await create_pool(settings.database_url) as pool,
         httpx.AsyncClient(timeout=SERVICE_TIMEOUT_SECONDS) as http,
     ):
-        doorkeeper = Doorkeeper(pool, clock, settings.session_hours)
+        doorkeeper = Doorkeeper(pool, clock, settings)
+        sign_in = ProviderSignIn(pool, clock, doorkeeper, provider) if provider else None
         ingress = Ingress(pool, publisher, seal, clock)
         ticker = Ticker(
             "purge", partial(purge_once, pool, clock, doorkeeper), idle_seconds=PURGE_IDLE_SECONDS
@@ -91,7 +95,14 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.mount(
             "/",
             console_app(
-                doorkeeper, Services(http, key, settings), pool, sources, ingress, refusals
+                doorkeeper,
+                Services(http, key, settings),
+                pool,
+                sources,
+                ingress,
+                refusals,
+                sign_in,
+                settings,
             ),
         )
         ticker.start()

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     """The gateway's own role and schema."""
 
     host: str = "127.0.0.1"
-    """Where the console listens; loopback only, while one-time links are the only sign-in."""
+    """Where the console listens; loopback only, unless people sign in through a provider."""
 
     published_on: str = ""
     """In a container, the address of the outer machine that alone leads to `host`."""
@@ -66,12 +66,30 @@ class Settings(BaseSettings):
     session_hours: float = Field(default=12, gt=0, le=24 * 7)
     """How long a session lasts: one long working day."""
 
+    fresh_minutes: float = Field(default=15, gt=0, le=24 * 60)
+    """How long after a sign-in one may do what cannot be undone without signing in again."""
+
+    oidc_file: Path | None = None
+    """The identity provider that people sign in through; see `services/gateway/provider.py`."""
+
+    @property
+    def stays_on_this_machine(self) -> bool:
+        """Whether only programs on this machine reach the console; one-time links need that."""
+        return is_loopback(self.published_on or self.host)
+
     @model_validator(mode="after")
-    def _stay_on_this_machine(self) -> Self:
-        if not is_loopback(self.published_on or self.host):
+    def _be_safe_beyond_this_machine(self) -> Self:
+        where = self.published_on or self.host
+        if not self.stays_on_this_machine and self.oidc_file is None:
             raise ValueError(
-                f"{self.published_on or self.host} can be reached from other machines, but "
-                "one-time links are the only way to sign in: listen on 127.0.0.1 (in a container, "
+                f"{where} can be reached from other machines, but one-time links are the only way "
+                "to sign in: set PORTALKEEPER_OIDC_FILE, or listen on 127.0.0.1 (in a container, "
                 "publish the port on 127.0.0.1 and set PORTALKEEPER_PUBLISHED_ON=127.0.0.1)"
+            )
+        if not self.stays_on_this_machine and not self.gateway_url.startswith("https://"):
+            raise ValueError(
+                f"{where} can be reached from other machines, but people would sign in without "
+                "encryption: set PORTALKEEPER_GATEWAY_URL to the https address of what stands "
+                "before the gateway"
             )
         return self

@@ -39,7 +39,7 @@ class SessionRefused:
 
 @dataclass(frozen=True, slots=True)
 class SessionClosed:
-    """A session is over: `signed_out` or `expired`."""
+    """A session is over: `signed_out`, `expired`, or `renewed` by signing in again."""
 
     session: str
     reason: str

@@ -2,6 +2,7 @@
 
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.purge import purge_once
+from services.gateway.settings import Settings
 from shared.clock import DatabaseClock
 from shared.postgres import create_pool
 from tests.gateway.conftest import Door, hired
@@ -10,7 +11,7 @@ from tests.gateway.conftest import Door, hired
 async def purge(door: Door) -> int:
     clock = DatabaseClock()
     async with await create_pool(door.settings.database_url, max_size=1) as pool:
-        return await purge_once(pool, clock, Doorkeeper(pool, clock, 1))
+        return await purge_once(pool, clock, Doorkeeper(pool, clock, Settings(session_hours=1)))
 
 
 async def test_rejected_bodies_go_when_their_time_is_over_and_not_before(fresh_door: Door) -> None:

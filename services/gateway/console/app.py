@@ -1,6 +1,7 @@
 """The console as one application: routes, security headers, and errors as pages."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -30,11 +31,14 @@ from services.gateway.console import (
     work,
 )
 from services.gateway.console.services import ServiceDown, Services
-from services.gateway.console.view import FOLDER
+from services.gateway.console.view import FOLDER, with_query
 from services.gateway.console.visitor import Console, SignInNeeded
 from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.sign_in import Doorkeeper
+from services.gateway.settings import Settings
 from services.gateway.sources import Sources
+from shared.auth import NOT_FRESH
 from shared.errors import Problem
 from shared.refusals import Refusals
 
@@ -52,7 +56,7 @@ SECURITY_HEADERS = {
         b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
+    b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
@@ -90,13 +94,15 @@ def console_app(
     sources: Sources,
     ingress: Ingress,
     refusals: Refusals,
+    provider: ProviderSignIn | None,
+    settings: Settings,
 ) -> FastAPI:
     """The console, to be mounted at the root behind the gateway's own routes."""
     console = Console(doorkeeper, services)
     app = FastAPI(openapi_url=None)
     app.add_middleware(Guarded)
     for router in (
-        door.routes(console),
+        door.routes(console, provider, settings),
         pages.routes(console, pool, sources),
         directory.routes(console),
         enrolment.routes(console),
@@ -116,23 +122,36 @@ def console_app(
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
-    _install_error_pages(app, console, refusals)
+    _install_error_pages(app, console, refusals, provider is not None)
     return app
 
 
-def _install_error_pages(app: FastAPI, console: Console, refusals: Refusals) -> None:
+def _install_error_pages(
+    app: FastAPI, console: Console, refusals: Refusals, has_provider: bool
+) -> None:
     def problem_page(request: Request, status: int, title: str, detail: str, code: str) -> Response:
         return console.page(
             request, "problem.html", status=status, title=title, detail=detail, code=code
         )
 
     @app.exception_handler(SignInNeeded)
-    async def on_nobody(_request: Request, _error: SignInNeeded) -> Response:
-        return RedirectResponse("/sign-in", status_code=303)
+    async def on_nobody(request: Request, _error: SignInNeeded) -> Response:
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        shown = asked if request.method == "GET" and asked != "/" else None
+        return RedirectResponse(with_query("/sign-in", next=shown), status_code=303)
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, error: Problem) -> Response:
         await refusals.say(request, error)
+        if error.code == NOT_FRESH and has_provider:
+            form = urlsplit(request.headers.get("referer", "/"))
+            back = form.path + (f"?{form.query}" if form.query else "")
+            return console.page(
+                request,
+                "sign_in_again.html",
+                status=error.status,
+                again=with_query("/sign-in/provider", fresh="true", next=back),
+            )
         title = {403: "Not allowed", 404: "Not found", 429: "Too many attempts"}.get(
             error.status, "That did not work"
         )

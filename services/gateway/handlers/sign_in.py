@@ -21,6 +21,7 @@ from services.gateway.rules.roles import (
     refuse_link,
     scopes_of,
 )
+from services.gateway.settings import Settings
 from services.gateway.store import Link, Session
 from shared.auth import Principal
 from shared.clock import Clock
@@ -39,6 +40,9 @@ from shared.postgres import Connection, in_transaction
 
 SECRET_BYTES = 32
 ONE_TIME_LINK = "one_time_link"
+COMMAND_LINE_MINUTES = 5
+"""How long somebody has to carry a code from the console to the command line."""
+
 INSTALLER = "installer"
 """The method of a session that whoever runs the installation made for themselves."""
 
@@ -89,21 +93,19 @@ def principal_of(session: Session) -> Principal:
         session.worker,
         scopes_of(session.roles),
         session.name,
-        fresh=True,
+        session.fresh,
     )
 
 
 class Doorkeeper:
-    """Lets people in and out.
+    """Lets people in and out."""
 
-    Args:
-        session_hours: how long a session lasts.
-    """
-
-    def __init__(self, pool: "asyncpg.Pool[Any]", clock: Clock, session_hours: float) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", clock: Clock, settings: Settings) -> None:
         self._pool = pool
         self._clock = clock
-        self._session_time = timedelta(hours=session_hours)
+        self._session_time = timedelta(hours=settings.session_hours)
+        self._fresh_time = timedelta(minutes=settings.fresh_minutes)
+        self._links_count = settings.stays_on_this_machine
 
     async def make_links(self, wanted: Sequence[NewLink], hours: float) -> list[str]:
         """One single-use code for each, valid for `hours`; only hashes are stored."""
@@ -132,6 +134,26 @@ class Doorkeeper:
         await in_transaction(self._pool, add)
         return codes
 
+    async def make_command_line_link(self, session: Session) -> str:
+        """A code by which the command line gets a session of its own for who is signed in."""
+        code = secrets.token_urlsafe(SECRET_BYTES)
+
+        async def add(conn: Connection) -> None:
+            now = await self._clock.now(conn)
+            link = Link(
+                session.organization,
+                session.subject,
+                session.name,
+                session.worker,
+                session.roles,
+                now + timedelta(minutes=COMMAND_LINE_MINUTES),
+                authenticated_at=session.authenticated_at,
+            )
+            await store.add_links(conn, [(sha256(code), link)])
+
+        await in_transaction(self._pool, add)
+        return code
+
     async def sign_in(self, code: str, client: str) -> tuple[str, Session]:
         """Use up a link; the new session's secret and the session.
 
@@ -154,43 +176,52 @@ class Doorkeeper:
         self, conn: Connection, code: str, client: str, secret: str, public_id: str
     ) -> Session | str:
         now = await self._clock.now(conn)
-        since = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
-        attempts = await store.count_refused_attempts(conn, ONE_TIME_LINK, client, since)
-        if attempts >= ATTEMPTS_MAX:
-            if attempts == ATTEMPTS_MAX:
-                await self._refuse(conn, None, "too_many_attempts", client, public_id, now)
+        if await self.has_tried_too_often(conn, ONE_TIME_LINK, client, now):
             return "too_many_attempts"
         link = await store.lock_link(conn, sha256(code))
         refused = refuse_link(
             link.used_at if link else None, link.expires_at if link else None, now
         )
+        if link is not None and link.authenticated_at is None and not self._links_count:
+            refused = refused or "links_off"
         if link is None or refused is not None:
             code_of_rule = refused or "link_unknown"
-            await self._refuse(conn, link, code_of_rule, client, public_id, now)
+            await self.refuse(conn, ONE_TIME_LINK, link, code_of_rule, client, now)
             return code_of_rule
         await store.use_link(conn, sha256(code), now)
-        return await self._open(conn, link, ONE_TIME_LINK, secret, public_id, now)
+        return await self.open(conn, link, ONE_TIME_LINK, secret, public_id, now)
 
-    async def _refuse(
+    async def has_tried_too_often(
+        self, conn: Connection, method: str, client: str, now: datetime
+    ) -> bool:
+        """Whether an address must wait before it may try again; said once."""
+        since = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
+        attempts = await store.count_refused_attempts(conn, method, client, since)
+        if attempts == ATTEMPTS_MAX:
+            await self.refuse(conn, method, None, "too_many_attempts", client, now)
+        return attempts >= ATTEMPTS_MAX
+
+    async def refuse(
         self,
         conn: Connection,
-        link: Link | None,
+        method: str,
+        who: Link | None,
         rule: str,
         client: str,
-        cause: str,
         now: datetime,
     ) -> None:
-        await store.note_refused_attempt(conn, ONE_TIME_LINK, client, now)
-        organization = link.organization if link else INSTALLATION
-        actor = link.subject if link else UNKNOWN_ACTOR
-        refusal = SessionRefused(rule, ONE_TIME_LINK)
-        await enqueue(
-            conn, [activity("session.refused", organization, actor, (cause,), now, refusal)]
-        )
+        """Record that a sign-in was refused, and count it against its address."""
+        await store.note_refused_attempt(conn, method, client, now)
+        organization = who.organization if who else INSTALLATION
+        actor = who.subject if who else UNKNOWN_ACTOR
+        cause = (str(uuid_utils.uuid7()),)
+        refusal = SessionRefused(rule, method)
+        await enqueue(conn, [activity("session.refused", organization, actor, cause, now, refusal)])
 
-    async def _open(
+    async def open(
         self, conn: Connection, link: Link, method: str, secret: str, public_id: str, now: datetime
     ) -> Session:
+        """Open a session for whom `link` names."""
         session = Session(
             public_id,
             link.organization,
@@ -199,6 +230,7 @@ class Doorkeeper:
             link.worker,
             link.roles,
             now + self._session_time,
+            authenticated_at=link.authenticated_at,
         )
         await store.open_session(conn, sha256(secret), session, now)
         opened = SessionOpened(public_id, method, link.roles, session.expires_at, link.worker)
@@ -226,14 +258,14 @@ class Doorkeeper:
             link = Link(
                 wanted.organization, wanted.subject, wanted.name, wanted.worker, wanted.roles, now
             )
-            return await self._open(conn, link, INSTALLER, secret, public_id, now)
+            return await self.open(conn, link, INSTALLER, secret, public_id, now)
 
         return secret, await in_transaction(self._pool, open_it)
 
     async def find(self, secret: str) -> Session | None:
         """The open session of a secret."""
         async with self._pool.acquire() as conn:
-            return await store.find_session(conn, sha256(secret))
+            return await store.find_session(conn, sha256(secret), self._fresh_time)
 
     async def sign_out(self, session: Session) -> None:
         """Close a session; closing it twice changes nothing."""
@@ -241,7 +273,7 @@ class Doorkeeper:
         async def close(conn: Connection) -> None:
             now = await self._clock.now(conn)
             if await store.close_session(conn, session.public_id, now):
-                await enqueue(conn, [_closed(session, "signed_out", now)])
+                await enqueue(conn, [closed(session, "signed_out", now)])
 
         await in_transaction(self._pool, close)
 
@@ -251,7 +283,7 @@ class Doorkeeper:
         async def close(conn: Connection) -> int:
             now = await self._clock.now(conn)
             expired = await store.close_expired_sessions(conn, now, EXPIRY_BATCH)
-            await enqueue(conn, [_closed(session, "expired", now) for session in expired])
+            await enqueue(conn, [closed(session, "expired", now) for session in expired])
             return len(expired)
 
         return await in_transaction(self._pool, close)
@@ -278,7 +310,8 @@ class Doorkeeper:
         await in_transaction(self._pool, record)
 
 
-def _closed(session: Session, reason: str, now: datetime) -> OutboxMessage:
+def closed(session: Session, reason: str, now: datetime) -> OutboxMessage:
+    """The event that a session is over."""
     return activity(
         "session.closed",
         session.organization,

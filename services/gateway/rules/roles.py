@@ -49,7 +49,8 @@ LINK_REFUSALS: Mapping[str, str] = MappingProxyType(
         "link_unknown": "This link is not one of ours. Copy it again, whole, or ask for a new one.",
         "link_used": "This link has been used; each works once. Ask for a new one.",
         "link_expired": "This link has expired. Ask for a new one.",
-        "too_many_attempts": "Too many wrong links came from this address. Wait five minutes.",
+        "links_off": "People sign in through the identity provider here. Begin at /sign-in.",
+        "too_many_attempts": "Too many wrong sign-ins came from this address. Wait five minutes.",
     }
 )
 """What a person is told for each rule."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from shared.postgres import Connection
@@ -19,6 +19,8 @@ class Link:
     roles: tuple[str, ...]
     expires_at: datetime
     used_at: datetime | None = None
+    authenticated_at: datetime | None = None
+    """When the identity provider last asked who it is; None where there is no provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class Session:
     worker: str | None
     roles: tuple[str, ...]
     expires_at: datetime
+    fresh: bool = True
+    """Whether they proved just now who they are, or cannot be asked again."""
+
+    authenticated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,9 @@ async def add_links(conn: Connection, links: Sequence[tuple[bytes, Link]]) -> No
     await conn.executemany(
         """
         INSERT INTO sign_in_link
-            (code_sha256, organization, subject, name, worker, roles, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+            (code_sha256, organization, subject, name, worker, roles, expires_at,
+             authenticated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         """,
         [
             (
@@ -89,6 +96,7 @@ async def add_links(conn: Connection, links: Sequence[tuple[bytes, Link]]) -> No
                 link.worker,
                 list(link.roles),
                 link.expires_at,
+                link.authenticated_at,
             )
             for sha256, link in links
         ],
@@ -99,7 +107,7 @@ async def lock_link(conn: Connection, code_sha256: bytes) -> Link | None:
     """The link, locked so that of two uses at the same moment one finds it used."""
     row = await conn.fetchrow(
         """
-        SELECT organization, subject, name, worker, roles, expires_at, used_at
+        SELECT organization, subject, name, worker, roles, expires_at, used_at, authenticated_at
         FROM sign_in_link WHERE code_sha256 = $1 FOR UPDATE
         """,
         code_sha256,
@@ -121,8 +129,8 @@ async def open_session(
     await conn.execute(
         """
         INSERT INTO session (secret_sha256, public_id, organization, subject, name, worker, roles,
-            opened_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            opened_at, expires_at, authenticated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         """,
         secret_sha256,
         session.public_id,
@@ -133,32 +141,43 @@ async def open_session(
         list(session.roles),
         now,
         session.expires_at,
+        session.authenticated_at,
     )
 
 
-_SESSION = "public_id, organization, subject, name, worker, roles, expires_at"
+_SESSION = "public_id, organization, subject, name, worker, roles, expires_at, authenticated_at"
 
 
-async def find_session(conn: Connection, secret_sha256: bytes) -> Session | None:
-    """The open, unexpired session of a secret."""
+async def find_session(
+    conn: Connection, secret_sha256: bytes, fresh_for: timedelta
+) -> Session | None:
+    """The open, unexpired session of a secret.
+
+    Args:
+        fresh_for: how long after somebody was asked who they are that counts as just now.
+    """
     row = await conn.fetchrow(
         f"""
-        SELECT {_SESSION} FROM session
+        SELECT {_SESSION},
+            coalesce(authenticated_at > clock_timestamp() - $2::interval, true) AS fresh
+        FROM session
         WHERE secret_sha256 = $1 AND closed_at IS NULL AND expires_at > clock_timestamp()
         """,
         secret_sha256,
+        fresh_for,
     )
     return Session(**{**row, "roles": tuple(row["roles"])}) if row else None
 
 
-async def close_session(conn: Connection, public_id: str, now: datetime) -> bool:
-    """Close a session; false if it was closed already."""
-    closed = await conn.fetchval(
-        "UPDATE session SET closed_at = $2 WHERE public_id = $1 AND closed_at IS NULL RETURNING 1",
+async def close_session(conn: Connection, public_id: str, now: datetime) -> Session | None:
+    """Close a session, and return it; None if it was closed already."""
+    row = await conn.fetchrow(
+        "UPDATE session SET closed_at = $2 WHERE public_id = $1 AND closed_at IS NULL"
+        f" RETURNING {_SESSION}",
         public_id,
         now,
     )
-    return closed is not None
+    return Session(**{**row, "roles": tuple(row["roles"])}) if row else None
 
 
 async def close_expired_sessions(conn: Connection, now: datetime, limit: int) -> list[Session]:
@@ -322,6 +341,11 @@ async def purge(conn: Connection, now: datetime, attempts_before: datetime, limi
         (
             "DELETE FROM sign_in_link WHERE code_sha256 IN (SELECT code_sha256 FROM sign_in_link"
             " WHERE expires_at <= $1::timestamptz - interval '30 days' LIMIT $2)",
+            now,
+        ),
+        (
+            "DELETE FROM sign_in_attempt WHERE state_sha256 IN (SELECT state_sha256"
+            " FROM sign_in_attempt WHERE expires_at <= $1 LIMIT $2)",
             now,
         ),
         (
