@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from services.review_scheduler.rules.deciding import RefusalRule
-from services.review_scheduler.rules.lines import Line, LineStatus
+from services.review_scheduler.rules.lines import Line, LineStatus, Outcome
 from services.review_scheduler.rules.opening import NewReview
 from services.review_scheduler.store.campaigns import Campaign, ClosedCampaign
 from services.review_scheduler.store.reviews import LineDecision, ReviewRow
@@ -23,6 +23,9 @@ from shared.contracts.review import (
     ReviewDecided,
     ReviewMoot,
     ReviewOpened,
+    ReviewRead,
+    ReviewRemovalOverdue,
+    ReviewRemoved,
 )
 from shared.contracts.topics import ADMIN_EVENTS, REVIEW_EVENTS
 from shared.outbox import OutboxMessage
@@ -101,6 +104,8 @@ def line_decided(line: Line, decided: LineDecision, by: str, now: datetime) -> O
         decided_by=by,
         decided_at=now,
         reason=decided.reason,
+        risks=decided.risks,
+        advice=decided.advice,
     )
     cause = (str(line.line_id), str(line.revision + 1))
     if line.decision is None:
@@ -135,6 +140,76 @@ def line_moot(line: Line, reason: MootReason, detail: str | None, now: datetime)
             moot_at=now,
             reason=reason,
             detail=detail,
+        ),
+    )
+
+
+def line_removed(line: Line, outcome: Outcome, now: datetime) -> OutboxMessage:
+    """What was to be removed is gone from the portal."""
+    return _review_event(
+        "review.removed",
+        line.organization,
+        line.worker,
+        (str(line.line_id), str(line.revision)),
+        now,
+        ReviewRemoved(
+            review_id=str(line.review_id),
+            line_id=str(line.line_id),
+            campaign_id=_text(line.campaign_id),
+            worker=line.worker,
+            portal=line.portal,
+            tin=line.tin,
+            function=line.function,
+            operation_id=line.operation_id,
+            decided_at=line.decided_at,
+            ordered_at=line.ordered_at,
+            removed_at=now,
+            grade=outcome.grade,
+            detail=outcome.detail,
+        ),
+    )
+
+
+def removal_overdue(line: Line, reviewer: str | None, now: datetime) -> OutboxMessage:
+    """A removal is not gone from the portal by its due date."""
+    assert line.removal_due_at is not None, "set with the decision"
+    return _review_event(
+        "review.removal_overdue",
+        line.organization,
+        line.worker,
+        (str(line.line_id), str(line.revision)),
+        now,
+        ReviewRemovalOverdue(
+            review_id=str(line.review_id),
+            line_id=str(line.line_id),
+            campaign_id=_text(line.campaign_id),
+            worker=line.worker,
+            portal=line.portal,
+            tin=line.tin,
+            function=line.function,
+            reviewer=reviewer,
+            decided_by=line.decided_by,
+            decided_at=line.decided_at,
+            due_at=line.removal_due_at,
+            overdue_at=now,
+        ),
+    )
+
+
+def review_read(review: ReviewRow, by: str, now: datetime) -> OutboxMessage:
+    """The reviewer looks at a review for the first time."""
+    return _review_event(
+        "review.read",
+        review.organization,
+        review.worker,
+        (str(review.review_id), by),
+        now,
+        ReviewRead(
+            review_id=str(review.review_id),
+            campaign_id=_text(review.campaign_id),
+            worker=review.worker,
+            read_by=by,
+            read_at=now,
         ),
     )
 

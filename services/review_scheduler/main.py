@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from services.review_scheduler.api.routers import routers
 from services.review_scheduler.handlers.campaigns import open_due_quarters, open_next_chunk
 from services.review_scheduler.handlers.picture import PictureHandler
+from services.review_scheduler.handlers.removals import say_overdue_removals
 from services.review_scheduler.settings import Settings
 from services.review_scheduler.store import views
 from shared import problems
@@ -31,7 +32,7 @@ SERVICE = "review_scheduler"
 GROUP = "review-scheduler"
 
 CALENDAR_IDLE_SECONDS = 10.0
-"""A quarter may begin this late; nobody waits for it."""
+"""A quarter may begin, or a removal be overdue, this late; nobody waits for it."""
 
 OPENING_IDLE_SECONDS = 0.5
 """Somebody who opened a campaign by command is watching."""
@@ -68,6 +69,11 @@ async def build_app(settings: Settings) -> FastAPI:
             "calendar", partial(open_due_quarters, pool, clock), idle_seconds=CALENDAR_IDLE_SECONDS
         ),
         Ticker("opening", partial(open_next_chunk, pool, clock), idle_seconds=OPENING_IDLE_SECONDS),
+        Ticker(
+            "removals",
+            partial(say_overdue_removals, pool, clock),
+            idle_seconds=CALENDAR_IDLE_SECONDS,
+        ),
         Ticker(
             "forget", partial(forget_old_commands, pool, clock), idle_seconds=FORGET_IDLE_SECONDS
         ),

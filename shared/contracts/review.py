@@ -14,9 +14,21 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.contracts.directory import Function
 from shared.contracts.review_policy import NoAnswer, Recipient, ReviewScope
+from shared.contracts.state import Grade
 
 ReviewKind = Literal["campaign", "micro"]
 Decision = Literal["keep", "remove"]
+Advice = Literal["keep", "remove", "ask"]
+"""What is recommended for a line; `ask`: somebody who knows more should say."""
+
+Risk = Literal["administrator", "financial", "beyond_policy", "dormant", "shared"]
+"""Why a line is worth a second look.
+
+`administrator`: it administers other users, or its holder is appointed for the portal. `financial`:
+it shows money. `beyond_policy`: neither a duty nor an exception gives it. `dormant`: the login has
+not been used for long. `shared`: the login is not one person's.
+"""
+
 ReviewerRule = Literal[
     "supervisor",
     "next_above",
@@ -37,8 +49,9 @@ OpeningRule = Literal[
     "contractor_extended",
     "shared_login",
     "rehired",
+    "decided_anew",
 ]
-"""What opened a review."""
+"""What opened a review. `decided_anew`: somebody decided otherwise after a review had closed."""
 
 ReassignReason = Literal["reviewer_left", "no_answer", "handed_over", "not_mine"]
 """Why somebody else is asked: who was asked left or is away for long, did not answer in time,
@@ -204,7 +217,8 @@ class ReviewDecided(ReviewData):
     """A person decided on one line. A removal always has a reason.
 
     `operation_id` names the operation that granted what was reviewed: the decision is moot once
-    that entitlement was revoked or granted anew. `decided_by` is a worker id.
+    that entitlement was revoked or granted anew. `decided_by` is a worker id. `risks` and `advice`
+    are what the person was shown.
     """
 
     review_id: str
@@ -219,6 +233,8 @@ class ReviewDecided(ReviewData):
     decided_by: str
     decided_at: AwareDatetime
     reason: str | None
+    risks: tuple[Risk, ...] = ()
+    advice: Advice | None = None
 
 
 class ReviewCorrected(ReviewDecided):
@@ -244,6 +260,57 @@ class ReviewMoot(ReviewData):
     moot_at: AwareDatetime
     reason: MootReason
     detail: str | None
+
+
+class ReviewRead(ReviewData):
+    """The reviewer looked at the lines for the first time."""
+
+    review_id: str
+    campaign_id: str | None
+    worker: str
+    read_by: str
+    read_at: AwareDatetime
+
+
+class ReviewRemoved(ReviewData):
+    """What a line said to remove is gone from the portal; `grade` says how that is known.
+
+    Nobody decided it (`decided_at`) where it followed from no answer.
+    """
+
+    review_id: str
+    line_id: str
+    campaign_id: str | None
+    worker: str
+    portal: str
+    tin: str | None
+    function: Function | None
+    operation_id: str | None
+    decided_at: AwareDatetime | None
+    ordered_at: AwareDatetime | None
+    removed_at: AwareDatetime
+    grade: Grade | None
+    detail: str | None
+
+
+class ReviewRemovalOverdue(ReviewData):
+    """A removal should be gone from the portal by `due_at` and is not.
+
+    Said once per removal, to be escalated: `reviewer` and `decided_by` are worker ids.
+    """
+
+    review_id: str
+    line_id: str
+    campaign_id: str | None
+    worker: str
+    portal: str
+    tin: str | None
+    function: Function | None
+    reviewer: str | None
+    decided_by: str | None
+    decided_at: AwareDatetime | None
+    due_at: AwareDatetime
+    overdue_at: AwareDatetime
 
 
 class ReviewClosed(ReviewData):
@@ -299,6 +366,9 @@ REVIEW_EVENT_MODELS: Mapping[str, type[ReviewData]] = MappingProxyType(
         "review.decided": ReviewDecided,
         "review.corrected": ReviewCorrected,
         "review.moot": ReviewMoot,
+        "review.read": ReviewRead,
+        "review.removal_overdue": ReviewRemovalOverdue,
+        "review.removed": ReviewRemoved,
         "review.closed": ReviewClosed,
         "campaign.opened": CampaignOpened,
         "campaign.expired": CampaignExpired,

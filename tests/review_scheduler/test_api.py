@@ -1,5 +1,7 @@
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,19 @@ from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
 from services.review_scheduler.api.routers import routers
+from services.review_scheduler.handlers.removals import say_overdue_removals
 from shared import problems
 from shared.auth import Authenticator
+from shared.contracts.directory import Function, OperationKind
 from shared.contracts.review import REVIEW_EVENT_MODELS
-from shared.contracts.state import DecisionApplied
+from shared.contracts.state import (
+    DecisionApplied,
+    Grade,
+    OpenOperation,
+    OperationStatus,
+)
 from tests.review_scheduler.clinic import CAMPAIGNS, REVIEWS, Clinic, deciding
-from tests.review_scheduler.worlds import World, holds, state
+from tests.review_scheduler.worlds import START, TIN, World, holds, state
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -111,8 +120,124 @@ async def test_a_decision_can_be_corrected_until_the_review_closes(
 
     assert (await clinic.ask("POST", path, deciding(review, "keep", "keep"))).status_code == 200
     assert len(await world.said("review.corrected")) == 1
+
+
+async def test_deciding_otherwise_after_the_close_is_a_new_decision_in_a_new_review(
+    world: World, clinic: Clinic
+) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "keep", "keep"))
+
+    same = (await clinic.ask("POST", path, deciding(review, "keep"))).json()
+    assert same["review_id"] == review["review_id"], "it says nothing new"
+    anew = (await clinic.ask("POST", path, deciding(review, "remove"))).json()
+
+    assert (anew["status"], anew["kind"], anew["reviewer"]) == ("decided", "micro", "sam")
+    assert [(line["function"], line["status"]) for line in anew["lines"]] == [
+        ("eligibility", "removal_decided")
+    ]
+    before = (await clinic.ask("GET", f"{REVIEWS}/{review['review_id']}")).json()
+    assert [line["status"] for line in before["lines"]] == ["kept", "kept"]
+    assert (await world.said("review.decided"))[-1]["operation_id"] == "op-1"
+
+    await world.hear(state("ana", 2, access=[holds("noridian", operation="op-2")]))
     late = await clinic.ask("POST", path, deciding(review, "remove"))
-    assert (late.status_code, late.json()["code"]) == (409, "review_closed")
+    assert (late.status_code, late.json()["code"]) == (409, "held_no_more")
+
+
+async def test_a_line_shows_what_is_so_now_and_what_changed_since_it_was_opened(
+    world: World, clinic: Clinic
+) -> None:
+    before = (await clinic.only_review())["lines"]
+    assert [(line["changed"], line["risks"]) for line in before] == [([], []), ([], ["financial"])]
+
+    used: dict[str, Any] = {
+        "last_login_at": START + timedelta(hours=1),
+        "last_login_grade": Grade.ROSTER,
+        "last_login_source": "roster-9",
+    }
+    access = holds("noridian", "eligibility", "remittance", beyond=["remittance"], **used)
+    await world.hear(state("ana", 2, access=[access]))
+    now = (await clinic.only_review())["lines"]
+
+    assert [line["changed"] for line in now] == [["used since"], ["used since"]]
+    assert now[0]["login"] == now[0]["login"] | {
+        "last_login_at": "2026-11-23T17:00:00Z",
+        "last_login_grade": "roster",
+        "last_login_source": "roster-9",
+    }
+    assert now[1]["risks"] == ["financial", "beyond_policy"]
+    assert now[1]["recommendation"]["advice"] == "remove"
+    assert now[1]["recommendation"]["reason"] == "No duty or exception gives it."
+
+
+async def test_keeping_what_looks_needless_needs_a_reason_and_says_what_was_shown(
+    world: World, clinic: Clinic
+) -> None:
+    access = holds("noridian", "eligibility", "remittance", beyond=["remittance"])
+    await world.hear(state("ana", 2, access=[access]))
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+
+    bare = await clinic.ask("POST", path, deciding(review, "keep", "keep"))
+    assert (bare.status_code, bare.json()["code"]) == (422, "reason_missing")
+
+    kept = deciding(review, "keep", "keep")
+    kept["decisions"][1]["reason"] = "covers for Zoe until May"
+    assert (await clinic.ask("POST", path, kept)).status_code == 200
+    said = (await world.said("review.decided"))[-1]
+    assert (said["risks"], said["advice"]) == (["financial", "beyond_policy"], "remove")
+
+
+async def test_that_a_reviewer_first_looked_is_noted_once_and_nobody_elses_look(
+    world: World, clinic: Clinic
+) -> None:
+    review = await clinic.only_review()
+    await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}"
+    await clinic.ask("GET", path, worker="ada", scopes="review:admin")
+
+    assert [(each["read_by"], each["worker"]) for each in await world.said("review.read")] == [
+        ("sam", "ana")
+    ]
+
+
+async def test_a_removal_that_the_portal_does_not_show_in_time_is_said_to_be_overdue_once(
+    world: World, clinic: Clinic
+) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "remove", "remove"))
+    removal = review["lines"][0]
+    deadline = START + timedelta(days=1)
+    order = OpenOperation(
+        "op-9", OperationKind.REVOKE, TIN, Function.ELIGIBILITY, 2, OperationStatus.REQUESTED,
+        START, deadline, None,
+    )  # fmt: skip
+    applied = DecisionApplied(review["review_id"], removal["line_id"], "ordered", "removal ordered")
+    access = holds("noridian", "eligibility", "remittance")
+    held = replace(access, operations=(order,))
+    await world.hear(state("ana", 2, access=[held], decisions=[applied]))
+
+    assert await say_overdue_removals(world.pool, world.clock) == 0
+    world.clock.instant = deadline + timedelta(minutes=1)
+    assert await say_overdue_removals(world.pool, world.clock) == 1
+    assert await say_overdue_removals(world.pool, world.clock) == 0
+    said = await world.said("review.removal_overdue")
+    assert [(each["function"], each["due_at"]) for each in said] == [
+        ("eligibility", "2026-11-24T16:00:00Z")
+    ]
+    shown = (await clinic.only_review())["lines"]
+    assert [line["overdue_at"] is not None for line in shown] == [True, False]
+    assert shown[0]["order"]["operation_id"] == "op-9"
+
+    left = replace(access, effective=access.effective[1:], grade=Grade.ROSTER)
+    await world.hear(state("ana", 3, access=[left], decisions=[applied]))
+    removed = await world.said("review.removed")
+    assert [(each["function"], each["grade"]) for each in removed] == [("eligibility", "roster")]
+    world.clock.instant = START + timedelta(days=4)
+    assert await say_overdue_removals(world.pool, world.clock) == 1, "the other, never ordered"
 
 
 @pytest.mark.parametrize(
@@ -317,8 +442,13 @@ async def test_every_event_said_reads_back_as_its_contract(world: World, clinic:
     review = await clinic.only_review()
     path = f"{REVIEWS}/{review['review_id']}/decisions"
     await clinic.ask("POST", path, deciding(review, "remove"))
-    await clinic.ask("POST", path, deciding(review, "keep"))
+    await clinic.ask("POST", path, deciding(review, "keep", "remove"))
+    world.clock.instant = START + timedelta(days=4)
+    await say_overdue_removals(world.pool, world.clock)
     await world.hear(state("ana", 2, access=[holds("noridian")]))
+    await world.hear(state("ben", access=[holds("noridian")]))
+    await world.open_campaign()
+    await world.hear(state("ben", 2))
 
     for type in ("review.opened", "review.decided", "review.corrected", "review.moot"):
         model, said = REVIEW_EVENT_MODELS[type], await world.said(type)

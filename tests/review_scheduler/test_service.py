@@ -111,7 +111,7 @@ async def test_states_from_kafka_become_reviews_and_decisions_go_back_to_it(
             path = f"{REVIEWS}/{review['review_id']}/decisions"
             await clinic.ask("POST", path, deciding(review, "remove"))
             await publish(prepared_kafka, state_record(state("ana", 2)))
-            said = await read_reviews(prepared_kafka, 5)
+            said = await read_reviews(prepared_kafka, 7)
     finally:
         relay.cancel()
         with suppress(asyncio.CancelledError):
@@ -124,6 +124,8 @@ async def test_states_from_kafka_become_reviews_and_decisions_go_back_to_it(
         "review.closed",
         "review.decided",
         "review.opened",
+        "review.read",
+        "review.removed",
     ]
     for type, data in said:
         REVIEW_EVENT_MODELS[type].model_validate(data)

@@ -50,28 +50,27 @@ class SetClock:
         return self.instant
 
 
-def holds(portal: str, *functions: str, operation: str | None = "op-1") -> PortalAccess:
-    """What a worker effectively holds on a portal."""
+def holds(
+    portal: str,
+    *functions: str,
+    operation: str | None = "op-1",
+    beyond: Sequence[str] = (),
+    **more: Any,
+) -> PortalAccess:
+    """What a worker effectively holds on a portal; policy gives all of it but what is `beyond`."""
+    policy = AuthorizedBy("policy", "7", "Dr. Reyes")
+    held = [Function(function) for function in functions or ("eligibility",)]
     return PortalAccess(
         portal,
         AccountStatus.ACTIVE,
         Grade.PERSON,
         None,
-        (),
-        tuple(
-            Entitlement(
-                TIN,
-                Function(function),
-                AuthorizedBy("policy", "7", "Dr. Reyes"),
-                Grade.PERSON,
-                START,
-                operation,
-            )
-            for function in functions or ("eligibility",)
-        ),
+        tuple(Entitlement(TIN, each, policy) for each in held if each not in beyond),
+        tuple(Entitlement(TIN, each, policy, Grade.PERSON, START, operation) for each in held),
         (),
         (),
         None,
+        **more,
     )
 
 

@@ -8,7 +8,8 @@ A review is
      "reviewer_rule": "supervisor" | "next_above" | "portal_administrator"
          | "organization_administrator" | "review_admin_queue",
      "status": "open" (undecided lines) | "decided" (removals under way) | "closed",
-     "opened_at", "due_at", "closed_at", "reason", "lines": int, "undecided": int}
+     "opened_at", "due_at", "closed_at", "read_at": when its reviewer first looked, "reason",
+     "lines": int, "undecided": int}
 
 and one that is read by itself has, in the place of the number, its lines:
 
@@ -16,7 +17,16 @@ and one that is read by itself has, in the place of the number, its lines:
      "since", "authorized_by": {"kind", "reference", "by"} | null, "duties": [..],
      "operation_id", "status": "undecided" | "kept" | "removal_decided" | "removal_ordered"
          | "removal_confirmed" | "moot",
-     "decision": "keep" | "remove" | null, "decided_by", "decided_at", "reason", "detail"}
+     "decision": "keep" | "remove" | null, "decided_by", "decided_at", "reason", "detail",
+     "risks": [..], "advice": what was recommended to whoever decided,
+     "recommendation": {"advice": "keep" | "remove" | "ask", "rule", "reason"}: of now,
+     "changed": [what is otherwise than when it was opened, in words],
+     "login": {"status", "last_login_at", "last_login_grade", "last_login_source", "lapses_at"},
+     "order": the removal under way {"operation_id", "kind", "status", "deadline", "claimed_by"},
+     "ordered_at", "removal_due_at", "overdue_at", "removed_at", "removed_grade",
+     "decidable": whether it can be decided on now}
+
+whose access, authorization, duties and risks are those of now, until the review is closed.
 
 A campaign is
 

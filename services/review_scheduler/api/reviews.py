@@ -16,7 +16,8 @@ from services.review_scheduler.api.answering import (
     page,
     read_cursor,
 )
-from services.review_scheduler.handlers.decisions import Wish, decide_lines
+from services.review_scheduler.api.shown import no_such_review, show_review
+from services.review_scheduler.handlers.decisions import Wish, decide_lines, note_reading
 from services.review_scheduler.rules.deciding import RefusalRule
 from services.review_scheduler.rules.reviewers import identify
 from services.review_scheduler.store import views
@@ -24,8 +25,7 @@ from services.review_scheduler.store.workers import load_people
 from shared.auth import Authenticator, Principal
 from shared.contracts.hr import Text
 from shared.contracts.review import Decision
-from shared.errors import Problem
-from shared.postgres import Connection
+from shared.postgres import Connection, in_transaction
 
 DECISIONS_MAX = 1_000
 """Lines that one request may decide on: more than any worker has, so that a review is one call."""
@@ -94,12 +94,17 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
 
     @router.get("/{review_id}")
     async def read_review(who: Annotated[Principal, reviewers], review_id: UUID) -> Response:
-        """One review with its lines; 404 `no_such_review`, also for somebody else's."""
+        """One review with its lines; 404 `no_such_review`, also for somebody else's.
+
+        That its reviewer reads it for the first time is noted.
+        """
         async with pool.acquire() as conn:
-            review = await _review(conn, who.organization, review_id)
+            review = await show_review(conn, clock, who.organization, review_id)
             own = who.may("review:admin") or review["reviewer"] in await _own_ids(conn, who)
         if not own:
-            raise _no_such_review()
+            raise no_such_review()
+        if review["read_at"] is None:
+            await in_transaction(pool, lambda conn: note_reading(conn, clock, who, review_id))
         return answer(review)
 
     @router.post("/{review_id}/decisions")
@@ -109,32 +114,24 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
         order: DecisionsOrder,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        """Decide on lines, or decide again until the review closes; answers the review.
+        """Decide on lines, all or none, or decide again; answers the review.
 
-        All decisions are taken or none. 403 `self_review`, `not_reviewer`, `reviewer_unknown`; 409
-        `review_closed`, `line_moot`, `removal_confirmed`; 422 `line_unknown`.
+        Once a review is closed, deciding otherwise about what it kept opens a new one, which is
+        answered. 403 `self_review`, `not_reviewer`, `reviewer_unknown`; 409 `line_moot`,
+        `removal_confirmed`, `held_no_more`; 422 `line_unknown`, `reason_missing`.
         """
         wishes = [Wish(each.line_id, each.decision, each.reason) for each in order.decisions]
 
         async def work(conn: Connection) -> dict[str, Any] | RefusalRule:
-            refusal = await decide_lines(conn, clock, who, review_id, wishes)
-            return refusal or await _review(conn, who.organization, review_id)
+            decided = await decide_lines(conn, clock, who, review_id, wishes)
+            if isinstance(decided, RefusalRule):
+                return decided
+            return await show_review(conn, clock, who.organization, decided)
 
         route = f"POST /review/v1/reviews/{review_id}/decisions"
         return await commands.carry_out(who, route, idempotency_key, order, work)
 
     return router
-
-
-async def _review(conn: Connection, organization: str, review_id: UUID) -> dict[str, Any]:
-    review = await views.read_review(conn, organization, review_id)
-    if review is None:
-        raise _no_such_review()
-    return review
-
-
-def _no_such_review() -> Problem:
-    return Problem(404, "no_such_review", "There is no such review; list the reviews again.")
 
 
 async def _own_ids(conn: Connection, who: Principal) -> set[str]:

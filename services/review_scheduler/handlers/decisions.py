@@ -2,22 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from services.review_scheduler import events
+from services.review_scheduler.handlers.live import LiveLine, look_at
+from services.review_scheduler.handlers.removals import removal_due, watch_removals
 from services.review_scheduler.handlers.settling import settle_reviews
+from services.review_scheduler.rules.calendar import micro_review_due
 from services.review_scheduler.rules.deciding import (
     RefusalRule,
     refuse_decision,
     refuse_reviewer,
 )
-from services.review_scheduler.rules.lines import LINE_MOVES, Line, LineMove
+from services.review_scheduler.rules.lines import LINE_MOVES, Line, LineMove, ReviewStatus
+from services.review_scheduler.rules.opening import NewLine, NewReview, Occasion, derive_id
 from services.review_scheduler.rules.reviewers import identify
+from services.review_scheduler.store.directory import DirectoryView, load_directory
 from services.review_scheduler.store.reviews import (
     LineDecision,
     ReviewRow,
+    add_reviews,
     load_lines,
+    load_opened,
     load_review,
+    mark_read,
     store_decisions,
 )
 from services.review_scheduler.store.workers import load_people, lock_workers
@@ -33,9 +43,10 @@ REFUSAL_STATUS: Mapping[RefusalRule, int] = {
     RefusalRule.SELF_REVIEW: 403,
     RefusalRule.NOT_REVIEWER: 403,
     RefusalRule.LINE_UNKNOWN: 422,
-    RefusalRule.REVIEW_CLOSED: 409,
+    RefusalRule.REASON_MISSING: 422,
     RefusalRule.LINE_MOOT: 409,
     RefusalRule.REMOVAL_CONFIRMED: 409,
+    RefusalRule.HELD_NO_MORE: 409,
 }
 
 
@@ -48,72 +59,165 @@ class Wish:
     reason: str | None
 
 
-async def decide_lines(
-    conn: Connection, clock: Clock, who: Principal, review_id: UUID, wishes: Sequence[Wish]
-) -> RefusalRule | None:
-    """Decide on lines of one review, all or none.
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A review as it lies before whoever decides: locked, with its lines as they are at `at`."""
 
-    Returns:
-        The rule that refuses it; the refusal is then written as a fact and nothing is decided.
+    review: ReviewRow
+    directory: DirectoryView
+    lines: Mapping[UUID, Line]
+    live: Mapping[UUID, LiveLine]
+    at: datetime
+
+
+async def lay_out(conn: Connection, clock: Clock, organization: str, review_id: UUID) -> Desk:
+    """Lock a review by its holder and read it.
 
     Raises:
         Problem: 404 when the organization has no such review.
     """
-    review = await load_review(conn, who.organization, review_id)
+    review = await load_review(conn, organization, review_id)
     if review is None:
         raise Problem(404, "no_such_review", "There is no such review; list the reviews again.")
     await lock_workers(conn, [(review.organization, review.worker)])
     # Read again, because its lines may have moved before the lock was had.
-    review = await load_review(conn, who.organization, review_id) or review
+    review = await load_review(conn, organization, review_id) or review
     lines = await load_lines(conn, review_id)
-    now = await clock.now(conn)
-    refusal = await _refuse(conn, who, review, lines, wishes)
+    at = await clock.now(conn)
+    directory = await load_directory(conn, organization)
+    live = await look_at(conn, organization, directory, await load_opened(conn, lines), at)
+    return Desk(review, directory, lines, live, at)
+
+
+async def decide_lines(
+    conn: Connection, clock: Clock, who: Principal, review_id: UUID, wishes: Sequence[Wish]
+) -> UUID | RefusalRule:
+    """Decide on lines of one review, all or none.
+
+    Returns:
+        The review in which it is decided: this one, or a new one about the same access if this one
+        is closed. Or the rule that refuses it; the refusal is then written as a fact and nothing
+        is decided.
+
+    Raises:
+        Problem: 404 when the organization has no such review.
+    """
+    desk = await lay_out(conn, clock, who.organization, review_id)
+    refusal = await refuse_person(conn, who, desk.review) or _refuse_wishes(desk, wishes)
     if refusal is not None:
         status = REFUSAL_STATUS[refusal]
-        await enqueue(conn, [events.decision_refused(who, str(review_id), refusal, status, now)])
+        await enqueue(
+            conn, [events.decision_refused(who, str(review_id), refusal, status, desk.at)]
+        )
         return refusal
+    news = [wish for wish in wishes if _says_something_new(desk.lines[wish.line_id], wish)]
+    if desk.review.status is ReviewStatus.CLOSED and news:
+        desk, news = await _open_anew(conn, clock, desk, news)
+    if news:
+        await _record(conn, who, desk, news)
+    return desk.review.review_id
+
+
+async def _record(conn: Connection, who: Principal, desk: Desk, news: Sequence[Wish]) -> None:
     assert who.worker is not None, "the rule refuses those without"
     decided = {
-        lines[wish.line_id]: LineDecision(
+        desk.lines[wish.line_id]: LineDecision(
             wish.line_id,
-            LINE_MOVES[lines[wish.line_id].status][LineMove(wish.decision)],
+            LINE_MOVES[desk.lines[wish.line_id].status][LineMove(wish.decision)],
             wish.decision,
             wish.reason,
+            desk.live[wish.line_id].risks,
+            desk.live[wish.line_id].recommendation.advice,
+            removal_due(desk.at) if wish.decision == "remove" else None,
         )
-        for wish in wishes
-        if _says_something_new(lines[wish.line_id], wish)
+        for wish in news
     }
-    if decided:
-        await store_decisions(conn, list(decided.values()), who.worker, now)
-        await enqueue(
-            conn,
-            [events.line_decided(line, new, who.worker, now) for line, new in decided.items()],
-            held=True,
-        )
-        await settle_reviews(conn, [review_id], now)
-    return None
+    await store_decisions(conn, list(decided.values()), who.worker, desk.at)
+    await watch_removals(conn, decided.values())
+    await enqueue(
+        conn,
+        [events.line_decided(line, new, who.worker, desk.at) for line, new in decided.items()],
+        held=True,
+    )
+    await settle_reviews(conn, [desk.review.review_id], desk.at)
 
 
-async def _refuse(
-    conn: Connection,
-    who: Principal,
-    review: ReviewRow,
-    lines: Mapping[UUID, Line],
-    wishes: Sequence[Wish],
-) -> RefusalRule | None:
+async def _open_anew(
+    conn: Connection, clock: Clock, desk: Desk, wishes: Sequence[Wish]
+) -> tuple[Desk, list[Wish]]:
+    """A new review of what a closed one kept, so that its record stays as it was signed off."""
+    review = desk.review
+    known = desk.directory.organization
+    zone = ZoneInfo(known.zone) if known else ZoneInfo("UTC")
+    occasion = Occasion(
+        ("anew", str(review.review_id), desk.at.isoformat()),
+        None,
+        "decided_anew",
+        "decided again after the review was closed",
+        desk.at,
+        micro_review_due(desk.at, zone),
+        "escalate",
+    )
+    lines = []
+    for wish in wishes:
+        now = desk.live[wish.line_id].now
+        assert now.held is not None, "the rule refuses what is held no more"
+        line_id = derive_id("line", *occasion.cause, str(wish.line_id))
+        lines.append(NewLine(line_id, now.held, now.duties))
+    new = NewReview(
+        derive_id("review", *occasion.cause),
+        review.organization,
+        review.worker,
+        review.reviewer,
+        review.reviewer_rule,
+        occasion,
+        tuple(lines),
+    )
+    await add_reviews(conn, [new])
+    await enqueue(conn, [events.review_opened(new)], held=True)
+    opened = await lay_out(conn, clock, review.organization, new.review_id)
+    moved = [
+        Wish(line.line_id, wish.decision, wish.reason)
+        for line, wish in zip(lines, wishes, strict=True)
+    ]
+    return opened, moved
+
+
+async def note_reading(conn: Connection, clock: Clock, who: Principal, review_id: UUID) -> None:
+    """Note that the reviewer looks at their review; nothing for anybody else."""
+    review = await load_review(conn, who.organization, review_id)
+    if review is None or who.worker is None or who.worker != review.reviewer:
+        return
+    await lock_workers(conn, [(review.organization, review.worker)])
+    now = await clock.now(conn)
+    if await mark_read(conn, review_id, now):
+        await enqueue(conn, [events.review_read(review, who.worker, now)], held=True)
+
+
+async def refuse_person(conn: Connection, who: Principal, review: ReviewRow) -> RefusalRule | None:
+    """Why somebody may do nothing about a review, or None: they may."""
     named = [each for each in (who.worker, review.worker, review.reviewer) if each is not None]
     people = await load_people(conn, review.organization, named)
-    refusal = refuse_reviewer(
+    return refuse_reviewer(
         identify(who.worker, people) if who.worker else None,
         identify(review.worker, people),
         identify(review.reviewer, people) if review.reviewer else None,
         is_admin=who.may("review:admin"),
     )
-    if refusal is not None:
-        return refusal
+
+
+def _refuse_wishes(desk: Desk, wishes: Sequence[Wish]) -> RefusalRule | None:
     for wish in wishes:
-        line = lines.get(wish.line_id)
-        refusal = refuse_decision(review.status, line.status if line else None, wish.decision)
+        line, live = desk.lines.get(wish.line_id), desk.live.get(wish.line_id)
+        refusal = refuse_decision(
+            line.status if line else None,
+            wish.decision,
+            wish.reason,
+            live.risks if live else (),
+            desk.directory.reviews.keep_reasons,
+            is_closed=desk.review.status is ReviewStatus.CLOSED,
+            is_held=line is not None and live is not None and live.holds(line.operation_id),
+        )
         if refusal is not None:
             return refusal
     return None

@@ -11,9 +11,11 @@ from aiokafka import ConsumerRecord
 from pydantic import TypeAdapter, ValidationError
 
 from services.review_scheduler import events
+from services.review_scheduler.handlers.removals import watch_removals
 from services.review_scheduler.handlers.settling import settle_reviews
 from services.review_scheduler.rules.calendar import micro_review_due, next_quarter_start
-from services.review_scheduler.rules.lines import LINE_MOVES, Line, Outcome, follow
+from services.review_scheduler.rules.lines import LINE_MOVES, Line, LineMove, Outcome, follow
+from services.review_scheduler.rules.live import logins_in
 from services.review_scheduler.rules.opening import Holder, NewReview, Occasion, build_reviews
 from services.review_scheduler.rules.roles import (
     explain_role_change,
@@ -60,7 +62,7 @@ Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 Change: TypeAlias = "WorkerState | DirectoryChange | None"
 """What a record tells; None for kinds of directory objects that reviews do not depend on."""
 
-KINDS = frozenset({"organization", "policy", "administrator", "job_duty"})
+KINDS = frozenset({"organization", "policy", "review_policy", "administrator", "job_duty"})
 """The kinds of directory objects that reviews depend on."""
 
 UNKNOWN_ZONE = ZoneInfo("UTC")
@@ -263,22 +265,36 @@ def _picture(state: WorkerState, known: WorkerRow) -> WorkerPicture:
         supervisor_in(state),
         None if state.status is WorkerStatus.ERASED else role_in(state) or known.role,
         holdings_in(state),
+        logins_in(state),
     )
 
 
 async def _store_outcomes(
     conn: Connection, outcomes: Mapping[Line, Outcome], now: datetime
 ) -> list[OutboxMessage]:
-    """Move lines as decided; the events to publish for those that are moot."""
+    """Move lines as decided; the events to publish for those that are moot or gone."""
     updates, outgoing = [], []
     for line, outcome in outcomes.items():
+        status = LINE_MOVES[line.status][outcome.move]
+        ordered, removed = outcome.move is LineMove.ORDER, outcome.move is LineMove.CONFIRM
         updates.append(
-            LineUpdate(line.line_id, LINE_MOVES[line.status][outcome.move], outcome.detail)
+            LineUpdate(
+                line.line_id,
+                status,
+                outcome.detail,
+                ordered_at=now if ordered else None,
+                removal_due_at=outcome.due_at,
+                removed_at=now if removed else None,
+                removed_grade=outcome.grade,
+            )
         )
         if outcome.moot is not None:
             outgoing.append(events.line_moot(line, outcome.moot, outcome.detail, now))
+        if removed:
+            outgoing.append(events.line_removed(line, outcome, now))
     if updates:
         await store_progress(conn, updates)
+        await watch_removals(conn, updates)
     return outgoing
 
 

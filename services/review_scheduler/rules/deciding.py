@@ -1,9 +1,11 @@
 """Who may decide on a line, and until when."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
-from services.review_scheduler.rules.lines import LINE_MOVES, LineMove, LineStatus, ReviewStatus
-from shared.contracts.review import Decision
+from services.review_scheduler.rules.lines import LINE_MOVES, LineMove, LineStatus
+from shared.contracts.review import Decision, Risk
+from shared.contracts.review_policy import KeepReasons
 
 
 class RefusalRule(StrEnum):
@@ -12,10 +14,11 @@ class RefusalRule(StrEnum):
     REVIEWER_UNKNOWN = "reviewer_unknown"
     SELF_REVIEW = "self_review"
     NOT_REVIEWER = "not_reviewer"
-    REVIEW_CLOSED = "review_closed"
     LINE_UNKNOWN = "line_unknown"
     LINE_MOOT = "line_moot"
     REMOVAL_CONFIRMED = "removal_confirmed"
+    HELD_NO_MORE = "held_no_more"
+    REASON_MISSING = "reason_missing"
 
 
 REFUSAL_IN_WORDS: dict[RefusalRule, str] = {
@@ -23,10 +26,13 @@ REFUSAL_IN_WORDS: dict[RefusalRule, str] = {
     " is not your own; ask for a sign-in that does.",
     RefusalRule.SELF_REVIEW: "This is your own access; nobody reviews their own.",
     RefusalRule.NOT_REVIEWER: "Somebody else was asked to review this; a review:admin may step in.",
-    RefusalRule.REVIEW_CLOSED: "The review is closed; changes to the access need a new one.",
     RefusalRule.LINE_UNKNOWN: "The review has no such line; read the review again.",
     RefusalRule.LINE_MOOT: "The line is moot and needs no decision; read the review again.",
     RefusalRule.REMOVAL_CONFIRMED: "The access is already gone; to have it back, ask for it anew.",
+    RefusalRule.HELD_NO_MORE: "The review is closed, and the access is not what it was then; a"
+    " later review asks about what is held now.",
+    RefusalRule.REASON_MISSING: "Policy asks for a reason to keep access like this; say what it is"
+    " needed for.",
 }
 
 
@@ -48,16 +54,41 @@ def refuse_reviewer(
     return RefusalRule.NOT_REVIEWER
 
 
+def needs_reason(risks: Collection[Risk], asks: KeepReasons) -> bool:
+    """Whether policy wants a reason to keep what has these risks."""
+    return (
+        (asks.financial and "financial" in risks)
+        or (asks.user_administration and "administrator" in risks)
+        or (asks.dormant and "dormant" in risks)
+        or (asks.beyond_policy and "beyond_policy" in risks)
+    )
+
+
 def refuse_decision(
-    review: ReviewStatus, line: LineStatus | None, decision: Decision
+    line: LineStatus | None,
+    decision: Decision,
+    reason: str | None,
+    risks: Collection[Risk],
+    asks: KeepReasons,
+    *,
+    is_closed: bool,
+    is_held: bool,
 ) -> RefusalRule | None:
-    """Why a line cannot be decided on any more, or None: it can."""
+    """Why a line cannot be decided on like this, or None: it can.
+
+    Args:
+        asks: for what policy wants a reason to keep.
+        is_closed: the review is; what it kept can then be decided on in a new one.
+        is_held: the access is still there as it was when the line was opened.
+    """
     if line is None:
         return RefusalRule.LINE_UNKNOWN
-    if review is ReviewStatus.CLOSED:
-        return RefusalRule.REVIEW_CLOSED
-    if LineMove(decision) in LINE_MOVES[line]:
-        return None
     if line is LineStatus.MOOT:
         return RefusalRule.LINE_MOOT
-    return RefusalRule.REMOVAL_CONFIRMED
+    if LineMove(decision) not in LINE_MOVES[line]:
+        return RefusalRule.REMOVAL_CONFIRMED
+    if is_closed and not is_held:
+        return RefusalRule.HELD_NO_MORE
+    if decision == "keep" and not reason and needs_reason(risks, asks):
+        return RefusalRule.REASON_MISSING
+    return None

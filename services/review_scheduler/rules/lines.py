@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from services.review_scheduler.rules.live import Login, logins_in
 from services.review_scheduler.rules.roles import Holding
 from shared.contracts.directory import Function
 from shared.contracts.review import Decision, MootReason
-from shared.contracts.state import DecisionApplied, WorkerState, WorkerStatus
+from shared.contracts.state import DecisionApplied, Grade, WorkerState, WorkerStatus
 
 
 class LineStatus(StrEnum):
@@ -89,6 +91,10 @@ class Line:
     decision: Decision | None = None
     reason: str | None = None
     revision: int = 0
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    ordered_at: datetime | None = None
+    removal_due_at: datetime | None = None
 
     @property
     def target(self) -> tuple[str, str, Function]:
@@ -98,11 +104,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The move a line makes and why, in words; `moot` names the reason when it lapses."""
+    """The move a line makes and why, in words; `moot` names the reason when it lapses.
+
+    `due_at` (UTC) is by when the portal must show a removal that is ordered, `grade` how one that
+    is confirmed is known.
+    """
 
     move: LineMove
     detail: str | None = None
     moot: MootReason | None = None
+    due_at: datetime | None = None
+    grade: Grade | None = None
 
 
 def lapse(reason: MootReason, detail: str | None = None) -> Outcome:
@@ -129,9 +141,10 @@ def follow(
         outcome = _follow_undecided(state, held, unchanged)
         return outcome or (lapse("reviewed_again") if moved and line.campaign_id is None else None)
     if LineMove.CONFIRM in LINE_MOVES[line.status] and state.merged_into is None:
-        outcome = _follow_removal(_applied_to(line, state.decisions), held, unchanged)
-        known = Outcome(LineMove.ORDER, line.detail)
-        return None if line.status is LineStatus.REMOVAL_ORDERED and outcome == known else outcome
+        login = next((each for each in logins_in(state) if each.portal == line.portal), None)
+        outcome = _follow_removal(line, state.decisions, held, login, unchanged)
+        news = outcome and (outcome.move is not LineMove.ORDER or outcome.detail != line.detail)
+        return outcome if news or line.status is LineStatus.REMOVAL_DECIDED else None
     return None
 
 
@@ -144,18 +157,24 @@ def _follow_undecided(state: WorkerState, held: Holding | None, unchanged: bool)
 
 
 def _follow_removal(
-    applied: DecisionApplied | None, held: Holding | None, unchanged: bool
+    line: Line,
+    decisions: Iterable[DecisionApplied],
+    held: Holding | None,
+    login: Login | None,
+    unchanged: bool,
 ) -> Outcome | None:
     """A removal is confirmed only once the portal, as far as evidence tells, no longer has it."""
+    applied = _applied_to(line, decisions)
     said = applied.status if applied else None
     detail = (applied.detail if applied else None) or None
     if held is None or (said == "confirmed" and not unchanged):
-        return Outcome(LineMove.CONFIRM, detail)
+        return Outcome(LineMove.CONFIRM, detail, grade=login.grade if login else None)
     if said == "moot":
         return lapse("overtaken", detail)
     if said is None:
         return None if unchanged else lapse("granted_anew")
-    return Outcome(LineMove.ORDER, detail)
+    order = login.removal_of(line.tin, line.function) if login else None
+    return Outcome(LineMove.ORDER, detail, due_at=order.deadline if order else None)
 
 
 def _applied_to(line: Line, decisions: Iterable[DecisionApplied]) -> DecisionApplied | None:

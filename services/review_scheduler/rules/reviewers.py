@@ -67,7 +67,7 @@ def choose_reviewer(
         if can_review(above):
             return Choice(above, rule)
         rule = "next_above"
-    appointed = _in_force(administrators, today)
+    appointed = in_force(administrators, today)
     for rule, own in (("portal_administrator", True), ("organization_administrator", False)):
         for appointment in appointed:
             if (appointment.portal == portal) is own:
@@ -88,7 +88,8 @@ def _line_of_command(worker: str, people: Mapping[str, Person]) -> Iterator[str]
         yield worker
 
 
-def _in_force(administrators: Iterable[Administrator], today: date) -> list[Administrator]:
+def in_force(administrators: Iterable[Administrator], today: date) -> list[Administrator]:
+    """The appointments that count on a day, the longest standing first."""
     return sorted(
         (
             each

@@ -12,6 +12,7 @@ from shared.contracts.directory import (
     Organization,
     Policy,
 )
+from shared.contracts.review_policy import ReviewPolicy
 from shared.postgres import Connection
 
 CALENDAR_TIMER = "quarter"
@@ -38,6 +39,7 @@ class DirectoryView:
     policy: Policy | None
     administrators: tuple[Administrator, ...]
     job_duties: tuple[JobDuty, ...]
+    reviews: ReviewPolicy
 
 
 async def store_directory(
@@ -94,6 +96,9 @@ async def load_directory(conn: Connection, organization: str) -> DirectoryView:
         policies[0] if policies else None,
         tuple(Administrator.model_validate(each) for each in found.get("administrator", ())),
         tuple(JobDuty.model_validate(each) for each in found.get("job_duty", ())),
+        ReviewPolicy.model_validate(found["review_policy"][0])
+        if "review_policy" in found
+        else ReviewPolicy(),
     )
 
 

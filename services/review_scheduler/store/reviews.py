@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from services.review_scheduler.rules.lines import Line, LineStatus, ReviewStatus
+from services.review_scheduler.rules.live import Opened
 from services.review_scheduler.rules.opening import NewReview
 from services.review_scheduler.store.workers import WorkerKey, to_text
-from shared.contracts.directory import (
-    Function,
-)
-from shared.contracts.review import Decision
+from shared.contracts.directory import Function
+from shared.contracts.review import Advice, Decision, ReviewerRule, Risk
+from shared.contracts.state import AuthorizedBy, Grade
 from shared.postgres import Connection
 
 
@@ -71,7 +71,8 @@ async def add_reviews(conn: Connection, reviews: Sequence[NewReview]) -> None:
 _LINE_COLUMNS = """
     line.line_id, line.review_id, review.campaign_id, review.organization, review.worker,
     line.portal, line.tin, line.function, line.operation_id, line.status, line.detail,
-    line.decision, line.reason, line.revision
+    line.decision, line.reason, line.revision, line.decided_by, line.decided_at, line.ordered_at,
+    line.removal_due_at
 """
 
 
@@ -115,37 +116,141 @@ async def load_lines(conn: Connection, review_id: UUID) -> dict[UUID, Line]:
     return {row["line_id"]: _line(row) for row in rows}
 
 
+async def load_lines_by_id(conn: Connection, line_ids: Collection[UUID]) -> dict[UUID, Line]:
+    """Lines of whichever reviews, in a fixed order."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {_LINE_COLUMNS} FROM review JOIN line USING (review_id)
+        WHERE line_id = ANY($1::uuid[]) ORDER BY line_id
+        """,
+        list(line_ids),
+    )
+    return {row["line_id"]: _line(row) for row in rows}
+
+
+async def holders_of(conn: Connection, line_ids: Collection[UUID]) -> list[WorkerKey]:
+    """The workers whose access lines are about; nothing is locked."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT organization, worker FROM review JOIN line USING (review_id)"
+        " WHERE line_id = ANY($1::uuid[])",
+        list(line_ids),
+    )
+    return [(row["organization"], row["worker"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLine:
+    """Whose access a line is about, and what it said when it was opened."""
+
+    holder: str
+    opened: Opened
+
+
+async def load_opened(conn: Connection, line_ids: Collection[UUID]) -> dict[UUID, OpenedLine]:
+    """What lines said when they were opened."""
+    rows = await conn.fetch(
+        """
+        SELECT line_id, worker, portal, tin, function, opened_at, grade, since, authorized_by,
+            duties
+        FROM line JOIN review USING (review_id) WHERE line_id = ANY($1::uuid[])
+        """,
+        list(line_ids),
+    )
+    return {
+        row["line_id"]: OpenedLine(
+            row["worker"],
+            Opened(
+                row["portal"],
+                row["tin"],
+                Function(row["function"]),
+                row["opened_at"],
+                None if row["grade"] is None else Grade(row["grade"]),
+                row["since"],
+                None if row["authorized_by"] is None else AuthorizedBy(**row["authorized_by"]),
+                tuple(row["duties"]),
+            ),
+        )
+        for row in rows
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class LineUpdate:
-    """Where a line has got to."""
+    """Where a line has got to, with the instants (UTC) of the removal if it is one."""
 
     line_id: UUID
     status: LineStatus
     detail: str | None
+    ordered_at: datetime | None = None
+    removal_due_at: datetime | None = None
+    removed_at: datetime | None = None
+    removed_grade: Grade | None = None
 
 
 async def store_progress(conn: Connection, updates: Sequence[LineUpdate]) -> None:
     """Move lines that provisioning reported on, or that need no decision any more."""
     await conn.execute(
         """
-        UPDATE line SET status = new.status, detail = new.detail
-        FROM unnest($1::uuid[], $2::text[], $3::text[]) AS new (line_id, status, detail)
+        UPDATE line SET status = new.status, detail = new.detail,
+            ordered_at = coalesce(line.ordered_at, new.ordered_at),
+            removal_due_at = coalesce(new.removal_due_at, line.removal_due_at),
+            removed_at = new.removed_at, removed_grade = new.removed_grade
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[],
+            $6::timestamptz[], $7::text[])
+            AS new (line_id, status, detail, ordered_at, removal_due_at, removed_at, removed_grade)
         WHERE line.line_id = new.line_id
         """,
         [each.line_id for each in updates],
         [each.status for each in updates],
         [each.detail for each in updates],
+        [each.ordered_at for each in updates],
+        [each.removal_due_at for each in updates],
+        [each.removed_at for each in updates],
+        [each.removed_grade for each in updates],
     )
+
+
+async def mark_overdue(
+    conn: Connection, line_ids: Collection[UUID], now: datetime
+) -> dict[UUID, str | None]:
+    """Note that removals are overdue since `now`; those for which that is news, with reviewers."""
+    rows = await conn.fetch(
+        """
+        UPDATE line SET overdue_at = $2 FROM review
+        WHERE line_id = ANY($1::uuid[]) AND review.review_id = line.review_id
+            AND line.status IN ('removal_decided', 'removal_ordered') AND overdue_at IS NULL
+        RETURNING line_id, reviewer
+        """,
+        list(line_ids),
+        now,
+    )
+    return {row["line_id"]: row["reviewer"] for row in rows}
+
+
+async def mark_read(conn: Connection, review_id: UUID, now: datetime) -> bool:
+    """Note that its reviewer looks at a review; whether it is for the first time."""
+    marked = await conn.fetchval(
+        "UPDATE review SET read_at = $2 WHERE review_id = $1 AND read_at IS NULL RETURNING true",
+        review_id,
+        now,
+    )
+    return marked is True
 
 
 @dataclass(frozen=True, slots=True)
 class LineDecision:
-    """What somebody decided on a line, and where that takes it."""
+    """What somebody decided on a line being shown what, and where that takes it.
+
+    `removal_due_at` is by when a removal must be gone from the portal (UTC).
+    """
 
     line_id: UUID
     status: LineStatus
     decision: Decision
     reason: str | None
+    risks: tuple[Risk, ...] = ()
+    advice: Advice | None = None
+    removal_due_at: datetime | None = None
 
 
 async def store_decisions(
@@ -155,15 +260,25 @@ async def store_decisions(
     await conn.execute(
         """
         UPDATE line SET status = new.status, decision = new.decision, reason = new.reason,
-            decided_by = $5, decided_at = $6, revision = revision + 1, detail = NULL
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-            AS new (line_id, status, decision, reason)
+            risks = ARRAY(SELECT jsonb_array_elements_text(new.risks::jsonb)), advice = new.advice,
+            removal_due_at = coalesce(
+                CASE WHEN new.status = 'removal_ordered' THEN line.removal_due_at END,
+                new.removal_due_at),
+            ordered_at = CASE WHEN new.status = 'removal_ordered' THEN ordered_at END,
+            overdue_at = CASE WHEN new.status = 'removal_ordered' THEN overdue_at END,
+            decided_by = $8, decided_at = $9, revision = revision + 1, detail = NULL
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+            $7::timestamptz[])
+            AS new (line_id, status, decision, reason, risks, advice, removal_due_at)
         WHERE line.line_id = new.line_id
         """,
         [each.line_id for each in decisions],
         [each.status for each in decisions],
         [each.decision for each in decisions],
         [each.reason for each in decisions],
+        [to_text(each.risks) for each in decisions],
+        [each.advice for each in decisions],
+        [each.removal_due_at for each in decisions],
         decided_by,
         decided_at,
     )
@@ -178,6 +293,7 @@ class ReviewRow:
     campaign_id: UUID | None
     worker: str
     reviewer: str | None
+    reviewer_rule: ReviewerRule
     status: ReviewStatus
 
 
@@ -185,15 +301,27 @@ async def load_review(conn: Connection, organization: str, review_id: UUID) -> R
     """One review of the organization."""
     row = await conn.fetchrow(
         """
-        SELECT review_id, organization, campaign_id, worker, reviewer, status FROM review
-        WHERE organization = $1 AND review_id = $2
+        SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule, status
+        FROM review WHERE organization = $1 AND review_id = $2
         """,
         organization,
         review_id,
     )
     if row is None:
         return None
-    return ReviewRow(**{**dict(row), "status": ReviewStatus(row["status"])})
+    return _review(row)
+
+
+def _review(row: Any) -> ReviewRow:
+    return ReviewRow(
+        row["review_id"],
+        row["organization"],
+        row["campaign_id"],
+        row["worker"],
+        row["reviewer"],
+        row["reviewer_rule"],
+        ReviewStatus(row["status"]),
+    )
 
 
 async def load_standing(
@@ -202,28 +330,15 @@ async def load_standing(
     """Reviews with the statuses of their lines."""
     rows = await conn.fetch(
         """
-        SELECT review_id, organization, campaign_id, worker, reviewer, review.status,
-            array_agg(line.status) AS lines
+        SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule,
+            review.status, array_agg(line.status) AS lines
         FROM review JOIN line USING (review_id)
         WHERE review_id = ANY($1::uuid[])
         GROUP BY review_id ORDER BY review_id
         """,
         list(review_ids),
     )
-    return [
-        (
-            ReviewRow(
-                row["review_id"],
-                row["organization"],
-                row["campaign_id"],
-                row["worker"],
-                row["reviewer"],
-                ReviewStatus(row["status"]),
-            ),
-            [LineStatus(each) for each in row["lines"]],
-        )
-        for row in rows
-    ]
+    return [(_review(row), [LineStatus(each) for each in row["lines"]]) for row in rows]
 
 
 async def count_lines(conn: Connection, review_ids: Collection[UUID]) -> None:

@@ -11,7 +11,7 @@ _REVIEW_COLUMNS = """
     review.review_id::text, review.campaign_id::text,
     CASE WHEN review.campaign_id IS NULL THEN 'micro' ELSE 'campaign' END AS kind,
     review.worker, worker.name AS worker_name, review.reviewer, review.reviewer_rule,
-    review.status, review.opened_at, review.due_at, review.closed_at, review.reason,
+    review.status, review.opened_at, review.due_at, review.closed_at, review.read_at, review.reason,
     review.rule, review.no_answer, review.expired_at, review.lines, review.undecided
 """
 _REVIEW_SOURCES = """
@@ -74,7 +74,8 @@ async def read_review(
     lines = await conn.fetch(
         """
         SELECT line_id::text, portal, tin, function, grade, since, authorized_by, duties,
-            operation_id, status, decision, decided_by, decided_at, reason, detail
+            operation_id, status, decision, decided_by, decided_at, reason, detail, ordered_at,
+            removal_due_at, overdue_at, removed_at, removed_grade, risks, advice
         FROM line WHERE review_id = $1 ORDER BY portal, tin, function
         """,
         review_id,

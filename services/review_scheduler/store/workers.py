@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import orjson
 from pydantic import TypeAdapter
 
+from services.review_scheduler.rules.live import Login
 from services.review_scheduler.rules.opening import Holder
 from services.review_scheduler.rules.reviewers import Person
 from services.review_scheduler.rules.roles import Holding, Role
@@ -17,6 +18,7 @@ WorkerKey = tuple[str, str]
 """Organization and worker id."""
 
 _HOLDINGS = TypeAdapter(tuple[Holding, ...])
+_LOGINS = TypeAdapter(tuple[Login, ...])
 _ROLE = TypeAdapter(Role)
 
 
@@ -50,6 +52,7 @@ class WorkerPicture:
     supervisor: str | None
     role: Role | None
     effective: tuple[Holding, ...]
+    logins: tuple[Login, ...]
 
 
 async def lock_workers(conn: Connection, keys: Collection[WorkerKey]) -> dict[WorkerKey, WorkerRow]:
@@ -93,11 +96,11 @@ async def store_pictures(conn: Connection, pictures: Sequence[WorkerPicture]) ->
         """
         UPDATE worker SET epoch = new.epoch, version = new.version, status = new.status,
             name = new.name, merged_into = new.merged_into, supervisor = new.supervisor,
-            role = new.role, effective = new.effective::jsonb
+            role = new.role, effective = new.effective::jsonb, logins = new.logins::jsonb
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::jsonb[], $10::text[])
+            $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::text[])
             AS new (organization, worker, epoch, version, status, name, merged_into, supervisor,
-                role, effective)
+                role, effective, logins)
         WHERE worker.organization = new.organization AND worker.worker = new.worker
         """,
         [each.organization for each in pictures],
@@ -110,7 +113,41 @@ async def store_pictures(conn: Connection, pictures: Sequence[WorkerPicture]) ->
         [each.supervisor for each in pictures],
         [each.role for each in pictures],
         [to_text(each.effective) for each in pictures],
+        [to_text(each.logins) for each in pictures],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a worker and what they hold stand now."""
+
+    status: WorkerStatus
+    duties: tuple[str, ...]
+    holdings: tuple[Holding, ...]
+    logins: tuple[Login, ...]
+
+
+async def load_standings(
+    conn: Connection, organization: str, workers: Collection[str]
+) -> dict[str, Standing]:
+    """How workers stand; who is not known is absent."""
+    rows = await conn.fetch(
+        """
+        SELECT worker, status, role, effective, logins FROM worker
+        WHERE organization = $1 AND worker = ANY($2::text[])
+        """,
+        organization,
+        list(workers),
+    )
+    return {
+        row["worker"]: Standing(
+            WorkerStatus(row["status"]),
+            tuple(row["role"]["duties"]) if row["role"] else (),
+            _HOLDINGS.validate_python(row["effective"]),
+            _LOGINS.validate_python(row["logins"]),
+        )
+        for row in rows
+    }
 
 
 async def load_people(

@@ -1,0 +1,94 @@
+"""A review as it is shown: what was asked, and what its lines look like now."""
+
+from typing import Any
+from uuid import UUID
+
+from services.review_scheduler.handlers.live import LiveLine, look_at
+from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus, ReviewStatus
+from services.review_scheduler.store import views
+from services.review_scheduler.store.directory import load_directory
+from services.review_scheduler.store.reviews import load_opened
+from shared.clock import Clock
+from shared.errors import Problem
+from shared.postgres import Connection
+
+
+async def show_review(
+    conn: Connection, clock: Clock, organization: str, review_id: UUID
+) -> dict[str, Any]:
+    """One review with its lines as they are now.
+
+    Raises:
+        Problem: 404 when the organization has no such review.
+    """
+    review = await views.read_review(conn, organization, review_id)
+    if review is None:
+        raise no_such_review()
+    closed = review["status"] == ReviewStatus.CLOSED
+    return {
+        **review,
+        "lines": await show_lines(conn, clock, organization, review["lines"], closed=closed),
+    }
+
+
+async def show_lines(
+    conn: Connection,
+    clock: Clock,
+    organization: str,
+    lines: list[dict[str, Any]],
+    *,
+    closed: bool = False,
+) -> list[dict[str, Any]]:
+    """Lines as stored, with what is known and recommended now.
+
+    What a `closed` review said is shown as it was; only whether its lines can still be decided on,
+    in a new review, is told of now.
+    """
+    opened = await load_opened(conn, [UUID(line["line_id"]) for line in lines])
+    directory = await load_directory(conn, organization)
+    live = await look_at(conn, organization, directory, opened, await clock.now(conn))
+    return [_show(line, live[UUID(line["line_id"])], closed=closed) for line in lines]
+
+
+def _show(line: dict[str, Any], live: LiveLine, *, closed: bool) -> dict[str, Any]:
+    now, login = live.now, live.now.login
+    held = now.held.entitlement if now.held else None
+    order = login.removal_of(line["tin"], line["function"]) if login else None
+    can_move = bool(LINE_MOVES[LineStatus(line["status"])])
+    shown = {
+        **line,
+        "login": login
+        and {
+            "status": login.status,
+            "last_login_at": login.last_login_at,
+            "last_login_grade": login.last_login_grade,
+            "last_login_source": login.last_login_source,
+            "lapses_at": login.lapses_at,
+        },
+        "order": order
+        and {
+            "operation_id": order.operation_id,
+            "kind": order.kind,
+            "status": order.status,
+            "deadline": order.deadline,
+            "claimed_by": order.claimed_by,
+        },
+        "decidable": can_move and (not closed or live.holds(line["operation_id"])),
+        "recommendation": live.recommendation,
+        "changed": live.changed,
+    }
+    if not closed:
+        shown["risks"] = live.risks
+        if held is not None:
+            shown |= {
+                "grade": held.grade,
+                "since": held.since,
+                "authorized_by": held.authorized_by,
+                "duties": now.duties,
+            }
+    return shown
+
+
+def no_such_review() -> Problem:
+    """The answer for a review that is not there, or is somebody else's."""
+    return Problem(404, "no_such_review", "There is no such review; list the reviews again.")

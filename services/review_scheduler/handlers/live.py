@@ -1,0 +1,91 @@
+"""Looking at lines as they are now: the picture of their holders put beside what was opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from services.review_scheduler.rules.live import (
+    Now,
+    Opened,
+    Recommendation,
+    changes_since,
+    recommend,
+    risks_of,
+)
+from services.review_scheduler.rules.opening import duties_behind
+from services.review_scheduler.rules.reviewers import in_force
+from services.review_scheduler.store.directory import DirectoryView
+from services.review_scheduler.store.reviews import OpenedLine
+from services.review_scheduler.store.workers import Standing, load_standings
+from shared.contracts.directory import Administrator
+from shared.contracts.review import Risk
+from shared.contracts.state import WorkerStatus
+from shared.postgres import Connection
+
+UNKNOWN = Standing(WorkerStatus.UNKNOWN, (), (), ())
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLine:
+    """A line as it is now, and what is to be said of it."""
+
+    now: Now
+    changed: tuple[str, ...]
+    risks: tuple[Risk, ...]
+    recommendation: Recommendation
+
+    def holds(self, operation_id: str | None) -> bool:
+        """Whether the access is still there as this operation (or adoption) granted it."""
+        held = self.now.held
+        return held is not None and held.entitlement.operation_id == operation_id
+
+
+async def look_at(
+    conn: Connection,
+    organization: str,
+    directory: DirectoryView,
+    lines: Mapping[UUID, OpenedLine],
+    at: datetime,
+) -> dict[UUID, LiveLine]:
+    """Lines, of whichever holders, as they are at `at` (UTC)."""
+    standings = await load_standings(conn, organization, {each.holder for each in lines.values()})
+    zone = ZoneInfo(directory.organization.zone) if directory.organization else ZoneInfo("UTC")
+    appointed = in_force(directory.administrators, at.astimezone(zone).date())
+    live = {}
+    for line_id, line in lines.items():
+        standing = standings.get(line.holder, UNKNOWN)
+        now = _now(line.opened, line.holder, standing, directory, appointed, at)
+        risks = risks_of(line.opened, now)
+        live[line_id] = LiveLine(
+            now,
+            changes_since(line.opened, now),
+            risks,
+            recommend(line.opened, now, risks),
+        )
+    return live
+
+
+def _now(
+    opened: Opened,
+    holder: str,
+    standing: Standing,
+    directory: DirectoryView,
+    appointed: list[Administrator],
+    at: datetime,
+) -> Now:
+    target = (opened.portal, opened.tin, opened.function)
+    gone = standing.status in (WorkerStatus.TERMINATED, WorkerStatus.ERASED)
+    return Now(
+        at,
+        standing.status,
+        next((each for each in standing.holdings if each.target == target), None),
+        next((each for each in standing.logins if each.portal == opened.portal), None),
+        duties_behind(opened.function, () if gone else standing.duties, directory.job_duties),
+        any(
+            each.portal == opened.portal and holder in (each.worker, each.deputy)
+            for each in appointed
+        ),
+        directory.reviews.inactive_days,
+    )
