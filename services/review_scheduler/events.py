@@ -6,17 +6,22 @@ from datetime import datetime
 from services.review_scheduler.rules.deciding import RefusalRule
 from services.review_scheduler.rules.lines import Line, LineStatus, Outcome
 from services.review_scheduler.rules.opening import NewReview
+from services.review_scheduler.rules.reviewers import Choice
 from services.review_scheduler.store.campaigns import Campaign, ClosedCampaign
+from services.review_scheduler.store.questions import Question
 from services.review_scheduler.store.reviews import LineDecision, ReviewRow
 from shared.auth import Principal
 from shared.contracts.admin import CommandRefused
 from shared.contracts.envelope import event_key, rfc3339
 from shared.contracts.facts import fact
 from shared.contracts.review import (
+    Advice,
     CampaignClosed,
     CampaignOpened,
     LineOpened,
     MootReason,
+    ReviewAnswered,
+    ReviewAsked,
     ReviewClosed,
     ReviewCorrected,
     ReviewData,
@@ -24,6 +29,7 @@ from shared.contracts.review import (
     ReviewMoot,
     ReviewOpened,
     ReviewRead,
+    ReviewReassigned,
     ReviewRemovalOverdue,
     ReviewRemoved,
 )
@@ -272,10 +278,90 @@ def campaign_closed(campaign: ClosedCampaign, now: datetime) -> OutboxMessage:
     )
 
 
-def decision_refused(
-    who: Principal, target: str, rule: RefusalRule, status: int, now: datetime
+def line_asked(line: Line, question: Question) -> OutboxMessage:
+    """The reviewer asks somebody who knows more."""
+    return _review_event(
+        "review.asked",
+        line.organization,
+        line.worker,
+        (str(question.question_id),),
+        question.asked_at,
+        ReviewAsked(
+            question_id=str(question.question_id),
+            review_id=str(line.review_id),
+            line_id=str(line.line_id),
+            campaign_id=_text(line.campaign_id),
+            worker=line.worker,
+            portal=line.portal,
+            tin=line.tin,
+            function=line.function,
+            asked=question.asked,
+            asked_by=question.asked_by,
+            asked_at=question.asked_at,
+            question=question.words,
+        ),
+    )
+
+
+def question_answered(
+    line: Line, question: Question, advice: Advice, answer: str, by: str, now: datetime
 ) -> OutboxMessage:
-    """Somebody may not decide, or not any more: a refusal is a fact with the name of its rule."""
+    """Whoever was asked has answered."""
+    return _review_event(
+        "review.answered",
+        line.organization,
+        line.worker,
+        (str(question.question_id),),
+        now,
+        ReviewAnswered(
+            question_id=str(question.question_id),
+            review_id=str(line.review_id),
+            line_id=str(line.line_id),
+            campaign_id=_text(line.campaign_id),
+            worker=line.worker,
+            portal=line.portal,
+            tin=line.tin,
+            function=line.function,
+            asked_by=question.asked_by,
+            answered_by=by,
+            answered_at=now,
+            advice=advice,
+            answer=answer,
+        ),
+    )
+
+
+def review_declined(
+    review: ReviewRow, choice: Choice, who: Principal, words: str, undecided: int, now: datetime
+) -> OutboxMessage:
+    """Somebody said that a review is not theirs, and the next by rule is asked."""
+    return _review_event(
+        "review.reassigned",
+        review.organization,
+        review.worker,
+        (str(review.review_id), who.subject, rfc3339(now)),
+        now,
+        ReviewReassigned(
+            review_id=str(review.review_id),
+            campaign_id=_text(review.campaign_id),
+            worker=review.worker,
+            previous_reviewer=review.reviewer,
+            reviewer=choice.reviewer,
+            reviewer_rule=choice.rule,
+            reason="not_mine",
+            reassigned_by=who.worker,
+            reassigned_at=now,
+            due_at=review.due_at,
+            undecided=undecided,
+            words=words,
+        ),
+    )
+
+
+def command_refused(
+    who: Principal, command: str, target: str, rule: RefusalRule, status: int, now: datetime
+) -> OutboxMessage:
+    """Somebody may not do something, or not any more: a fact with the name of its rule."""
     return fact(
         ADMIN_EVENTS,
         "command.refused",
@@ -285,7 +371,7 @@ def decision_refused(
         subject=who.subject,
         cause=(who.subject, target, rule, rfc3339(now)),
         time=now,
-        data=CommandRefused("review.decide", target, rule, status),
+        data=CommandRefused(command, target, rule, status),
     )
 
 

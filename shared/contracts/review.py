@@ -158,7 +158,10 @@ class ReviewDelegated(ReviewData):
 
 
 class ReviewReassigned(ReviewData):
-    """Somebody else is asked from now on. `reassigned_by` is a worker id, or absent for a rule."""
+    """Somebody else is asked from now on. `reassigned_by` is a worker id, or absent for a rule.
+
+    `words` are theirs.
+    """
 
     review_id: str
     campaign_id: str | None
@@ -171,6 +174,7 @@ class ReviewReassigned(ReviewData):
     reassigned_at: AwareDatetime
     due_at: AwareDatetime
     undecided: int
+    words: str | None = None
 
 
 class LineExpired(ReviewData):
@@ -260,6 +264,41 @@ class ReviewMoot(ReviewData):
     moot_at: AwareDatetime
     reason: MootReason
     detail: str | None
+
+
+class ReviewAsked(ReviewData):
+    """The reviewer asks a worker about a line, and decides once they have answered."""
+
+    question_id: str
+    review_id: str
+    line_id: str
+    campaign_id: str | None
+    worker: str
+    portal: str
+    tin: str | None
+    function: Function | None
+    asked: str
+    asked_by: str
+    asked_at: AwareDatetime
+    question: str
+
+
+class ReviewAnswered(ReviewData):
+    """Whoever was asked says what they would do; `ask`: they do not know either."""
+
+    question_id: str
+    review_id: str
+    line_id: str
+    campaign_id: str | None
+    worker: str
+    portal: str
+    tin: str | None
+    function: Function | None
+    asked_by: str
+    answered_by: str
+    answered_at: AwareDatetime
+    advice: Advice
+    answer: str
 
 
 class ReviewRead(ReviewData):
@@ -366,6 +405,8 @@ REVIEW_EVENT_MODELS: Mapping[str, type[ReviewData]] = MappingProxyType(
         "review.decided": ReviewDecided,
         "review.corrected": ReviewCorrected,
         "review.moot": ReviewMoot,
+        "review.asked": ReviewAsked,
+        "review.answered": ReviewAnswered,
         "review.read": ReviewRead,
         "review.removal_overdue": ReviewRemovalOverdue,
         "review.removed": ReviewRemoved,

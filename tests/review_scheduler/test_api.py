@@ -1,20 +1,10 @@
-import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
-from fastapi import FastAPI
-from joserfc.jwk import OKPKey
 
-from services.review_scheduler.api.routers import routers
 from services.review_scheduler.handlers.removals import say_overdue_removals
-from shared import problems
-from shared.auth import Authenticator
 from shared.contracts.directory import Function, OperationKind
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.state import (
@@ -25,26 +15,6 @@ from shared.contracts.state import (
 )
 from tests.review_scheduler.clinic import CAMPAIGNS, REVIEWS, Clinic, deciding
 from tests.review_scheduler.worlds import START, TIN, World, holds, state
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def clinic(world: World, tmp_path: Path) -> AsyncIterator[Clinic]:
-    """Ana holds eligibility and remittance on a portal; sam, her supervisor, is asked."""
-    key = OKPKey.generate_key("Ed25519", {"kid": "k1"})
-    jwks = tmp_path / "jwks.json"
-    jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
-    app = FastAPI()
-    problems.install(app)
-    for router in routers(world.pool, world.clock, Authenticator(jwks)):
-        app.include_router(router)
-    await world.begin(
-        state("sam", supervisor=None),
-        state("ana", access=[holds("noridian", "eligibility", "remittance")]),
-    )
-    await world.open_campaign()
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-        yield Clinic(http, key)
 
 
 async def test_a_reviewer_reads_what_they_are_asked(clinic: Clinic) -> None:
@@ -450,7 +420,17 @@ async def test_every_event_said_reads_back_as_its_contract(world: World, clinic:
     await world.open_campaign()
     await world.hear(state("ben", 2))
 
-    for type in ("review.opened", "review.decided", "review.corrected", "review.moot"):
+    told = (
+        "opened",
+        "read",
+        "decided",
+        "corrected",
+        "moot",
+        "removed",
+        "removal_overdue",
+        "closed",
+    )
+    for type in (f"review.{each}" for each in told):
         model, said = REVIEW_EVENT_MODELS[type], await world.said(type)
         assert said, type
         for data in said:

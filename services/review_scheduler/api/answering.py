@@ -13,7 +13,7 @@ from fastapi import Header, Query, Response
 from pydantic import BaseModel
 
 from services.review_scheduler.events import SOURCE
-from services.review_scheduler.handlers.decisions import REFUSAL_STATUS
+from services.review_scheduler.handlers.refusing import REFUSAL_STATUS
 from services.review_scheduler.rules.deciding import REFUSAL_IN_WORDS, RefusalRule
 from shared import idempotency
 from shared.auth import Principal

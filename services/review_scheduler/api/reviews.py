@@ -17,12 +17,18 @@ from services.review_scheduler.api.answering import (
     read_cursor,
 )
 from services.review_scheduler.api.shown import no_such_review, show_review
-from services.review_scheduler.handlers.decisions import Wish, decide_lines, note_reading
+from services.review_scheduler.handlers.decisions import (
+    Wish,
+    decide_lines,
+    note_reading,
+    own_ids,
+    reduce_access,
+)
+from services.review_scheduler.handlers.passing import ask_somebody, decline_review
 from services.review_scheduler.rules.deciding import RefusalRule
-from services.review_scheduler.rules.reviewers import identify
 from services.review_scheduler.store import views
-from services.review_scheduler.store.workers import load_people
 from shared.auth import Authenticator, Principal
+from shared.contracts.directory import Function
 from shared.contracts.hr import Text
 from shared.contracts.review import Decision
 from shared.postgres import Connection, in_transaction
@@ -61,6 +67,35 @@ class DecisionsOrder(BaseModel):
         return self
 
 
+class ReductionOrder(BaseModel):
+    """Keep these functions on a portal under a TIN; the others that are asked about there go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    portal: Text
+    tin: Text
+    functions: tuple[Function, ...] = Field(min_length=1)
+    reason: Text
+
+
+class AskOrder(BaseModel):
+    """Ask a worker about lines; they come back with an answer, and the reviewer decides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line_ids: tuple[UUID, ...] = Field(min_length=1, max_length=DECISIONS_MAX)
+    worker: Text
+    question: Text
+
+
+class DeclineOrder(BaseModel):
+    """Why the review is somebody else's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Text
+
+
 def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRouter:
     """The routes under `/review/v1/reviews`."""
     router = APIRouter(prefix="/review/v1/reviews", tags=["reviews"])
@@ -86,7 +121,7 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
                 reviewer=reviewer,
                 worker=worker,
                 campaign_id=campaign,
-                only_for=None if who.may("review:admin") else await _own_ids(conn, who),
+                only_for=None if who.may("review:admin") else await own_ids(conn, who),
                 after=read_cursor(cursor),
                 limit=limit + 1,
             )
@@ -100,7 +135,7 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
         """
         async with pool.acquire() as conn:
             review = await show_review(conn, clock, who.organization, review_id)
-            own = who.may("review:admin") or review["reviewer"] in await _own_ids(conn, who)
+            own = who.may("review:admin") or review["reviewer"] in await own_ids(conn, who)
         if not own:
             raise no_such_review()
         if review["read_at"] is None:
@@ -131,12 +166,64 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
         route = f"POST /review/v1/reviews/{review_id}/decisions"
         return await commands.carry_out(who, route, idempotency_key, order, work)
 
+    @router.post("/{review_id}/reductions")
+    async def reduce(
+        who: Annotated[Principal, reviewers],
+        review_id: UUID,
+        order: ReductionOrder,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Reduce access on one portal to these functions; answers and refusals as decisions.
+
+        422 `line_unknown` for a function that the review does not ask about there.
+        """
+
+        async def work(conn: Connection) -> dict[str, Any] | RefusalRule:
+            decided = await reduce_access(
+                conn, clock, who, review_id, order.portal, order.tin, order.functions, order.reason
+            )
+            if isinstance(decided, RefusalRule):
+                return decided
+            return await show_review(conn, clock, who.organization, decided)
+
+        route = f"POST /review/v1/reviews/{review_id}/reductions"
+        return await commands.carry_out(who, route, idempotency_key, order, work)
+
+    @router.post("/{review_id}/questions")
+    async def ask(
+        who: Annotated[Principal, reviewers],
+        review_id: UUID,
+        order: AskOrder,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Ask somebody who knows more; answers the review.
+
+        403 `self_review` for the holder; 422 `asked_absent`, `line_unknown`; 409 `line_decided`.
+        """
+
+        async def work(conn: Connection) -> dict[str, Any] | RefusalRule:
+            refusal = await ask_somebody(
+                conn, clock, who, review_id, order.line_ids, order.worker, order.question
+            )
+            return refusal or await show_review(conn, clock, who.organization, review_id)
+
+        route = f"POST /review/v1/reviews/{review_id}/questions"
+        return await commands.carry_out(who, route, idempotency_key, order, work)
+
+    @router.post("/{review_id}/not-mine")
+    async def decline(
+        who: Annotated[Principal, reviewers],
+        review_id: UUID,
+        order: DeclineOrder,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
+        """Pass a review on to the next by rule; answers it. 409 `nothing_left`."""
+
+        async def work(conn: Connection) -> dict[str, Any] | RefusalRule:
+            refusal = await decline_review(conn, clock, who, review_id, order.reason)
+            return refusal or await show_review(conn, clock, who.organization, review_id)
+
+        route = f"POST /review/v1/reviews/{review_id}/not-mine"
+        return await commands.carry_out(who, route, idempotency_key, order, work)
+
     return router
-
-
-async def _own_ids(conn: Connection, who: Principal) -> set[str]:
-    """The ids under which reviews may have been given to whoever is signed in."""
-    if who.worker is None:
-        return set()
-    people = await load_people(conn, who.organization, [who.worker])
-    return {who.worker, identify(who.worker, people)}

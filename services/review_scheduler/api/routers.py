@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from services.review_scheduler.api.answering import Commands
 from services.review_scheduler.api.campaigns import campaigns_router
+from services.review_scheduler.api.desk import desk_router
 from services.review_scheduler.api.reviews import reviews_router
 from shared.auth import Authenticator
 from shared.clock import Clock
@@ -20,4 +21,5 @@ def routers(
     return [
         campaigns_router(commands, authenticator),
         reviews_router(commands, authenticator),
+        desk_router(commands, authenticator),
     ]

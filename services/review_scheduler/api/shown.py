@@ -7,6 +7,7 @@ from services.review_scheduler.handlers.live import LiveLine, look_at
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus, ReviewStatus
 from services.review_scheduler.store import views
 from services.review_scheduler.store.directory import load_directory
+from services.review_scheduler.store.questions import questions_about
 from services.review_scheduler.store.reviews import load_opened
 from shared.clock import Clock
 from shared.errors import Problem
@@ -47,7 +48,15 @@ async def show_lines(
     opened = await load_opened(conn, [UUID(line["line_id"]) for line in lines])
     directory = await load_directory(conn, organization)
     live = await look_at(conn, organization, directory, opened, await clock.now(conn))
-    return [_show(line, live[UUID(line["line_id"])], closed=closed) for line in lines]
+    asked = await questions_about(conn, opened)
+    return [
+        {
+            **_show(line, live[id], closed=closed),
+            "questions": asked.get(id, []),
+        }
+        for line in lines
+        for id in (UUID(line["line_id"]),)
+    ]
 
 
 def _show(line: dict[str, Any], live: LiveLine, *, closed: bool) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Deciding on the lines of a review: by a person, explicitly, and never on their own access."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from services.review_scheduler import events
 from services.review_scheduler.handlers.live import LiveLine, look_at
+from services.review_scheduler.handlers.refusing import refused
 from services.review_scheduler.handlers.removals import removal_due, watch_removals
 from services.review_scheduler.handlers.settling import settle_reviews
 from services.review_scheduler.rules.calendar import micro_review_due
@@ -38,17 +39,6 @@ from shared.errors import Problem
 from shared.outbox import enqueue
 from shared.postgres import Connection
 
-REFUSAL_STATUS: Mapping[RefusalRule, int] = {
-    RefusalRule.REVIEWER_UNKNOWN: 403,
-    RefusalRule.SELF_REVIEW: 403,
-    RefusalRule.NOT_REVIEWER: 403,
-    RefusalRule.LINE_UNKNOWN: 422,
-    RefusalRule.REASON_MISSING: 422,
-    RefusalRule.LINE_MOOT: 409,
-    RefusalRule.REMOVAL_CONFIRMED: 409,
-    RefusalRule.HELD_NO_MORE: 409,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -68,6 +58,17 @@ class Desk:
     lines: Mapping[UUID, Line]
     live: Mapping[UUID, LiveLine]
     at: datetime
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The organization's zone."""
+        known = self.directory.organization
+        return ZoneInfo(known.zone) if known else ZoneInfo("UTC")
+
+    @property
+    def today(self) -> date:
+        """The calendar day in the organization's zone."""
+        return self.at.astimezone(self.zone).date()
 
 
 async def lay_out(conn: Connection, clock: Clock, organization: str, review_id: UUID) -> Desk:
@@ -103,22 +104,21 @@ async def decide_lines(
         Problem: 404 when the organization has no such review.
     """
     desk = await lay_out(conn, clock, who.organization, review_id)
-    refusal = await refuse_person(conn, who, desk.review) or _refuse_wishes(desk, wishes)
+    refusal = await refuse_person(conn, who, desk.review) or refuse_wishes(desk, wishes)
     if refusal is not None:
-        status = REFUSAL_STATUS[refusal]
-        await enqueue(
-            conn, [events.decision_refused(who, str(review_id), refusal, status, desk.at)]
-        )
-        return refusal
+        return await refused(conn, who, "review.decide", str(review_id), refusal, desk.at)
     news = [wish for wish in wishes if _says_something_new(desk.lines[wish.line_id], wish)]
     if desk.review.status is ReviewStatus.CLOSED and news:
         desk, news = await _open_anew(conn, clock, desk, news)
     if news:
-        await _record(conn, who, desk, news)
+        await record_decisions(conn, who, desk, news)
     return desk.review.review_id
 
 
-async def _record(conn: Connection, who: Principal, desk: Desk, news: Sequence[Wish]) -> None:
+async def record_decisions(
+    conn: Connection, who: Principal, desk: Desk, news: Sequence[Wish]
+) -> None:
+    """Write decisions that nothing refuses, and what follows from them."""
     assert who.worker is not None, "the rule refuses those without"
     decided = {
         desk.lines[wish.line_id]: LineDecision(
@@ -147,15 +147,13 @@ async def _open_anew(
 ) -> tuple[Desk, list[Wish]]:
     """A new review of what a closed one kept, so that its record stays as it was signed off."""
     review = desk.review
-    known = desk.directory.organization
-    zone = ZoneInfo(known.zone) if known else ZoneInfo("UTC")
     occasion = Occasion(
         ("anew", str(review.review_id), desk.at.isoformat()),
         None,
         "decided_anew",
         "decided again after the review was closed",
         desk.at,
-        micro_review_due(desk.at, zone),
+        micro_review_due(desk.at, desk.zone),
         "escalate",
     )
     lines = []
@@ -194,6 +192,14 @@ async def note_reading(conn: Connection, clock: Clock, who: Principal, review_id
         await enqueue(conn, [events.review_read(review, who.worker, now)], held=True)
 
 
+async def own_ids(conn: Connection, who: Principal) -> set[str]:
+    """The ids under which whoever is signed in may have been asked."""
+    if who.worker is None:
+        return set()
+    people = await load_people(conn, who.organization, [who.worker])
+    return {who.worker, identify(who.worker, people)}
+
+
 async def refuse_person(conn: Connection, who: Principal, review: ReviewRow) -> RefusalRule | None:
     """Why somebody may do nothing about a review, or None: they may."""
     named = [each for each in (who.worker, review.worker, review.reviewer) if each is not None]
@@ -206,7 +212,8 @@ async def refuse_person(conn: Connection, who: Principal, review: ReviewRow) -> 
     )
 
 
-def _refuse_wishes(desk: Desk, wishes: Sequence[Wish]) -> RefusalRule | None:
+def refuse_wishes(desk: Desk, wishes: Sequence[Wish]) -> RefusalRule | None:
+    """Why lines cannot be decided on like this, or None: they all can."""
     for wish in wishes:
         line, live = desk.lines.get(wish.line_id), desk.live.get(wish.line_id)
         refusal = refuse_decision(
@@ -221,6 +228,36 @@ def _refuse_wishes(desk: Desk, wishes: Sequence[Wish]) -> RefusalRule | None:
         if refusal is not None:
             return refusal
     return None
+
+
+async def reduce_access(
+    conn: Connection,
+    clock: Clock,
+    who: Principal,
+    review_id: UUID,
+    portal: str,
+    tin: str,
+    functions: Collection[str],
+    reason: str,
+) -> UUID | RefusalRule:
+    """Keep these functions on a portal and remove the others that the review asks about there.
+
+    Returns, raises: as `decide_lines`.
+    """
+    desk = await lay_out(conn, clock, who.organization, review_id)
+    about = {
+        line.function: line
+        for line in desk.lines.values()
+        if (line.portal, line.tin) == (portal, tin) and LINE_MOVES[line.status]
+    }
+    if not set(functions) <= set(about):
+        refusal = RefusalRule.LINE_UNKNOWN
+        return await refused(conn, who, "review.decide", str(review_id), refusal, desk.at)
+    wishes = [
+        Wish(line.line_id, "keep" if function in functions else "remove", reason)
+        for function, line in about.items()
+    ]
+    return await decide_lines(conn, clock, who, review_id, wishes)
 
 
 def _says_something_new(line: Line, wish: Wish) -> bool:

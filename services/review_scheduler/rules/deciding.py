@@ -19,6 +19,13 @@ class RefusalRule(StrEnum):
     REMOVAL_CONFIRMED = "removal_confirmed"
     HELD_NO_MORE = "held_no_more"
     REASON_MISSING = "reason_missing"
+    ASKED_ABSENT = "asked_absent"
+    NOT_ASKED = "not_asked"
+    ANSWERED = "answered"
+    LINE_DECIDED = "line_decided"
+    NOTHING_LEFT = "nothing_left"
+    COUNT_DIFFERS = "count_differs"
+    TOO_MANY = "too_many"
 
 
 REFUSAL_IN_WORDS: dict[RefusalRule, str] = {
@@ -33,6 +40,14 @@ REFUSAL_IN_WORDS: dict[RefusalRule, str] = {
     " later review asks about what is held now.",
     RefusalRule.REASON_MISSING: "Policy asks for a reason to keep access like this; say what it is"
     " needed for.",
+    RefusalRule.ASKED_ABSENT: "Whoever you ask must be here: choose somebody who works now.",
+    RefusalRule.NOT_ASKED: "Somebody else was asked; sign in as the person who was.",
+    RefusalRule.ANSWERED: "This question has been answered already.",
+    RefusalRule.LINE_DECIDED: "This has been decided already; nothing is left to ask.",
+    RefusalRule.NOTHING_LEFT: "Everything in this review is decided; correct a decision instead.",
+    RefusalRule.COUNT_DIFFERS: "There are not as many lines as you saw, so nothing was decided;"
+    " look at them again, then confirm the new number.",
+    RefusalRule.TOO_MANY: "So many lines cannot be answered for at once; narrow them down.",
 }
 
 
@@ -91,4 +106,19 @@ def refuse_decision(
         return RefusalRule.HELD_NO_MORE
     if decision == "keep" and not reason and needs_reason(risks, asks):
         return RefusalRule.REASON_MISSING
+    return None
+
+
+def refuse_asking(
+    lines: Collection[LineStatus | None], asked: str, holder: str, *, is_present: bool
+) -> RefusalRule | None:
+    """Why somebody cannot be asked about lines of `holder`'s access, or None: they can."""
+    if asked == holder:
+        return RefusalRule.SELF_REVIEW
+    if not is_present:
+        return RefusalRule.ASKED_ABSENT
+    if None in lines:
+        return RefusalRule.LINE_UNKNOWN
+    if any(line is not LineStatus.UNDECIDED for line in lines):
+        return RefusalRule.LINE_DECIDED
     return None

@@ -9,6 +9,7 @@ from uuid import UUID
 from services.review_scheduler.rules.lines import Line, LineStatus, ReviewStatus
 from services.review_scheduler.rules.live import Opened
 from services.review_scheduler.rules.opening import NewReview
+from services.review_scheduler.rules.reviewers import Choice
 from services.review_scheduler.store.workers import WorkerKey, to_text
 from shared.contracts.directory import Function
 from shared.contracts.review import Advice, Decision, ReviewerRule, Risk
@@ -295,13 +296,16 @@ class ReviewRow:
     reviewer: str | None
     reviewer_rule: ReviewerRule
     status: ReviewStatus
+    due_at: datetime
+    declined: tuple[str, ...]
 
 
 async def load_review(conn: Connection, organization: str, review_id: UUID) -> ReviewRow | None:
     """One review of the organization."""
     row = await conn.fetchrow(
         """
-        SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule, status
+        SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule, status,
+            due_at, declined
         FROM review WHERE organization = $1 AND review_id = $2
         """,
         organization,
@@ -321,6 +325,24 @@ def _review(row: Any) -> ReviewRow:
         row["reviewer"],
         row["reviewer_rule"],
         ReviewStatus(row["status"]),
+        row["due_at"],
+        tuple(row["declined"]),
+    )
+
+
+async def reassign_review(
+    conn: Connection, review_id: UUID, choice: Choice, declined: Sequence[str]
+) -> None:
+    """Have somebody else asked, who has not looked yet."""
+    await conn.execute(
+        """
+        UPDATE review SET reviewer = $2, reviewer_rule = $3, declined = $4, read_at = NULL
+        WHERE review_id = $1
+        """,
+        review_id,
+        choice.reviewer,
+        choice.rule,
+        list(declined),
     )
 
 
@@ -331,7 +353,7 @@ async def load_standing(
     rows = await conn.fetch(
         """
         SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule,
-            review.status, array_agg(line.status) AS lines
+            review.status, due_at, declined, array_agg(line.status) AS lines
         FROM review JOIN line USING (review_id)
         WHERE review_id = ANY($1::uuid[])
         GROUP BY review_id ORDER BY review_id

@@ -20,6 +20,15 @@ _REVIEW_SOURCES = """
 """
 
 
+_LINE_COLUMNS = """
+    line.line_id::text, line.portal, line.tin, line.function, line.grade, line.since,
+    line.authorized_by, line.duties, line.operation_id, line.status, line.decision,
+    line.decided_by, line.decided_at, line.reason, line.detail, line.ordered_at,
+    line.removal_due_at, line.overdue_at, line.removed_at, line.removed_grade, line.risks,
+    line.advice, line.expired_at
+"""
+
+
 async def list_reviews(
     conn: Connection,
     organization: str,
@@ -72,15 +81,59 @@ async def read_review(
     if row is None:
         return None
     lines = await conn.fetch(
-        """
-        SELECT line_id::text, portal, tin, function, grade, since, authorized_by, duties,
-            operation_id, status, decision, decided_by, decided_at, reason, detail, ordered_at,
-            removal_due_at, overdue_at, removed_at, removed_grade, risks, advice
+        f"""
+        SELECT {_LINE_COLUMNS}
         FROM line WHERE review_id = $1 ORDER BY portal, tin, function
         """,
         review_id,
     )
     return {**dict(row), "lines": [dict(line) for line in lines]}
+
+
+async def list_undecided(
+    conn: Connection,
+    organization: str,
+    *,
+    only_for: Collection[str] | None,
+    not_about: Collection[str],
+    campaign_id: UUID | None,
+    review_id: UUID | None,
+    worker: str | None,
+    portal: str | None,
+    function: str | None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Undecided lines that fit, the most urgent reviews first."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {_LINE_COLUMNS}, review.review_id::text, review.worker,
+            worker.name AS worker_name, review.due_at, review.campaign_id::text
+        FROM review JOIN line USING (review_id)
+            LEFT JOIN worker ON worker.organization = review.organization
+                AND worker.worker = review.worker
+        WHERE review.organization = $1 AND review.status = 'open' AND line.status = 'undecided'
+            AND ($2::text[] IS NULL OR review.reviewer = ANY($2))
+            AND NOT review.worker = ANY($3::text[])
+            AND ($4::uuid IS NULL OR review.campaign_id = $4)
+            AND ($5::uuid IS NULL OR review.review_id = $5)
+            AND ($6::text IS NULL OR review.worker = $6)
+            AND ($7::text IS NULL OR line.portal = $7)
+            AND ($8::text IS NULL OR line.function = $8)
+        ORDER BY review.due_at, review.worker, review.review_id, line.portal, line.tin,
+            line.function
+        LIMIT $9
+        """,
+        organization,
+        None if only_for is None else list(only_for),
+        list(not_about),
+        campaign_id,
+        review_id,
+        worker,
+        portal,
+        function,
+        limit,
+    )
+    return [dict(row) for row in rows]
 
 
 async def list_campaigns(

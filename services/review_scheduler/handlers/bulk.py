@@ -1,0 +1,119 @@
+"""Deciding on many lines at once: all that a selection finds, and only if it is as many as said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from services.review_scheduler.handlers.decisions import (
+    Wish,
+    lay_out,
+    own_ids,
+    record_decisions,
+    refuse_person,
+    refuse_wishes,
+)
+from services.review_scheduler.handlers.live import look_at
+from services.review_scheduler.handlers.refusing import refused
+from services.review_scheduler.rules.deciding import RefusalRule
+from services.review_scheduler.store.directory import load_directory
+from services.review_scheduler.store.reviews import load_opened
+from services.review_scheduler.store.views import list_undecided
+from services.review_scheduler.store.workers import lock_workers
+from shared.auth import Principal
+from shared.clock import Clock
+from shared.contracts.review import Advice, Decision
+from shared.postgres import Connection
+
+BULK_LINES_MAX = 1_000
+"""More than anybody can answer for in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Undecided lines that fit everything given; `advice` is what is recommended for them now."""
+
+    campaign_id: UUID | None = None
+    review_id: UUID | None = None
+    worker: str | None = None
+    portal: str | None = None
+    function: str | None = None
+    advice: Advice | None = None
+
+
+async def select_lines(
+    conn: Connection, clock: Clock, who: Principal, selection: Selection
+) -> list[dict[str, Any]]:
+    """The undecided lines before somebody that fit, as stored; never any about themselves.
+
+    At most one more than may be decided on at once.
+    """
+    mine = await own_ids(conn, who)
+    found = await list_undecided(
+        conn,
+        who.organization,
+        only_for=None if who.may("review:admin") else mine,
+        not_about=mine,
+        campaign_id=selection.campaign_id,
+        review_id=selection.review_id,
+        worker=selection.worker,
+        portal=selection.portal,
+        function=selection.function,
+        limit=BULK_LINES_MAX + 1,
+    )
+    if selection.advice is None:
+        return found
+    directory = await load_directory(conn, who.organization)
+    opened = await load_opened(conn, [UUID(line["line_id"]) for line in found])
+    live = await look_at(conn, who.organization, directory, opened, await clock.now(conn))
+    return [
+        line
+        for line in found
+        if live[UUID(line["line_id"])].recommendation.advice == selection.advice
+    ]
+
+
+async def decide_in_bulk(
+    conn: Connection,
+    clock: Clock,
+    who: Principal,
+    selection: Selection,
+    decision: Decision,
+    reason: str | None,
+    count: int,
+) -> RefusalRule | None:
+    """Decide the same on all lines that a selection finds, if they are `count`.
+
+    Returns:
+        The rule that refuses it, written as a fact, or None.
+    """
+    found = await select_lines(conn, clock, who, selection)
+    await lock_workers(conn, [(who.organization, line["worker"]) for line in found])
+    # Found again, because lines may have moved before the locks were had.
+    found = await select_lines(conn, clock, who, selection)
+    refusal = None
+    if len(found) > BULK_LINES_MAX:
+        refusal = RefusalRule.TOO_MANY
+    elif len(found) != count:
+        refusal = RefusalRule.COUNT_DIFFERS
+    desks = []
+    for review_id, lines in _by_review(found).items() if refusal is None else ():
+        desk = await lay_out(conn, clock, who.organization, review_id)
+        wishes = [Wish(line_id, decision, reason) for line_id in lines]
+        refusal = await refuse_person(conn, who, desk.review) or refuse_wishes(desk, wishes)
+        if refusal is not None:
+            break
+        desks.append((desk, wishes))
+    if refusal is not None:
+        now = await clock.now(conn)
+        return await refused(conn, who, "review.decide_in_bulk", who.subject, refusal, now)
+    for desk, wishes in desks:
+        await record_decisions(conn, who, desk, wishes)
+    return None
+
+
+def _by_review(found: Sequence[dict[str, Any]]) -> dict[UUID, list[UUID]]:
+    lines: dict[UUID, list[UUID]] = {}
+    for line in found:
+        lines.setdefault(UUID(line["review_id"]), []).append(UUID(line["line_id"]))
+    return lines
