@@ -24,6 +24,7 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.provisioning.api.routers import routers
 from services.provisioning.handlers.brake import BrakeHandler
@@ -103,6 +104,7 @@ def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
             secrets_router(NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),
+            rosters_router(NOTHING, NOTHING, NOTHING, NOTHING, authenticator),
             session_router(NOTHING, NOTHING, NOTHING),
         ],
         "provisioning": routers(

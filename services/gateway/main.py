@@ -18,12 +18,16 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.gateway.console.app import console_app
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.picture import PictureHandler
 from services.gateway.handlers.provider_sign_in import ProviderSignIn
+from services.gateway.handlers.questions import Questions
 from services.gateway.handlers.rejected import RejectedEvents
+from services.gateway.handlers.rosters import PUBLISH_IDLE_SECONDS, Rosters
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.handlers.source_secrets import SourceSecrets
 from services.gateway.provider import load_provider
@@ -38,6 +42,8 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.hr import describe
+from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
+from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
 from shared.process import serve
@@ -45,12 +51,16 @@ from shared.refusals import Refusals
 from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
+SERVICE = "gateway"
+GROUP = "gateway"
 SERVICE_TIMEOUT_SECONDS = 10
 
 
 @asynccontextmanager
 async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
     """The whole application, with everything that it needs opened, and closed at the end.
+
+    What it consumes is in `app.state.consumers`, for whoever runs it to start and stop.
 
     Raises:
         ValueError: a key or the sources file is missing or wrong.
@@ -69,11 +79,8 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         doorkeeper = Doorkeeper(pool, clock, settings)
         sign_in = ProviderSignIn(pool, clock, doorkeeper, provider) if provider else None
         ingress = Ingress(pool, publisher, seal, clock)
-        ticker = Ticker(
-            "purge", partial(purge_once, pool, clock, doorkeeper), idle_seconds=PURGE_IDLE_SECONDS
-        )
         app = FastAPI(title="Portalkeeper gateway", docs_url=None, redoc_url=None)
-        refusals = Refusals(pool, clock, "gateway")
+        refusals = Refusals(pool, clock, SERVICE)
         problems.install(app, refusals.say)
         secrets = SourceSecrets(pool, sources, seal, clock)
         rates = Rates(settings.source_events_per_minute)
@@ -83,13 +90,25 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.include_router(entries_router(ingress, authenticator))
         rejected = RejectedEvents(pool, publisher, seal, clock, sources)
         app.include_router(rejected_router(rejected, authenticator))
+        rosters = Rosters(pool, sources, seal, clock)
+        questions = Questions(pool, rosters, clock)
+        app.include_router(rosters_router(rosters, questions, sources, secrets, authenticator))
+        picture = BatchConsumer(
+            bootstrap=settings.kafka,
+            group=GROUP,
+            topics=[DIRECTORY_EVENTS.name, WORKER_STATE.name],
+            pool=pool,
+            handler=PictureHandler(),
+            service=SERVICE,
+        )
+        app.state.consumers = {GROUP: picture}
         app.include_router(session_router(doorkeeper, key, settings))
         app.include_router(
             ops_router(
-                service="gateway",
+                service=SERVICE,
                 pool=pool,
                 authenticator=authenticator,
-                consumers={},
+                consumers=app.state.consumers,
             )
         )
         app.mount(
@@ -105,18 +124,34 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 settings,
             ),
         )
-        ticker.start()
+        tickers = [
+            Ticker(
+                "purge",
+                partial(purge_once, pool, clock, doorkeeper),
+                idle_seconds=PURGE_IDLE_SECONDS,
+            ),
+            Ticker("rosters", rosters.publish_next, idle_seconds=PUBLISH_IDLE_SECONDS),
+        ]
+        for ticker in tickers:
+            ticker.start()
         try:
             yield app
         finally:
-            await ticker.stop()
+            for ticker in tickers:
+                await ticker.stop()
             await publisher.close()
 
 
 async def run(settings: Settings) -> None:
-    """Serve until the process is asked to stop."""
+    """Follow what the other services publish and serve, until the process is asked to stop."""
     async with gateway(settings) as app:
-        await serve(app, settings.host, settings.port)
+        for consumer in app.state.consumers.values():
+            await consumer.start()
+        try:
+            await serve(app, settings.host, settings.port)
+        finally:
+            for consumer in app.state.consumers.values():
+                await consumer.stop()
 
 
 def main() -> int:

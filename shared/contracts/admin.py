@@ -1,8 +1,8 @@
 """What people and machines did at an HTTP surface: the events on `admin.activity-events.v1`.
 
 The key is organization/actor and the subject is the actor. An actor who could not be told (a wrong
-sign-in link, a wrong signature) is `UNKNOWN_ACTOR`; where no organization could be told either, the
-fact is about the installation itself, `INSTALLATION`.
+sign-in link, a wrong signature) is `UNKNOWN_ACTOR`, an HR source goes by its name; where no
+organization could be told either, the fact is about the installation itself, `INSTALLATION`.
 """
 
 from collections.abc import Mapping
@@ -143,6 +143,29 @@ class KeyRotated:
     others_end_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HrFileHeld:
+    """A list of workers lacks so many people that a person must look; nobody lost access.
+
+    `plan` is the list's id, `missing` of `expected` are the people whom its source named before.
+    """
+
+    source: str
+    plan: str
+    file: str
+    missing: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class HrFileLate:
+    """No list of a source has arrived by the time that one was expected (UTC)."""
+
+    source: str
+    expected_at: datetime
+    last_file_at: datetime | None = None
+
+
 ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "session.opened": SessionOpened,
@@ -155,5 +178,7 @@ ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "hold.set": HoldSet,
         "hold.released": HoldReleased,
         "key.rotated": KeyRotated,
+        "hr_file.held": HrFileHeld,
+        "hr_file.late": HrFileLate,
     }
 )

@@ -116,6 +116,7 @@ SENDS: Mapping[str, Mapping[str, frozenset[str] | None]] = {
 """By service and topic: the types it sends, None for every type of the topic."""
 
 RECEIVES: Mapping[str, Mapping[str, frozenset[str] | None]] = {
+    "gateway": {DIRECTORY_EVENTS.name: None, WORKER_STATE.name: None},
     "provisioning": {
         HR_EVENTS.name: None,
         REVIEW_EVENTS.name: frozenset({"review.decided", "review.corrected"}),

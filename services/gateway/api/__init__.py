@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, Field
 
+from services.gateway.api.body import read_body
 from services.gateway.handlers.ingress import (
     RETRY_AFTER_SECONDS,
     Ingress,
@@ -77,7 +78,7 @@ def ingress_router(
         when none is acceptable, 503 with Retry-After when the fate of any is unknown, 429 with
         Retry-After when the source sends more than it may.
         """
-        body = await _read_body(request)
+        body = await read_body(request, BODY_MAX_BYTES)
         await secrets.refresh()
         speaks_for = sources.signed_by(body, request.headers)
         if not speaks_for:
@@ -167,20 +168,6 @@ def rejected_router(rejected: RejectedEvents, authenticator: Authenticator) -> A
         return {"id": id_, "status": "accepted"}
 
     return router
-
-
-async def _read_body(request: Request) -> bytes:
-    """The body, read no further than the limit."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_MAX_BYTES:
-            raise Problem(
-                413, "body_too_large", f"Send at most {BODY_MAX_BYTES} bytes in one request."
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _answer(receipt: Receipt) -> dict[str, Any]:

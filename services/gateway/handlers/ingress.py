@@ -14,6 +14,7 @@ from services.gateway import store
 from services.gateway.publisher import Publisher, Record
 from services.gateway.rules.intake import Accepted, Refused, judge
 from services.gateway.sealing import BodySeal
+from services.gateway.store import rosters as rosters_store
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.envelope import event_id, event_key, rfc3339
@@ -137,8 +138,13 @@ class Ingress:
         )
         heard = [(*pair, good[pair], bad[pair]) for pair in good.keys() | bad.keys()]
 
+        named = [
+            (each.event.organization, each.event.source, each.event.worker) for each in accepted
+        ]
+
         async def note(conn: Connection) -> None:
             await store.note_heard(conn, heard, await self._clock.now(conn))
+            await rosters_store.note_workers(conn, named)
 
         try:
             await in_transaction(self._pool, note)

@@ -1,14 +1,11 @@
 """Keeping the picture of who has what, and drawing the consequences for reviews."""
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Protocol, TypeAlias, TypeVar
-from urllib.parse import unquote
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 import structlog
-from aiokafka import ConsumerRecord
-from pydantic import TypeAdapter, ValidationError
 
 from services.review_scheduler import events
 from services.review_scheduler.handlers.removals import watch_removals
@@ -25,7 +22,6 @@ from services.review_scheduler.rules.roles import (
 )
 from services.review_scheduler.store.directory import (
     CALENDAR_TIMER,
-    DirectoryChange,
     calendar_due_at,
     load_directory,
     store_directory,
@@ -45,20 +41,22 @@ from services.review_scheduler.store.workers import (
     store_pictures,
 )
 from shared.clock import Clock
-from shared.contracts.directory import DIRECTORY_MODELS, Organization
-from shared.contracts.envelope import ORGANIZATION, event_key
-from shared.contracts.hr import describe
+from shared.contracts.directory import Organization
 from shared.contracts.state import WorkerState, WorkerStatus
 from shared.contracts.topics import DIRECTORY_EVENTS
-from shared.errors import Rejected
-from shared.kafka import Batch
+from shared.kafka import Batch, Record
+from shared.kafka.compacted import (
+    DirectoryChange,
+    newest,
+    read_directory_object,
+    read_worker_state,
+)
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
 from shared.timers import Timer, set_timers
 
 logger = structlog.get_logger(__name__)
 
-Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 Change: TypeAlias = "WorkerState | DirectoryChange | None"
 """What a record tells; None for kinds of directory objects that reviews do not depend on."""
 
@@ -67,8 +65,6 @@ KINDS = frozenset({"organization", "policy", "review_policy", "administrator", "
 
 UNKNOWN_ZONE = ZoneInfo("UTC")
 """For due dates while the organization's own zone has not arrived."""
-
-_STATE = TypeAdapter(WorkerState)
 
 
 class PictureHandler:
@@ -84,17 +80,17 @@ class PictureHandler:
             Rejected: the record has another key than its content, or no version, or is malformed.
         """
         if record.topic == DIRECTORY_EVENTS.name:
-            return read_directory_object(record)
+            return read_directory_object(record, KINDS)
         return read_worker_state(record)
 
     async def apply(self, conn: Connection, batch: Batch[Change]) -> None:
         """Make the newest of everything in the batch true."""
         changes = [item.parsed for item in batch.items]
-        objects = _newest(
+        objects = newest(
             (each for each in changes if isinstance(each, DirectoryChange)),
             lambda each: (each.organization, each.kind, each.id),
         )
-        states = _newest(
+        states = newest(
             (each for each in changes if isinstance(each, WorkerState)),
             lambda each: (each.organization, each.worker),
         )
@@ -160,92 +156,6 @@ class PictureHandler:
         await enqueue(conn, outgoing, held=True)
         await settle_reviews(conn, {line.review_id for line in outcomes}, now)
         return len(newer)
-
-
-def read_worker_state(record: Record) -> WorkerState:
-    """The state in a record; a tombstone reads as the state of somebody erased.
-
-    Raises:
-        Rejected: as `PictureHandler.parse`.
-    """
-    if record.value is None:
-        organization, worker = _read_key(record, 2)
-        epoch, version = _read_version(record)
-        as_of = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-        return WorkerState(organization, worker, epoch, version, as_of, WorkerStatus.ERASED)
-    try:
-        state = _STATE.validate_json(record.value)
-    except ValidationError as error:
-        raise Rejected("invalid_data", describe(error)) from error
-    if record.key != event_key(state.organization, state.worker).encode():
-        raise Rejected("key_mismatch", "the record's key is not organization/worker")
-    return state
-
-
-def read_directory_object(record: Record) -> DirectoryChange | None:
-    """The object in a record, removed if the record is a tombstone or says so.
-
-    Raises:
-        Rejected: as `PictureHandler.parse`.
-    """
-    organization, kind, id = _read_key(record, 3)
-    if kind not in KINDS:
-        return None
-    epoch, version = _read_version(record)
-    removed = record.value is None or _read_header(record, "ce_type") == f"{kind}.removed"
-    if removed or record.value is None:
-        return DirectoryChange(organization, kind, id, epoch, version, None)
-    try:
-        value = DIRECTORY_MODELS[kind].model_validate_json(record.value)
-    except ValidationError as error:
-        raise Rejected("invalid_data", describe(error)) from error
-    return DirectoryChange(organization, kind, id, epoch, version, value)
-
-
-def _read_key(record: Record, parts: int) -> list[str]:
-    try:
-        found = [unquote(each, errors="strict") for each in (record.key or b"").decode().split("/")]
-    except UnicodeDecodeError as error:
-        raise Rejected("invalid_key", "the record's key is not UTF-8 text") from error
-    if len(found) != parts or not all(found) or not ORGANIZATION.fullmatch(found[0]):
-        raise Rejected("invalid_key", f"the record's key does not have {parts} parts")
-    if "\x00" in "".join(found):
-        raise Rejected("invalid_key", "the record's key holds a NUL character")
-    return found
-
-
-def _read_version(record: Record) -> tuple[int, int]:
-    try:
-        return int(_read_header(record, "ce_epoch")), int(_read_header(record, "ce_version"))
-    except ValueError as error:
-        raise Rejected("missing_version", "ce_epoch or ce_version is not a number") from error
-
-
-def _read_header(record: Record, name: str) -> str:
-    for header, value in record.headers:
-        if header == name:
-            return bytes(value).decode(errors="replace")
-    return ""
-
-
-class _Versioned(Protocol):
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def version(self) -> int: ...
-
-
-V = TypeVar("V", bound=_Versioned)
-K = TypeVar("K")
-
-
-def _newest(changes: Iterable[V], key: Callable[[V], K]) -> dict[K, V]:
-    newest: dict[K, V] = {}
-    for change in changes:
-        known = newest.get(key(change))
-        if known is None or (known.epoch, known.version) < (change.epoch, change.version):
-            newest[key(change)] = change
-    return newest
 
 
 def _all_ids(state: WorkerState) -> list[WorkerKey]:

@@ -7,28 +7,16 @@ from typing import Any
 
 from shared.contracts.directory import (
     Administrator,
-    DirectoryObject,
     JobDuty,
     Organization,
     Policy,
 )
 from shared.contracts.review_policy import ReviewPolicy
+from shared.kafka.compacted import DirectoryChange
 from shared.postgres import Connection
 
 CALENDAR_TIMER = "quarter"
 """The kind of the timer, keyed by organization, that opens each quarter's campaign."""
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoryChange:
-    """The state of one directory object; `value` is None once it was removed."""
-
-    organization: str
-    kind: str
-    id: str
-    epoch: int
-    version: int
-    value: DirectoryObject | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""What provisioning published of workers and directory, kept for comparing HR's lists with it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter
+
+from services.gateway.rules.roster_plan import Known
+from shared.kafka.compacted import DirectoryChange
+from shared.postgres import Connection
+
+KNOWN = TypeAdapter(Known)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPicture:
+    """A worker's newest state, reduced to what lists tell; `known` is None after erasure."""
+
+    organization: str
+    worker: str
+    epoch: int
+    version: int
+    merged_into: str | None
+    known: Known | None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of the directory: the zone, what sites are called and their ids, and the mapped titles.
+
+    `titles` is None while no directory has arrived.
+    """
+
+    zone: ZoneInfo
+    sites: Mapping[str, str]
+    titles: frozenset[str] | None
+
+
+async def store_workers(conn: Connection, pictures: Sequence[WorkerPicture]) -> None:
+    """Store those that are newer than ours; of who was erased nothing is kept anywhere."""
+    ordered = sorted(pictures, key=lambda each: (each.organization, each.worker))
+    await conn.execute(
+        """
+        INSERT INTO known_worker AS known (organization, worker, epoch, version, merged_into, state)
+        SELECT * FROM unnest(
+            $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::jsonb[])
+        ON CONFLICT (organization, worker) DO UPDATE SET epoch = excluded.epoch,
+            version = excluded.version, merged_into = excluded.merged_into, state = excluded.state
+            WHERE (known.epoch, known.version) < (excluded.epoch, excluded.version)
+        """,
+        [each.organization for each in ordered],
+        [each.worker for each in ordered],
+        [each.epoch for each in ordered],
+        [each.version for each in ordered],
+        [each.merged_into for each in ordered],
+        [KNOWN.dump_python(each.known, mode="json") if each.known else None for each in ordered],
+    )
+    erased = [each for each in ordered if each.known is None]
+    if erased:
+        keys = [each.organization for each in erased], [each.worker for each in erased]
+        for table in ("source_worker", "hr_question"):
+            await conn.execute(
+                f"DELETE FROM {table} WHERE (organization, worker) IN"
+                " (SELECT * FROM unnest($1::text[], $2::text[]))",
+                *keys,
+            )
+
+
+async def store_directory(conn: Connection, changes: Collection[DirectoryChange]) -> None:
+    """Store object states that are newer than ours."""
+    ordered = sorted(changes, key=lambda each: (each.organization, each.kind, each.id))
+    await conn.execute(
+        """
+        INSERT INTO directory_object AS known (organization, kind, id, epoch, version, data)
+        SELECT * FROM unnest(
+            $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::jsonb[])
+        ON CONFLICT (organization, kind, id) DO UPDATE
+            SET epoch = excluded.epoch, version = excluded.version, data = excluded.data
+            WHERE (known.epoch, known.version) < (excluded.epoch, excluded.version)
+        """,
+        [each.organization for each in ordered],
+        [each.kind for each in ordered],
+        [each.id for each in ordered],
+        [each.epoch for each in ordered],
+        [each.version for each in ordered],
+        [each.value.model_dump(mode="json") if each.value else None for each in ordered],
+    )
+
+
+async def known_workers(conn: Connection, organization: str) -> dict[str, Known]:
+    """Everybody known, by every id that they have or had."""
+    rows = await conn.fetch(
+        "SELECT worker, merged_into, state FROM known_worker"
+        " WHERE organization = $1 AND state IS NOT NULL",
+        organization,
+    )
+    found = {row["worker"]: KNOWN.validate_python(row["state"]) for row in rows}
+    for row in rows:
+        if row["merged_into"] in found:
+            found[row["worker"]] = found[row["merged_into"]]
+    return found
+
+
+async def places(conn: Connection, organization: str) -> Places:
+    """What the directory says of zone, sites and titles."""
+    rows: list[Any] = await conn.fetch(
+        "SELECT kind, id, data FROM directory_object WHERE organization = $1 AND data IS NOT NULL",
+        organization,
+    )
+    zone = next((row["data"]["zone"] for row in rows if row["kind"] == "organization"), None)
+    sites = {row["data"]["name"]: row["id"] for row in rows if row["kind"] == "site"}
+    ids = {row["id"]: row["id"] for row in rows if row["kind"] == "site"}
+    titles = frozenset(row["id"] for row in rows if row["kind"] == "title")
+    return Places(ZoneInfo(zone or "UTC"), {**sites, **ids}, titles if zone else None)
