@@ -76,6 +76,7 @@ class ChoreKind(StrEnum):
     on a phase of the organization's enrolment that is stuck. `document`: renew what expires.
     `fetch_roster`: fetch the portal's list of its users and import it. `recertify`: confirm the
     portal's users there by its own date. `profile_check`: confirm the organization's profile there.
+    `finding`: look into what the portal's list shows amiss.
     """
 
     ACTIVITY_LOG = "activity_log"
@@ -84,6 +85,7 @@ class ChoreKind(StrEnum):
     FETCH_ROSTER = "fetch_roster"
     RECERTIFY = "recertify"
     PROFILE_CHECK = "profile_check"
+    FINDING = "finding"
 
 
 class ChoreStatus(StrEnum):

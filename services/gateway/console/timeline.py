@@ -46,6 +46,12 @@ OPERATION_TITLES: Mapping[str, str] = {
     "keep_alive": "Keep the login alive",
     "appoint_successor": "Appoint a successor",
     "fetch_roster": "Fetch the list of users",
+    "finding": "Look into a finding",
+    "recertify": "Confirm the users",
+    "profile_check": "Confirm the profile",
+    "activity_log": "Ask for the activity log",
+    "enrolment": "Move an enrolment on",
+    "document": "Renew a document",
 }
 
 DETAIL_FIELDS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -22,8 +22,13 @@ from services.provisioning.handlers.imports import (
     turn_findings,
     unreadable,
 )
-from services.provisioning.handlers.recompute import Recompute, access_fact, portal_knowledge
-from services.provisioning.rules.chores import ChoreMove
+from services.provisioning.handlers.recompute import (
+    SOURCE,
+    Recompute,
+    access_fact,
+    portal_knowledge,
+)
+from services.provisioning.rules.chores import ChoreMove, finding_chores
 from services.provisioning.rules.columns import check_answers
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.findings import (
@@ -32,6 +37,7 @@ from services.provisioning.rules.findings import (
     Standing,
     findings_of,
     least_function,
+    subject_of,
 )
 from services.provisioning.rules.history import Source as HistorySource
 from services.provisioning.rules.history import Statement, statements_between
@@ -144,6 +150,10 @@ class _Plan:
     source: Source
     newest: bool
     doubts: Sequence[Doubt]
+
+    def speaks_of(self, subject: str, portal: str, *, whole: bool) -> bool:
+        """Whether the list would show what is amiss with a finding's subject."""
+        return whole or subject.removeprefix(f"{portal}/") in self.logins
 
 
 GONE = Shown(None, None, AccountStatus.NONE, None)
@@ -333,7 +343,7 @@ class RosterCommands:
             found, standing = [], []
         elif not upload.complete:
             subjects = {finding.subject for finding in found}
-            subjects |= {f"{upload.portal}/{line.key}" for line in roster.lines}
+            subjects |= {subject_of(upload.portal, line.key) for line in roster.lines}
             standing = [one for one in standing if one.finding.subject in subjects]
         document = _document(upload, roster.lines, owners, changes, known, list(doubts.values()))
         document |= {
@@ -447,15 +457,17 @@ class RosterCommands:
         )
         await enqueue(conn, messages, held=True)
         if plan.newest:
-            await self._close_chores(conn, organization, by, upload)
+            fetched = await chores_store.open_chores(
+                conn, organization, ChoreKind.FETCH_ROSTER, upload.portal
+            )
+            text = f"{upload.file.name}, right as of {rfc3339(upload.as_of)}, was imported."
+            await self._close_chores(conn, organization, by, fetched, text)
+            await self._turn_finding_work(conn, organization, by, upload, plan, now)
 
     async def _close_chores(
-        self, conn: Connection, organization: str, by: str, upload: RosterUpload
+        self, conn: Connection, organization: str, by: str, chore_ids: Iterable[str], text: str
     ) -> None:
-        for chore_id in await chores_store.open_chores(
-            conn, organization, ChoreKind.FETCH_ROSTER, upload.portal
-        ):
-            text = f"{upload.file.name}, right as of {rfc3339(upload.as_of)}, was imported."
+        for chore_id in sorted(chore_ids):
             await self._chores.say(
                 conn,
                 organization,
@@ -463,6 +475,45 @@ class RosterCommands:
                 ChoreWord(ChoreMove.DONE, by, Evidence(kind="roster", text=text)),
                 imported=True,
             )
+
+    async def _turn_finding_work(
+        self,
+        conn: Connection,
+        organization: str,
+        by: str,
+        upload: RosterUpload,
+        plan: _Plan,
+        now: datetime,
+    ) -> None:
+        """Open work for what the list shows amiss, and end work on what it shows no longer."""
+        portal = upload.portal
+        compiled = (await self._recompute.directories.current(conn, {organization}))[organization]
+        known = await chores_store.work_on_findings(conn, organization, portal)
+        found = {(finding.subject, finding.rule) for finding in plan.found}
+        over = [
+            work.chore_id
+            for (subject, rule), work in known.items()
+            if work.ended_at is None
+            and (subject, rule) not in found
+            and plan.speaks_of(subject, portal, whole=upload.complete)
+        ]
+        text = f"{upload.file.name}, right as of {rfc3339(upload.as_of)}, shows it no longer."
+        await self._close_chores(conn, organization, by, over, text)
+        if portal in compiled.observed_since and not plan.document["reconciles"]:
+            # What merely was not known yet is nobody's work.
+            return
+        for chore in finding_chores(
+            organization,
+            portal,
+            plan.found,
+            known,
+            source_id=plan.source.roster_id,
+            as_of=upload.as_of,
+            addressed_to=compiled.administrator(portal, now),
+            requested_by=SOURCE,
+            now=now,
+        ):
+            await self._chores.request(conn, organization, chore)
 
     async def _reconcile(
         self,

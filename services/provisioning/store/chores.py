@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.provisioning.rules.chores import Chore
+from services.provisioning.rules.chores import Chore, FindingKey, FindingWork
+from services.provisioning.rules.findings import FindingRule
 from shared.contracts.state import ChoreKind, ChoreStatus
 from shared.postgres import Connection
 
@@ -178,6 +179,29 @@ async def open_chores(
         portal,
     )
     return [row["chore_id"] for row in rows]
+
+
+async def work_on_findings(
+    conn: Connection, organization: str, portal: str
+) -> dict[FindingKey, FindingWork]:
+    """The latest work on each finding on a portal."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT ON (details ->> 'subject', details ->> 'rule')
+            details, chore_id::text AS chore_id, status, ended_at
+        FROM chore WHERE organization = $1 AND kind = $2 AND portal = $3
+        ORDER BY details ->> 'subject', details ->> 'rule', requested_at DESC
+        """,
+        organization,
+        ChoreKind.FINDING,
+        portal,
+    )
+    return {
+        (row["details"]["subject"], FindingRule(row["details"]["rule"])): FindingWork(
+            row["chore_id"], ChoreStatus(row["status"]), row["ended_at"]
+        )
+        for row in rows
+    }
 
 
 async def waiting_on(conn: Connection, organization: str, kind: ChoreKind) -> set[str]:

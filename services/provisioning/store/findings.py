@@ -171,12 +171,19 @@ async def listed(
     """Findings as people look at them."""
     rows: list[Any] = await conn.fetch(
         """
-        SELECT finding_id::text AS finding_id, portal, subject, rule, detail, next_step, worker,
-               raised_at, resolved_at, resolved_by
-        FROM portal_finding
-        WHERE organization = $1 AND ($2::text IS NULL OR portal = $2)
-          AND ($3::text IS NULL OR rule = $3) AND (resolved_at IS NOT NULL) = $4
-        ORDER BY portal, rule, subject, raised_at LIMIT $5
+        SELECT finding.finding_id::text AS finding_id, finding.portal, finding.subject,
+               finding.rule, finding.detail, finding.next_step, finding.worker, finding.raised_at,
+               finding.resolved_at, finding.resolved_by, work.chore_id::text AS work_item
+        FROM portal_finding AS finding
+        LEFT JOIN chore AS work
+            ON work.organization = finding.organization AND work.portal = finding.portal
+            AND work.kind = 'finding' AND work.ended_at IS NULL AND finding.resolved_at IS NULL
+            AND work.details ->> 'subject' = finding.subject
+            AND work.details ->> 'rule' = finding.rule
+        WHERE finding.organization = $1 AND ($2::text IS NULL OR finding.portal = $2)
+          AND ($3::text IS NULL OR finding.rule = $3)
+          AND (finding.resolved_at IS NOT NULL) = $4
+        ORDER BY finding.portal, finding.rule, finding.subject, finding.raised_at LIMIT $5
         """,
         organization,
         portal,

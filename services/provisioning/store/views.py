@@ -173,6 +173,8 @@ async def attention(
         SELECT
             (SELECT count(*) FROM brake_cause
              WHERE organization = $1 AND status = 'engaged') AS brake_held,
+            (SELECT count(*) FROM portal_finding
+             WHERE organization = $1 AND resolved_at IS NULL) AS portal_findings,
             (SELECT count(*) FROM outage
              WHERE organization = $1 AND ended_at IS NULL) AS outages,
             (SELECT count(*) FROM account
