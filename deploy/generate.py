@@ -100,11 +100,11 @@ def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
     reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log", NOTHING)
     own: dict[str, list[APIRouter]] = {
         "gateway": [
-            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING),
+            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING),
             secrets_router(NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),
-            rosters_router(NOTHING, NOTHING, NOTHING, NOTHING, authenticator),
+            rosters_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, authenticator),
             session_router(NOTHING, NOTHING, NOTHING),
         ],
         "provisioning": routers(

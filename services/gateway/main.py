@@ -29,6 +29,7 @@ from services.gateway.handlers.questions import Questions
 from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.rosters import PUBLISH_IDLE_SECONDS, Rosters
 from services.gateway.handlers.sign_in import Doorkeeper
+from services.gateway.handlers.source_health import CHECK_IDLE_SECONDS, SourceHealth
 from services.gateway.handlers.source_secrets import SourceSecrets
 from services.gateway.provider import load_provider
 from services.gateway.publisher import Publisher
@@ -83,8 +84,9 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         refusals = Refusals(pool, clock, SERVICE)
         problems.install(app, refusals.say)
         secrets = SourceSecrets(pool, sources, seal, clock)
+        health = SourceHealth(pool, sources, clock)
         rates = Rates(settings.source_events_per_minute)
-        app.include_router(ingress_router(ingress, sources, secrets, rates))
+        app.include_router(ingress_router(ingress, sources, secrets, rates, health))
         authenticator = Authenticator(settings.jwks_file)
         app.include_router(secrets_router(secrets, authenticator))
         app.include_router(entries_router(ingress, authenticator))
@@ -92,7 +94,9 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.include_router(rejected_router(rejected, authenticator))
         rosters = Rosters(pool, sources, seal, clock)
         questions = Questions(pool, rosters, clock)
-        app.include_router(rosters_router(rosters, questions, sources, secrets, authenticator))
+        app.include_router(
+            rosters_router(rosters, questions, health, sources, secrets, authenticator)
+        )
         picture = BatchConsumer(
             bootstrap=settings.kafka,
             group=GROUP,
@@ -131,6 +135,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 idle_seconds=PURGE_IDLE_SECONDS,
             ),
             Ticker("rosters", rosters.publish_next, idle_seconds=PUBLISH_IDLE_SECONDS),
+            Ticker("hr-health", health.check, idle_seconds=CHECK_IDLE_SECONDS),
         ]
         for ticker in tickers:
             ticker.start()

@@ -20,6 +20,7 @@ from services.gateway.handlers.ingress import (
 )
 from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.sign_in import Doorkeeper, principal_of
+from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.handlers.source_secrets import SourceSecrets
 from services.gateway.rules.intake import BODY_MAX_BYTES, read_request
 from services.gateway.rules.rates import Rates
@@ -66,6 +67,7 @@ def ingress_router(
     sources: Sources,
     secrets: SourceSecrets,
     rates: Rates,
+    health: SourceHealth,
 ) -> APIRouter:
     """Where HR systems post."""
     router = APIRouter(tags=["hr"])
@@ -82,6 +84,7 @@ def ingress_router(
         await secrets.refresh()
         speaks_for = sources.signed_by(body, request.headers)
         if not speaks_for:
+            health.note_wrong_signature()
             raise Problem(
                 401,
                 "signature_invalid",

@@ -11,8 +11,11 @@ from pydantic import BaseModel, Field
 from services.gateway.api.body import read_body
 from services.gateway.handlers.questions import Answer, Answered, Questions
 from services.gateway.handlers.rosters import Rosters, Upload
+from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.handlers.source_secrets import SourceSecrets
 from services.gateway.rules.roster_plan import Asked
+from services.gateway.rules.roster_reading import SourceMapping
+from services.gateway.rules.schedule import Expected
 from services.gateway.sources import Sources
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
@@ -27,6 +30,13 @@ class Hash(BaseModel):
     """What a plan said when it was looked at."""
 
     hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class SourceKept(BaseModel):
+    """How a source's lists are read, and by when one is expected, if at all."""
+
+    mapping: SourceMapping = SourceMapping()
+    expected: Expected | None = None
 
 
 class AnswerSent(BaseModel):
@@ -45,15 +55,17 @@ class AnswerSent(BaseModel):
 def rosters_router(
     rosters: Rosters,
     questions: Questions,
+    health: SourceHealth,
     sources: Sources,
     secrets: SourceSecrets,
     authenticator: Authenticator,
 ) -> APIRouter:
-    """The routes under `/hr/v1/rosters` and `/hr/v1/questions`."""
+    """The routes under `/hr/v1/rosters`, `/hr/v1/questions` and `/hr/v1/sources`."""
     router = APIRouter(prefix="/hr/v1", tags=["hr lists"])
     sends = authenticator.requires("hr:enter", "hr:write")
     sees = authenticator.requires("hr:enter", "hr:write", "access:admin")
     enters = authenticator.requires("hr:enter")
+    keeps = authenticator.requires("hr:enter", "access:admin")
 
     async def sender(request: Request, body: bytes, source: str | None) -> tuple[Principal, str]:
         """Who sends a list, and as which source: by signature of the source, or by token."""
@@ -61,7 +73,10 @@ def rosters_router(
             who = await sends(request)
             return who, rosters.source_of(who, source)
         await secrets.refresh()
-        return signer(sources.signed_by(body, request.headers), source)
+        speaks_for = sources.signed_by(body, request.headers)
+        if not speaks_for:
+            health.note_wrong_signature()
+        return signer(speaks_for, source)
 
     @router.post("/rosters", status_code=201)
     async def send(
@@ -127,6 +142,21 @@ def rosters_router(
         workers = None if body.workers is None else tuple(body.workers)
         said = Answered(body.source, body.kind, body.answer, workers, body.on)
         return await questions.answer(who, said, key)
+
+    @router.get("/sources")
+    async def sources_of(who: Annotated[Principal, Depends(sees)]) -> dict[str, Any]:
+        """How each source fares: last heard, last list, silence, what it waits for."""
+        return await health.listed(who)
+
+    @router.put("/sources/{source:path}")
+    async def keep(
+        source: str,
+        body: Annotated[SourceKept, Body()],
+        who: Annotated[Principal, Depends(keeps)],
+        key: Key = None,
+    ) -> dict[str, Any]:
+        """Keep how a source's lists are read and when they are expected."""
+        return await health.keep(who, source, body.mapping, body.expected, key)
 
     return router
 

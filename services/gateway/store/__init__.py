@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from services.gateway.store.health import note_day
 from shared.postgres import Connection
 
 
@@ -310,6 +311,8 @@ async def note_heard(
         """,
         [(*row, now) for row in sorted(heard)],
     )
+    for organization, source, accepted, rejected in sorted(heard):
+        await note_day(conn, organization, source, now, accepted=accepted, rejected=rejected)
 
 
 async def sources_heard(conn: Connection, organization: str) -> list[SourceHeard]:

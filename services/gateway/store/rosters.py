@@ -181,6 +181,21 @@ async def recent_rosters(conn: Connection, organization: str, limit: int) -> lis
     return [Roster(**row) for row in rows]
 
 
+async def last_lists(conn: Connection, organization: str) -> dict[tuple[str, bool], Roster]:
+    """The last list of each source, by (source, False), and the last that was applied, by True."""
+    rows = await conn.fetch(
+        f"""
+        SELECT DISTINCT ON (source, good) {_ROSTER}, good
+        FROM roster CROSS JOIN (VALUES (false), (true)) AS asked (good)
+        WHERE organization = $1 AND (NOT good OR status IN ('applying', 'applied'))
+        ORDER BY source, good, received_at DESC
+        """,
+        organization,
+    )
+    found = [dict(row) for row in rows]
+    return {(row["source"], row.pop("good")): Roster(**row) for row in found}
+
+
 async def set_status(conn: Connection, plan: UUID, status: str, counts: Mapping[str, int]) -> None:
     """What a list that nobody decided about comes to now."""
     await conn.execute(
