@@ -25,6 +25,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from services.audit_log import store
 from services.audit_log.asking import Asked
+from services.audit_log.campaigns import LINE_COLUMNS, CampaignRecord
 from services.audit_log.context import Reading
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import exports, search
@@ -225,14 +226,32 @@ class Exporter:
                 for entry in sealed:
                     proof = Proof(entry.index, tuple(paths[entry.index]), export.note, entry.leaf)
                     package.writestr(f"proofs/{entry.index}.tlog-proof", proof.encode())
-            package.writestr("report.html", self._report(export))
+            campaign = self._campaign(export)
+            if campaign is not None:
+                summary = orjson.dumps(campaign.summary(), option=orjson.OPT_INDENT_2)
+                package.writestr("campaign.json", summary)
+                lines = _csv_rows([LINE_COLUMNS, *campaign.rows()], bom=True)
+                package.writestr("lines.csv", lines)
+            package.writestr("report.html", self._report(export, campaign))
 
-    def _report(self, export: Export) -> str:
+    def _campaign(self, export: Export) -> CampaignRecord | None:
+        """The campaign that the export is about, if it is about one."""
+        named = export.asked.get("review")
+        if named is None:
+            return None
+        record = CampaignRecord(named)
+        with self._part(export).open("rb") as file:
+            for line in file:
+                record.read(orjson.loads(line))
+        return record if record.found else None
+
+    def _report(self, export: Export, campaign: CampaignRecord | None) -> str:
         with self._part(export).open("rb") as file:
             entries = [orjson.loads(line) for line, _ in zip(file, range(REPORT_ENTRIES_MAX))]  # noqa: B905
         templates = Environment(loader=FileSystemLoader(HANDOUT), autoescape=True)
         return templates.get_template("report.html.j2").render(
             export=export,
+            campaign=campaign.summary() if campaign else None,
             entries=entries,
             more=(export.total or len(entries)) > len(entries),
             said=_said,
