@@ -1,0 +1,143 @@
+"""What the compliance officer is told: tables for the rules, and the year as the API tells it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.review_scheduler.rules.quality import (
+    OVERLOAD_OPEN_LINES,
+    Load,
+    Pace,
+    is_rubber_stamp,
+    seconds_per_line,
+    signals,
+)
+from shared.contracts.state import Finding
+from tests.review_scheduler.clinic import REVIEWS, Clinic, deciding
+from tests.review_scheduler.worlds import START, World, holds, state
+
+
+def pace(decided: int, kept: int, seconds: float | None) -> Pace:
+    read_at = None if seconds is None else START
+    last = START + timedelta(seconds=seconds or 0)
+    return Pace(decided, kept, read_at, last)
+
+
+@pytest.mark.parametrize(
+    ("worked", "stamped"),
+    [
+        (pace(20, 20, 30), True),
+        (pace(20, 20, 79), True),
+        (pace(20, 20, 80), False),
+        (pace(20, 19, 30), False),
+        (pace(4, 4, 1), False),
+        (pace(5, 5, 1), True),
+        (pace(20, 20, None), True),
+        (pace(0, 0, None), False),
+    ],
+)
+def test_all_kept_faster_than_it_can_be_read_is_a_rubber_stamp(worked: Pace, stamped: bool) -> None:
+    assert is_rubber_stamp(worked) is stamped
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        (Load(4, 0, 0, 0), ()),
+        (Load(4, 1, 0, 0), ()),
+        (Load(4, 2, 0, 0), ("late",)),
+        (Load(20, 4, 0, 0), ()),
+        (Load(20, 5, 0, 0), ("late",)),
+        (Load(4, 0, OVERLOAD_OPEN_LINES, 0), ()),
+        (Load(4, 0, OVERLOAD_OPEN_LINES + 1, 0), ("overloaded",)),
+        (Load(4, 4, 999, 1), ("rubber_stamping", "late", "overloaded")),
+    ],
+)
+def test_each_signal_has_its_limit(load: Load, expected: tuple[str, ...]) -> None:
+    assert signals(load) == expected
+
+
+@given(st.integers(1, 99), st.floats(0, 1e5), st.floats(0, 1e5))
+def test_whoever_takes_longer_is_never_more_of_a_rubber_stamp(
+    lines: int, one: float, other: float
+) -> None:
+    fast, slow = pace(lines, lines, min(one, other)), pace(lines, lines, max(one, other))
+
+    assert is_rubber_stamp(fast) or not is_rubber_stamp(slow)
+    assert (seconds_per_line(fast) or 0) <= (seconds_per_line(slow) or 0)
+
+
+async def read(clinic: Clinic, what: str) -> Any:
+    return (await clinic.ask("GET", f"/review/v1/{what}", scopes="audit:read")).json()
+
+
+async def test_the_year_of_a_reviewer_tells_load_lateness_and_rubber_stamping(
+    world: World, clinic: Clinic
+) -> None:
+    many = ("eligibility", "benefits", "claim_status", "remittance", "payment")
+    await world.hear(state("ben", access=[holds("lni", *many)]))
+    before = await read(clinic, "quality")
+    assert [(each["reviewer"], each["open_lines"], each["signals"]) for each in
+            before["reviewers"]] == [("sam", 2, [])]  # fmt: skip
+
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "keep", "keep"))
+    await world.open_campaign()
+    listed = (await clinic.ask("GET", f"{REVIEWS}?worker=ben")).json()["reviews"]
+    review = (await clinic.ask("GET", f"{REVIEWS}/{listed[0]['review_id']}")).json()
+    world.clock.instant += timedelta(seconds=6)
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, *["keep"] * 5))
+    world.clock.instant += timedelta(days=30)
+
+    told = (await read(clinic, "quality"))["reviewers"][0]
+    assert told == told | {
+        "reviews": 3,
+        "late": 1,
+        "open_lines": 2,
+        "decided": 7,
+        "kept": 7,
+        "rubber_stamped": 1,
+        "signals": ["rubber_stamping"],
+    }
+
+
+async def test_a_dormant_login_that_is_kept_again_is_named(world: World, clinic: Clinic) -> None:
+    idle = [holds("noridian", findings=(Finding("dormant", "never used"),))]
+    for version in (2, 3):
+        await world.hear(state("ana", version, access=idle))
+        listed = (await clinic.ask("GET", f"{REVIEWS}?status=open")).json()["reviews"]
+        review = (await clinic.ask("GET", f"{REVIEWS}/{listed[0]['review_id']}")).json()
+        kept = deciding(review, *["keep"] * len(review["lines"]))
+        kept["decisions"] = [each | {"reason": "maybe"} for each in kept["decisions"]][:1]
+        path = f"{REVIEWS}/{review['review_id']}/decisions"
+        answer = await clinic.ask("POST", path, kept)
+        assert answer.status_code == 200, answer.text
+        if version == 2:
+            assert (await read(clinic, "quality"))["dormant_keeps"] == []
+            await world.open_campaign()
+
+    kept = (await read(clinic, "quality"))["dormant_keeps"]
+    assert [(each["worker"], each["function"], each["keeps"], each["last_reason"]) for each in
+            kept] == [("ana", "eligibility", 2, "maybe")]  # fmt: skip
+
+
+async def test_what_nobody_decided_on_within_a_year_is_named(world: World, clinic: Clinic) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "keep"))
+
+    told = await read(clinic, "coverage")
+    assert (told["held"], told["reviewed"]) == (2, 1)
+    assert told["portals"] == [{"portal": "noridian", "held": 2, "reviewed": 1}]
+    assert [(each["worker"], each["function"], each["asked"]) for each in told["unreviewed"]] == [
+        ("ana", "remittance", True)
+    ]
+
+    world.clock.instant += timedelta(days=366)
+    assert (await read(clinic, "coverage"))["reviewed"] == 0
+    assert (await clinic.ask("GET", "/review/v1/coverage")).status_code == 403
