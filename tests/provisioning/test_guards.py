@@ -12,7 +12,7 @@ from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.postgres import in_transaction
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
-from tests.provisioning.worlds import ORGANIZATION, directory
+from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
 
 
 def with_rule(rule: str, value: Any, portal: str = "mac", **changes: Any) -> Directory:
@@ -134,3 +134,117 @@ async def test_before_an_administrator_goes_whose_end_ends_others_those_are_take
     await desk.hear(leave_now("w3"))
     (plain,) = [item for item in await desk.work("w3") if item["portal"] == "mac"]
     assert "take those logins over" not in plain["steps"][0]["text"]
+
+
+async def test_a_portal_gets_no_more_administrators_than_it_takes(desk: Desk) -> None:
+    three = appointed("w1", "w2", "w3")
+    three[0]["since"] = "2026-02-01"
+    await desk.apply_directory(with_rule("max_administrators", value=2, administrators=three))
+    await desk.hear(hire("w1"), hire("w2"), hire("w3"))
+    await desk.finish_all()
+    administering = {
+        worker
+        for worker in ("w1", "w2", "w3")
+        if ("mac", "user_administration") in await desk.effective(worker)
+    }
+    assert administering == {"w2", "w3"}, "those appointed first"
+    mac = next(one for one in (await desk.state("w1"))["portals"] if one["portal"] == "mac")
+    held = [one for one in mac["held"] if one["function"] == "user_administration"]
+    assert {one["rule"] for one in held} == {"max_administrators"}
+    assert "end the appointment of one" in held[0]["detail"]
+
+
+async def removal_order(desk: Desk, worker: str) -> Any:
+    (order,) = [
+        item
+        for item in await desk.work(worker)
+        if (item["portal"], item["kind"]) == ("mac", "suspend")
+    ]
+    return order
+
+
+async def say_gone(desk: Desk, worker: str, kind: str) -> None:
+    item = await removal_order(desk, worker)
+    said = Said(
+        item["operation_id"],
+        Transition.DONE,
+        "admin-1",
+        Grade.PERSON,
+        Evidence(kind=kind, text="C-17"),
+    )
+    await in_transaction(desk.pool, lambda conn: desk.operations.say(conn, ORGANIZATION, [said]))
+
+
+async def test_a_portal_that_keeps_its_last_administrator_is_not_believed_to_have_lost_them(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(
+        with_rule("last_administrator_kept", value=True, administrators=appointed("w1"))
+    )
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    await desk.hear(leave_now("w1"))
+    order = await removal_order(desk, "w1")
+    assert "does not let its only administrator be deactivated" in order["steps"][0]["text"]
+    (refused,) = await desk.published("guard.refused")
+    assert refused["data"]["rule"] == "last_administrator_kept"
+    with pytest.raises(Problem, match="last_administrator_kept"):
+        await say_gone(desk, "w1", "note")
+    await say_gone(desk, "w1", "confirmation_number")
+    assert "mac" not in {portal for portal, _ in await desk.effective("w1")}
+
+
+async def test_once_a_successor_administers_the_portal_the_former_may_go(desk: Desk) -> None:
+    await desk.apply_directory(
+        with_rule("last_administrator_kept", value=True, administrators=appointed("w1", "w2"))
+    )
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all("w1")
+    await desk.hear(leave_now("w1"))
+    with pytest.raises(Problem, match="last_administrator_kept"):
+        await say_gone(desk, "w1", "note")
+    await desk.finish_all("w2")
+    await say_gone(desk, "w1", "note")
+
+
+def clinician(*carriers: dict[str, str]) -> dict[str, Any]:
+    return {
+        "id": "dr-w1",
+        "name": "Dr. W One",
+        "npi": "1234567893",
+        "worker": "w1",
+        "carriers": [{"tin": TIN, **carrier} for carrier in carriers],
+    }
+
+
+async def test_a_clinician_uses_a_carriers_portal_only_from_the_day_the_carrier_names(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(
+        directory(
+            clinicians=[
+                clinician(
+                    {"carrier": "medicare", "effective_on": day(10)},
+                    {"carrier": "acme", "effective_on": day(-10), "until": day(20)},
+                )
+            ]
+        )
+    )
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    assert "mac" not in {portal for portal, _ in await desk.effective("w1")}
+    assert "mac" in {portal for portal, _ in await desk.effective("w2")}
+    mac = next(one for one in (await desk.state("w1"))["portals"] if one["portal"] == "mac")
+    assert {one["rule"] for one in mac["held"]} == {"carrier_not_effective"}
+    assert (
+        f"Medicare recognizes this clinician under {TIN} only from {day(10)}"
+        in (mac["held"][0]["detail"])
+    )
+    await desk.pass_time(days=10)
+    await desk.finish_all()
+    assert {portal for portal, _ in await desk.effective("w1")} == {"mac", "hub", "gate"}
+    await desk.pass_time(days=11)
+    assert {(item["portal"], item["kind"]) for item in await desk.work("w1")} == {
+        ("hub", "revoke"),
+        ("gate", "revoke"),
+    }

@@ -11,7 +11,11 @@ import asyncpg
 
 from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
 from services.provisioning.rules.desired import CompiledDirectory
-from services.provisioning.rules.guards import refuse_login_id
+from services.provisioning.rules.guards import (
+    LAST_ADMINISTRATOR_KEPT,
+    refuse_kept_administrator,
+    refuse_login_id,
+)
 from services.provisioning.rules.history import Source, Statement, statements_between
 from services.provisioning.rules.operations import (
     BESIDE,
@@ -23,6 +27,7 @@ from services.provisioning.rules.operations import (
     Transition,
     confirm,
     describe,
+    ends_administration,
     known_of,
     retry_after,
 )
@@ -108,6 +113,9 @@ class OperationCommands:
         }
         compiled = (await self._recompute.directories.current(conn, {organization}))[organization]
         await self._refuse_shared_logins(conn, organization, words, rows, locked, compiled, now)
+        await self._refuse_kept_administrators(
+            conn, organization, words, rows, locked, accounts, compiled, now
+        )
         changed: dict[tuple[str, str], Account] = {}
         operations: list[Operation] = []
         messages: list[OutboxMessage] = []
@@ -210,6 +218,58 @@ class OperationCommands:
             )
             if refusal is not None:
                 raise Problem(409, *refusal)
+
+    async def _refuse_kept_administrators(
+        self,
+        conn: Connection,
+        organization: str,
+        words: Sequence[Said],
+        rows: Mapping[str, Any],
+        locked: Sequence[LockedWorker],
+        accounts: Mapping[tuple[str, str], Account],
+        compiled: CompiledDirectory,
+        now: datetime,
+    ) -> None:
+        """Under the portals' locks: what a portal does not let anybody do was not done.
+
+        A list or an API that shows it is believed; a person's word needs the portal's number.
+
+        Raises:
+            Problem: 409 when the only administrator of such a portal is said to be gone.
+        """
+        kept: dict[str, Said] = {}
+        for said in words:
+            operation = operations_store.operation_from(rows[said.operation_id])
+            account = accounts.get((operation.worker, operation.portal))
+            if (
+                said.transition is Transition.DONE
+                and said.grade is Grade.PERSON
+                and account is not None
+                and ends_administration(account, operation)
+                and compiled.holds(
+                    compiled.portal(operation.portal), RuleName.LAST_ADMINISTRATOR_KEPT, now
+                )
+            ):
+                kept[operation.portal] = said
+        if not kept:
+            return
+        await directories_store.lock_portals(conn, {(organization, portal) for portal in kept})
+        persons = {one.worker: one.cluster for one in locked}
+        for portal, said in kept.items():
+            leaving = {
+                worker
+                for worker, cluster in persons.items()
+                if cluster == persons[rows[said.operation_id]["worker"]]
+            }
+            administering = await accounts_store.administering(conn, organization, portal)
+            refusal = refuse_kept_administrator(
+                compiled.portal(portal),
+                others=bool(administering - leaving),
+                case_number=said.evidence is not None
+                and said.evidence.kind == "confirmation_number",
+            )
+            if refusal is not None:
+                raise Problem(409, LAST_ADMINISTRATOR_KEPT, refusal)
 
     async def take_step(
         self, conn: Connection, organization: str, operation_id: str, index: int, by: str

@@ -27,8 +27,10 @@ from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval, Sta
 from services.provisioning.rules.guards import (
     CASCADING_ADMINISTRATOR,
     LAST_ADMINISTRATOR,
+    LAST_ADMINISTRATOR_KEPT,
     asked_first,
     cascade_preamble,
+    kept_preamble,
     removal_preamble,
 )
 from services.provisioning.rules.observing import OBSERVE_ONLY, Observed, observe
@@ -426,7 +428,7 @@ class _Decision:
         On leave the clock runs on and the work does not: the login lapses, and is brought back by
         the same work after the return.
         """
-        days = self._compiled.number(portal, RuleName.INACTIVITY_DAYS, self._as_of)
+        days = self._idle_days(portal)
         asked = [op for op in self._open_operations(account) if op.kind is OperationKind.KEEP_ALIVE]
         lapses = lapse(account, days)
         if lapses != account.lapses_at:
@@ -464,6 +466,15 @@ class _Decision:
                 deadline=lapses if lapses > self._as_of else None,
             )
         return account
+
+    def _idle_days(self, portal: Portal) -> int | None:
+        """How long a login may rest before it, or its password, has to be brought back there."""
+        known = [
+            days
+            for rule in (RuleName.INACTIVITY_DAYS, RuleName.PASSWORD_IDLE_DAYS)
+            if (days := self._compiled.number(portal, rule, self._as_of)) is not None
+        ]
+        return min(known, default=None)
 
     def _withdraw_all(self, operations: Sequence[Operation]) -> None:
         """Cancel what nobody took on; what somebody took on is superseded and still has to end."""
@@ -646,7 +657,11 @@ class _Decision:
         if order.kind in REMOVES and function in (None, Function.USER_ADMINISTRATION):
             if portal.id in self._facts.sole_administrator_of:
                 voluntary = folded is not None and folded.leaves_voluntarily
-                guards.append((LAST_ADMINISTRATOR, removal_preamble(portal, voluntary=voluntary)))
+                guards.append(
+                    (LAST_ADMINISTRATOR_KEPT, kept_preamble(portal))
+                    if self._holds(portal, RuleName.LAST_ADMINISTRATOR_KEPT)
+                    else (LAST_ADMINISTRATOR, removal_preamble(portal, voluntary=voluntary))
+                )
             elif self._administers(account) and self._holds(
                 portal, RuleName.TERMINATING_ADMIN_ENDS_ASSIGNED
             ):

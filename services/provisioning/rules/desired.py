@@ -86,6 +86,24 @@ class PortalKnowledge:
 NEVER_HEARD_OF = PortalKnowledge(datetime.max.replace(tzinfo=UTC))
 
 
+Billed = tuple[str, str]
+"""(carrier, TIN): under whose contract something is billed."""
+
+
+@value_class(frozen=True, slots=True)
+class Recognition:
+    """That a carrier takes a clinician's work under a TIN in a span of time (UTC)."""
+
+    carrier: str
+    tin: str
+    since: datetime
+    until: datetime | None
+
+    def holds(self, as_of: datetime) -> bool:
+        """Whether it does at an instant."""
+        return self.since <= as_of and (self.until is None or as_of < self.until)
+
+
 @dataclass(slots=True)
 class CompiledDirectory:
     """One version of an organization's directory, arranged for deciding about many workers."""
@@ -102,12 +120,15 @@ class CompiledDirectory:
     observed_since: dict[str, datetime] = field(init=False)
     """Portals that are observe-only: what was there before the instant may not be known."""
 
+    recognitions: dict[str, list["Recognition"]] = field(init=False)
+    """By worker: the dates at which carriers recognize them as a clinician."""
+
     _titles: dict[str, tuple[str, ...]] = field(init=False)
     _functions: dict[str, tuple[Function, ...]] = field(init=False)
     _site_tins: dict[str, tuple[str, ...]] = field(init=False)
     _boundaries: list[datetime] = field(init=False)
     _window: tuple[datetime, datetime | None] | None = field(init=False, default=None)
-    _rights_at: dict[tuple[str, Function], tuple[Right, ...]] = field(init=False)
+    _rights_at: dict[tuple[str, Function, frozenset[Billed]], tuple[Right, ...]] = field(init=False)
     _gates: dict[tuple[str, Function], tuple[TrainingModule, ...]] = field(init=False)
     _rules: dict[tuple[str, RuleName, date], int | None] = field(init=False, default_factory=dict)
 
@@ -130,6 +151,14 @@ class CompiledDirectory:
             self.administrators.setdefault(appointed.worker, []).append(
                 (appointed.portal, start_of_day(appointed.since, self.zone), until)
             )
+        self.recognitions = {}
+        for clinician in directory.clinicians:
+            for dated in clinician.carriers:
+                until = None if dated.until is None else end_of_day(dated.until, self.zone)
+                since = start_of_day(dated.effective_on, self.zone)
+                self.recognitions.setdefault(clinician.worker or "", []).append(
+                    Recognition(dated.carrier, dated.tin, since, until)
+                )
         self.observed_since = {
             portal.id: known.since
             for portal in directory.portals
@@ -155,6 +184,11 @@ class CompiledDirectory:
                 yield since
                 if until is not None:
                     yield until
+        for dates in self.recognitions.values():
+            for dated in dates:
+                yield dated.since
+                if dated.until is not None:
+                    yield dated.until
 
     def next_boundary(self, as_of: datetime) -> datetime | None:
         """The first dated change of the directory strictly after `as_of`."""
@@ -178,6 +212,41 @@ class CompiledDirectory:
             default=None,
         )
 
+    def appointed(self, portal: str, as_of: datetime) -> list[str]:
+        """Workers appointed to administer a portal at `as_of`, the longest appointed first."""
+        return [
+            worker
+            for _, worker in sorted(
+                (since, worker)
+                for worker, spans in self.administrators.items()
+                for where, since, until in spans
+                if where == portal and since <= as_of and (until is None or as_of < until)
+            )
+        ]
+
+    def unrecognized(self, workers: Iterable[str], as_of: datetime) -> dict[Billed, str]:
+        """What a clinician is dated for and not recognized under at `as_of`, with why in words.
+
+        A carrier of which no date is told is taken to recognize them.
+        """
+        dated: dict[Billed, list[Recognition]] = {}
+        for worker in workers:
+            for one in self.recognitions.get(worker, ()):
+                dated.setdefault((one.carrier, one.tin), []).append(one)
+        missing = {}
+        for (carrier, tin), spans in dated.items():
+            if any(one.holds(as_of) for one in spans):
+                continue
+            name = next(one.name for one in self.directory.carriers if one.id == carrier)
+            coming = [one.since for one in spans if one.since > as_of]
+            when = (
+                f"only from {min(coming).astimezone(self.zone).date()} on"
+                if coming
+                else "no longer"
+            )
+            missing[carrier, tin] = f"{name} recognizes this clinician under {tin} {when}"
+        return missing
+
     def duties_of(self, title: str) -> tuple[str, ...] | None:
         """Job duties of a title (compared without case), or None when nobody mapped it."""
         return self._titles.get(title.strip().casefold())
@@ -190,13 +259,20 @@ class CompiledDirectory:
         """Whether the site is in the directory."""
         return site in self._site_tins
 
-    def rights_for(self, site: str, function: Function, as_of: datetime) -> tuple[Right, ...]:
+    def rights_for(
+        self,
+        site: str,
+        function: Function,
+        as_of: datetime,
+        without: frozenset[Billed] = frozenset(),
+    ) -> tuple[Right, ...]:
         """Where `function` is done at `site`: per carrier and TIN the best portal."""
         self._enter_window(as_of)
-        found = self._rights_at.get((site, function))
+        found = self._rights_at.get((site, function, without))
         if found is None:
-            found = tuple(self._find_rights(site, function, as_of.astimezone(self.zone).date()))
-            self._rights_at[site, function] = found
+            day = as_of.astimezone(self.zone).date()
+            found = tuple(self._find_rights(site, function, day, without))
+            self._rights_at[site, function, without] = found
         return found
 
     def _enter_window(self, as_of: datetime) -> None:
@@ -210,9 +286,13 @@ class CompiledDirectory:
         self._window = (since, self.next_boundary(as_of))
         self._rights_at = {}
 
-    def _find_rights(self, site: str, function: Function, day: date) -> list[Right]:
+    def _find_rights(
+        self, site: str, function: Function, day: date, without: frozenset[Billed]
+    ) -> list[Right]:
         rights: dict[Right, None] = {}
         for contract, tin in self.contracts_at(site, day):
+            if (contract.carrier, tin) in without:
+                continue
             portal = self.best_portal(contract.carrier, tin, function, site, day)
             if portal is not None:
                 rights[portal.id, tin, function] = None
@@ -325,11 +405,15 @@ def desire(
     findings: list[Finding] = []
     duties: dict[str, None] = {}
     because: dict[Right, set[str]] = {}
+    recognized: dict[Right, set[str]] = {}
+    unrecognized = compiled.unrecognized((worker.worker, *worker.aliases), as_of)
     for employment in working:
         sites = _sites(employment.sites, compiled, findings)
         for duty in _duties(employment, compiled, findings):
             duties[duty] = None
             _give(because, duty, sites, compiled, as_of)
+            if unrecognized:
+                _give(recognized, duty, sites, compiled, as_of, frozenset(unrecognized))
     wanted: dict[Right, AuthorizedBy] = dict.fromkeys(because, authorized)
     kept, ends = _kept_after_moving(working, compiled, because, duties, as_of)
     changes.extend(ends)
@@ -351,7 +435,8 @@ def desire(
         standing = _not_approved_anew(removals, right, exceptions, as_of)
         reason = (
             _separation(right, because, holding, policy.separation)
-            or _portals_rule(right, administered, working, compiled, as_of)
+            or _portals_rule(right, administered, worker, working, compiled, as_of)
+            or _not_recognized(right, because, recognized, unrecognized, compiled)
             or _held_back(
                 worker,
                 compiled,
@@ -408,6 +493,7 @@ STAFF = frozenset({"employee", "clinician"})
 def _portals_rule(
     right: Right,
     administered: Collection[str],
+    worker: Folded,
     working: Sequence[Employment],
     compiled: CompiledDirectory,
     as_of: datetime,
@@ -415,6 +501,16 @@ def _portals_rule(
     """The portal's own rule about who may hold what there, if one withholds the right."""
     portal, function = compiled.portal(right[0]), right[2]
     if function is Function.USER_ADMINISTRATION:
+        most = compiled.number(portal, RuleName.MAX_ADMINISTRATORS, as_of)
+        if most is not None and not set(compiled.appointed(portal.id, as_of)[:most]) & {
+            worker.worker,
+            *worker.aliases,
+        }:
+            return (
+                "max_administrators",
+                f"{portal.name} takes {most} administrators per tax id, and as many were appointed"
+                " before; end the appointment of one of them in the directory first",
+            )
         if compiled.holds(portal, RuleName.ADMINISTRATOR_MUST_BE_STAFF, as_of) and not any(
             employment.kind in STAFF for employment in working
         ):
@@ -429,6 +525,24 @@ def _portals_rule(
             " administer it, or somebody else do this work there",
         )
     return None
+
+
+def _not_recognized(
+    right: Right,
+    because: Mapping[Right, set[str]],
+    recognized: Collection[Right],
+    unrecognized: Mapping[Billed, str],
+    compiled: CompiledDirectory,
+) -> tuple[str, str] | None:
+    """Whether only carriers that do not recognize the clinician yet, or any more, give a right."""
+    if not unrecognized or right not in because or right in recognized:
+        return None
+    portal, tin, _ = right
+    reached = {reach.carrier for reach in compiled.portal(portal).reaches}
+    reasons = [
+        why for (carrier, under), why in unrecognized.items() if under == tin and carrier in reached
+    ]
+    return "carrier_not_effective", "; ".join(reasons)
 
 
 def _beyond_policy(exception: AccessException) -> AuthorizedBy:
@@ -481,11 +595,12 @@ def _give(
     sites: Iterable[str],
     compiled: CompiledDirectory,
     as_of: datetime,
+    without: frozenset[Billed] = frozenset(),
 ) -> None:
     """Add what a job duty needs at these sites, and that it is the duty that needs it."""
     for function in compiled.functions_of(duty):
         for site in sites:
-            for right in compiled.rights_for(site, function, as_of):
+            for right in compiled.rights_for(site, function, as_of, without):
                 because.setdefault(right, set()).add(duty)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from shared.contracts.directory import Portal, Step
 
 LAST_ADMINISTRATOR = "last_administrator"
+LAST_ADMINISTRATOR_KEPT = "last_administrator_kept"
 CASCADING_ADMINISTRATOR = "cascading_administrator"
 LOGIN_ID_IN_USE = "login_id_in_use"
 LOGIN_ID_REUSED = "login_id_reused"
@@ -78,6 +79,37 @@ def removal_preamble(portal: Portal, *, voluntary: bool) -> Step:
             f"This was the only administrator of {portal.name}:"
             f" ask the portal's support line{line} to remove the login and name another."
         ),
+    )
+
+
+def kept_preamble(portal: Portal) -> Step:
+    """The step before removing the only administrator where the portal itself refuses to.
+
+    Noridian's portal does not let the only Provider Administrator be deactivated, by its help.
+    """
+    line = f" ({portal.support})" if portal.support else ""
+    return Step(
+        actor="administrator",
+        text=(
+            f"{portal.name} does not let its only administrator be deactivated: have a successor"
+            f" open there first, or ask the support line{line} to put another in their place."
+        ),
+    )
+
+
+def refuse_kept_administrator(portal: Portal, *, others: bool, case_number: bool) -> str | None:
+    """Why a person's word that an administrator is gone cannot be so; None if it can.
+
+    Args:
+        others: whether anybody else is known to administer the portal.
+        case_number: whether the portal's own number for the removal was given.
+    """
+    if others or case_number:
+        return None
+    return (
+        f"{portal.name} does not let its only administrator be deactivated, and nobody else is"
+        " known to administer it. Confirm the successor's login first, or give the support line's"
+        " number as a confirmation number."
     )
 
 

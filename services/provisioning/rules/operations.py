@@ -482,6 +482,15 @@ def confirm(
             return retry_after(account, operation, at=at, hours=SUCCESSOR_RETRY_HOURS)
 
 
+def ends_administration(account: Account, operation: Operation) -> bool:
+    """Whether the operation takes the means to administer a portal's users from an account."""
+    return (
+        operation.kind in TAKES
+        and operation.function in (None, Function.USER_ADMINISTRATION)
+        and any(function is Function.USER_ADMINISTRATION for _, function in account.effective)
+    )
+
+
 def known_of(account: Account) -> AccountKnown:
     """An account as the event that changes it tells it."""
     rights = tuple(own for _, own in sorted(account.rights.items()))

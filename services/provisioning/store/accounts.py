@@ -190,6 +190,18 @@ async def login_id_at(conn: Connection, organization: str, worker: str, portal: 
     return None if row is None else (row["login_id"] or "")
 
 
+async def administering(conn: Connection, organization: str, portal: str) -> set[str]:
+    """Workers who can administer a portal's users, as far as evidence tells."""
+    rows = await conn.fetch(
+        "SELECT worker FROM account WHERE organization = $1 AND portal = $2 AND status = 'active'"
+        " AND rights @> $3::jsonb",
+        organization,
+        portal,
+        [{"function": Function.USER_ADMINISTRATION}],
+    )
+    return {row["worker"] for row in rows}
+
+
 async def known_under(
     conn: Connection, organization: str, logins: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], list[tuple[str, bool, datetime | None]]]:
