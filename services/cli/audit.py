@@ -313,14 +313,24 @@ def export(
         asked |= {name: value for name, value in (("since", since), ("until", until)) if value}
         answer = client.post("audit", "/audit/v1/exports", {"form": form, "asked": asked})
         ordered = str(answer["id"])
-    found = _wait_for_export(ordered)
-    file = to or Path(f"audit-{ordered}{EXPORT_SUFFIXES[found['form']]}")
-    _fetch(f"/audit/v1/exports/{ordered}/file", file)
+    found = fetch_export(ordered, to)
+    file = to or _export_file(found)
     print_answer(
         as_json,
         {**found, "file": str(file)},
         f"{found['done']} entries are in {file} (SHA-256 {found['sha256']}).",
     )
+
+
+def fetch_export(ordered: str, to: Path | None = None) -> dict[str, Any]:
+    """Wait for an export and write its file, here or where `to` says; what is told of it."""
+    found = _wait_for_export(ordered)
+    _fetch(f"/audit/v1/exports/{ordered}/file", to or _export_file(found))
+    return found
+
+
+def _export_file(found: dict[str, Any]) -> Path:
+    return Path(f"audit-{found['id']}{EXPORT_SUFFIXES[found['form']]}")
 
 
 def _wait_for_export(ordered: str) -> dict[str, Any]:

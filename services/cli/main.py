@@ -8,8 +8,7 @@ refused by a named rule; 130 interrupted.
 import os
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit, urlunsplit
-from uuid import uuid4
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import typer
@@ -35,7 +34,6 @@ from services.cli.outages import clocks, incident_app, outage_app
 from services.cli.own import own_app
 from services.cli.printing import (
     AsJson,
-    Limit,
     err,
     group,
     out,
@@ -47,6 +45,7 @@ from services.cli.printing import (
 )
 from services.cli.rejected import rejected_app
 from services.cli.replay import replay
+from services.cli.reviews import review_app
 from services.cli.secrets import secret_app
 from services.cli.training import training_app
 from services.cli.where import where
@@ -86,7 +85,6 @@ app = typer.Typer(
     add_completion=False,
 )
 hr_app = group("What HR says.")
-review_app = group("Confirming or removing access.")
 hr_app.add_typer(rejected_app, name="rejected")
 hr_app.add_typer(secret_app, name="secret")
 app.add_typer(hr_app, name="hr")
@@ -282,89 +280,6 @@ def _print_sent(sent: hr.Sent) -> None:
         for each in sent.rejected:
             rows.add_row(text(each["index"]), text(each["id"]), each["code"], each["detail"])
         out.print(rows)
-
-
-# -- reviews
-
-ReviewId = Annotated[str, typer.Argument(help="The review, from: review list")]
-
-
-@review_app.command("list")
-def review_list(
-    status: Annotated[str, typer.Option(help="open, decided or closed")] = "open",
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Reviews by due date."""
-    found = Client.open().get("review", "/review/v1/reviews", {"status": status, "limit": limit})
-    if as_json:
-        print_json(found["reviews"])
-        return
-    rows = table("Review", "Worker", "Due", "Undecided", "Reviewer")
-    for each in found["reviews"]:
-        rows.add_row(
-            each["review_id"],
-            each["worker_name"] or each["worker"],
-            each["due_at"],
-            f"{each['undecided']} of {each['lines']}",
-            each["reviewer"] or "nobody yet",
-        )
-    out.print(rows if found["reviews"] else "Nothing to review.")
-
-
-@review_app.command("show")
-def review_show(review_id: ReviewId, as_json: AsJson = False) -> None:
-    """One review with its lines."""
-    _print_review(
-        as_json, Client.open().get("review", f"/review/v1/reviews/{quote(review_id, safe='')}")
-    )
-
-
-@review_app.command("decide")
-def review_decide(
-    review_id: ReviewId,
-    keep: Annotated[list[str] | None, typer.Option(help="A line to keep; may be repeated.")] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option(help="A line to remove; may be repeated.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Needed for a removal.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Decide on lines, all or none."""
-    decisions = [{"line_id": line, "decision": "keep", "reason": reason} for line in keep or ()]
-    decisions += [
-        {"line_id": line, "decision": "remove", "reason": reason} for line in remove or ()
-    ]
-    if not decisions:
-        raise Failure(Exit.USAGE, "Say which lines: --keep LINE or --remove LINE --reason WHY.")
-    answer = Client.open().post(
-        "review",
-        f"/review/v1/reviews/{quote(review_id, safe='')}/decisions",
-        {"decisions": decisions},
-        {"Idempotency-Key": str(uuid4())},
-    )
-    _print_review(as_json, answer)
-
-
-def _print_review(as_json: bool, review: dict[str, Any]) -> None:
-    if as_json:
-        print_json(review)
-        return
-    out.print(
-        f"{review['worker_name'] or review['worker']}: {review['undecided']} of "
-        f"{len(review['lines'])} undecided, due {review['due_at']}",
-        markup=False,
-    )
-    rows = table("Line", "Portal", "Function", "Status", "Decision")
-    for line in review["lines"]:
-        rows.add_row(
-            line["line_id"],
-            line["portal"],
-            line["function"] or "account",
-            line["status"],
-            line["decision"] or "",
-        )
-    out.print(rows)
 
 
 if __name__ == "__main__":
