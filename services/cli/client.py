@@ -101,6 +101,7 @@ def ask(
     token: str | None = None,
     params: Mapping[str, Any] | None = None,
     body: Any = None,
+    content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     raw: bool = False,
 ) -> Any:
@@ -108,6 +109,7 @@ def ask(
 
     Args:
         who: what the service is called in sentences.
+        content: a file to send as it is, instead of `body` as JSON.
         raw: the answer is a file: its bytes.
 
     Raises:
@@ -119,7 +121,13 @@ def ask(
     asked = {name: value for name, value in (params or {}).items() if value not in (None, "")}
     try:
         response = httpx.request(
-            method, url, params=asked, json=body, headers=sent, timeout=REQUEST_SECONDS
+            method,
+            url,
+            params=asked,
+            json=body,
+            content=content,
+            headers=sent,
+            timeout=REQUEST_SECONDS,
         )
         if response.is_success and raw:
             return response.content

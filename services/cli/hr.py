@@ -138,7 +138,7 @@ def _send_chunk(http: httpx.Client, url: str, webhook: Webhook, body: bytes) -> 
     failure: Failure | None = None
     for _ in range(ATTEMPTS):
         try:
-            response = http.post(url, content=body, headers=_signed(webhook, id_, body))
+            response = http.post(url, content=body, headers=signed(webhook, id_, body))
         except httpx.HTTPError:
             failure = no_answer("The gateway", url)
         else:
@@ -159,11 +159,12 @@ def _send_chunk(http: httpx.Client, url: str, webhook: Webhook, body: bytes) -> 
     raise failure
 
 
-def _signed(webhook: Webhook, id_: str, body: bytes) -> dict[str, str]:
+def signed(webhook: Webhook, id_: str, body: bytes, media_type: str = BATCH) -> dict[str, str]:
+    """Headers that sign a body, which must be UTF-8, as Standard Webhooks."""
     # The library takes a naive instant for UTC, and the body as text.
     now = datetime.now(UTC).replace(tzinfo=None)
     return {
-        "content-type": BATCH,
+        "content-type": media_type,
         "webhook-id": id_,
         "webhook-timestamp": str(int(now.replace(tzinfo=UTC).timestamp())),
         "webhook-signature": webhook.sign(id_, now, body.decode()),

@@ -46,6 +46,14 @@ from services.cli.printing import (
 from services.cli.rejected import rejected_app
 from services.cli.replay import replay
 from services.cli.reviews import review_app
+from services.cli.rosters import (
+    hr_answer,
+    hr_lists,
+    hr_questions,
+    hr_roster,
+    hr_sources,
+    hr_watch,
+)
 from services.cli.secrets import secret_app
 from services.cli.training import training_app
 from services.cli.where import where
@@ -87,6 +95,12 @@ app = typer.Typer(
 hr_app = group("What HR says.")
 hr_app.add_typer(rejected_app, name="rejected")
 hr_app.add_typer(secret_app, name="secret")
+hr_app.command("roster")(hr_roster)
+hr_app.command("lists")(hr_lists)
+hr_app.command("watch")(hr_watch)
+hr_app.command("questions")(hr_questions)
+hr_app.command("answer")(hr_answer)
+hr_app.command("sources")(hr_sources)
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(enrolment_app, name="enrolment")

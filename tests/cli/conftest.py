@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,10 @@ async def listen(
     settings = make_settings(
         kafka=kafka, database_url=database["gateway"], gateway_url=url, acknowledgement_seconds=2
     )
-    async with gateway(settings) as app:
+    async with gateway(settings) as app, AsyncExitStack() as following:
+        for consumer in app.state.consumers.values():
+            await consumer.start()
+            following.push_async_callback(consumer.stop)
         server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
         serving = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110, uvicorn has only this flag

@@ -1,0 +1,62 @@
+"""HR's lists from the command line and from a folder."""
+
+from pathlib import Path
+
+from services.cli.client import Exit
+from services.cli.rosters import take_settled
+from tests.cli.conftest import Listening, Run
+from tests.gateway.conftest import SOURCE
+
+LIST = "worker_id,name,title,status,hired_on\nw1,Ada,Biller,Active,2026-01-05\n"
+
+
+async def test_a_signed_list_shows_what_it_comes_to(
+    run: Run, listening: Listening, tmp_path: Path
+) -> None:
+    file = tmp_path / "workers.csv"
+    file.write_bytes(LIST.encode("utf-16"))
+    ran = await run("hr", "roster", str(file), "--source", SOURCE, "--to", listening.url)
+    assert ran.code == Exit.OK, ran.err
+    assert ran.out.startswith("workers.csv: 1 hires. Nothing has happened yet.")
+
+
+async def test_a_list_with_lines_left_out_ends_with_status_1(
+    run: Run, listening: Listening, tmp_path: Path
+) -> None:
+    file = tmp_path / "workers.csv"
+    file.write_text(LIST + "1E+05,Bob,Biller,Active,2026-01-05\n")
+    ran = await run("hr", "roster", str(file), "--source", SOURCE, "--to", listening.url)
+    assert ran.code == Exit.NO
+    assert "Line 3, column 'worker_id': 1E+05" in ran.out
+
+
+async def test_lists_in_a_folder_are_applied_or_refused_each_beside_its_report(
+    run: Run, listening: Listening, tmp_path: Path
+) -> None:
+    (tmp_path / "good.csv").write_text(LIST)
+    (tmp_path / "bad.csv").write_text("Name,Title\nAda,Biller\n")
+    (tmp_path / "notes.docx").write_text("not a list")
+    ran = await run("hr", "watch", str(tmp_path), "--once", "--to", listening.url)
+    assert ran.code == Exit.OK, ran.err
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["notes.docx"]
+    (report,) = (tmp_path / "done").glob("* good.csv.report.txt")
+    assert "Applied." in report.read_text() or "Being applied." in report.read_text()
+    (report,) = (tmp_path / "refused").glob("* bad.csv.report.txt")
+    assert "No column tells the workers' ids" in report.read_text()
+
+
+async def test_a_list_stays_in_the_folder_while_nobody_answers(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text(LIST)
+    ran = await run("hr", "watch", str(tmp_path), "--once", "--to", "http://127.0.0.1:1")
+    assert "stays where it is" in ran.err
+    assert (tmp_path / "good.csv").exists()
+
+
+def test_a_file_that_still_grows_is_not_taken(tmp_path: Path) -> None:
+    file, seen = tmp_path / "list.csv", dict[Path, tuple[int, int]]()
+    file.write_text("worker_id")
+    (tmp_path / "~list.csv").write_text("a lock file of Excel")
+    assert take_settled(tmp_path, seen) == []
+    file.write_text(LIST)
+    assert take_settled(tmp_path, seen) == []
+    assert take_settled(tmp_path, seen) == [file]
