@@ -7,9 +7,7 @@ what was exported and a proof of each entry.
 
 import asyncio
 import base64
-import csv
 import hashlib
-import io
 import os
 import struct
 import zipfile
@@ -37,6 +35,7 @@ from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import enqueue
 from shared.postgres import in_transaction, is_transient
+from shared.spreadsheets import csv_rows
 from shared.tlog.leaf import Opening
 from shared.tlog.proof import Proof
 
@@ -53,9 +52,6 @@ REPORT_ENTRIES_MAX = 5_000
 """A report that nobody can read to its end helps nobody; the whole is in `entries.jsonl`."""
 
 POLL_SECONDS = 1.0
-FORMULAS = ("=", "+", "-", "@", "|", "%")
-"""What some spreadsheet takes for the beginning of a formula or a command."""
-
 HANDOUT = Path(__file__).parent / "handout"
 _INDEX = struct.Struct(">q")
 
@@ -154,7 +150,7 @@ class Exporter:
             file.seek(export.bytes)
             done = export.done
             if done == 0 and export.form == "csv":
-                file.write(_csv_rows([CSV_COLUMNS], bom=True))
+                file.write(csv_rows([CSV_COLUMNS], mark=True))
             for wanted in _parts(indexes, done):
                 lines = await self._lines(export, wanted)
                 await asyncio.to_thread(_append, file, lines)
@@ -171,7 +167,7 @@ class Exporter:
             entries = (await store.read_entries(conn, wanted))[::-1]
             shown = await Showing(self._reading.keys, who).show(conn, entries, payloads=True)
         if export.form == "csv":
-            return _csv_rows([_row(each) for each in shown])
+            return csv_rows([_row(each) for each in shown])
         if export.form == "evidence":
             for each, entry in zip(shown, entries, strict=True):
                 each |= _evidence(open_for(self._reading.keys, who, entry.sealed))
@@ -323,20 +319,6 @@ def _row(shown: dict[str, Any]) -> tuple[Any, ...]:
         headers.get("ce_time"), data, shown["payload_missing"], shown["topic"],
         shown["partition"], shown["offset"], shown["leaf_hash"],
     )  # fmt: skip
-
-
-def _csv_rows(rows: Sequence[Sequence[Any]], *, bom: bool = False) -> bytes:
-    """Rows that no spreadsheet takes for formulas, as UTF-8; the file begins with a mark of it."""
-    text = io.StringIO()
-    csv.writer(text).writerows([[harmless(cell) for cell in row] for row in rows])
-    return (b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode(errors="replace")
-
-
-def harmless(cell: Any) -> str:
-    """A cell that a spreadsheet shows as text: an apostrophe goes before what begins a formula."""
-    text = "" if cell is None else str(cell)
-    begins = text.lstrip()[:1] in FORMULAS or text[:1] in ("\t", "\r", "\n")
-    return f"'{text}" if begins else text
 
 
 def _said(entry: dict[str, Any]) -> list[tuple[str, str]]:

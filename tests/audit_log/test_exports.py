@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.audit_log import exporting
-from services.audit_log.exporting import harmless
 from services.audit_log.handout import verify_audit_log
 from services.audit_log.store import exports, search
+from shared.spreadsheets import harmless
 from tests.audit_log.worlds import World, hired, raw_record
 
 
@@ -193,7 +193,7 @@ async def test_an_export_that_fails_says_so_and_others_go_on(
     await fill(world, 3)
     broken = await order(world, "csv")
     whole = await order(world, "jsonl")
-    monkeypatch.setattr(exporting, "_csv_rows", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(exporting, "csv_rows", lambda *_, **__: 1 / 0)
     assert await world.exporter.make_next()
     assert await world.exporter.make_next()
     async with world.client() as http:

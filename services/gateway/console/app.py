@@ -31,6 +31,7 @@ from services.gateway.console import (
     work,
 )
 from services.gateway.console.services import ServiceDown, Services
+from services.gateway.console.tables import Tables
 from services.gateway.console.view import FOLDER, with_query
 from services.gateway.console.visitor import Console, SignInNeeded
 from services.gateway.handlers.ingress import Ingress
@@ -100,6 +101,7 @@ def console_app(
     """The console, to be mounted at the root behind the gateway's own routes."""
     console = Console(doorkeeper, services)
     app = FastAPI(openapi_url=None)
+    app.add_middleware(Tables)
     app.add_middleware(Guarded)
     for router in (
         door.routes(console, provider, settings),

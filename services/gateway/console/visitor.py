@@ -127,6 +127,8 @@ class Console:
             now=datetime.now(UTC),
             here=request.url.path,
             query=dict(request.query_params),
+            # The answer to a form has no address that shows it again.
+            asked_for=request.method == "GET",
             navigation=[
                 (href, name)
                 for href, name, scopes in NAVIGATION
