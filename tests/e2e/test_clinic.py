@@ -1,12 +1,14 @@
 """The example clinic played into real services, and what its administrator would then look at."""
 
 import asyncio
+import csv
+import io
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -14,6 +16,8 @@ import pytest
 import pytest_asyncio
 import typer
 import typer.core
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser
 
 from deploy.installation import Installation, find_first_port
 from deploy.keys import EXAMPLE_ORGANIZATION, make_secrets
@@ -24,8 +28,10 @@ from deploy.story.clinic import Feed
 from deploy.story.playing import find_clinic
 from deploy.story.quiet import wait_until_quiet
 from services.cli.main import app
+from services.gateway.console.visitor import COOKIE
 from services.gateway.links import make_session
 from services.gateway.settings import Settings
+from tests.e2e.crawling import Crawl, crawl, routes
 from tests.servers import JARS, session_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -56,6 +62,20 @@ REFUSED_TERMINATION = "cs-1020"
 ERASED = "cs-1141"
 
 REVIEWER = "cs-1039"
+
+WITHOUT_LINKS = {"/sign-in", "/in/{code}", "/audit/stream", "/audit/{index}/proof"}
+"""What a person who is signed in is never led to, but for the script of a page."""
+
+NOTHING_TO_SHOW = {"/plans/{plan}", "/audit/exports/{export_id}/file"}
+"""Pages about something that the example does not have."""
+
+WCAG_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+PHONE_WIDTH = 390
+FIRST_FOCUS = "document.querySelector('[autofocus]') ? 'skip' : document.activeElement.className"
+"""A search box may take the focus by itself."""
+
+BEYOND_THE_SCREEN = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 Found = Mapping[str, Any]
 
@@ -485,3 +505,56 @@ async def test_the_old_spreadsheet_was_checked_and_put_right(services: Services)
         "orphan": 1,
     }
     assert (await services.get("provisioning", "/access/v1/observed"))["portals"] == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def crawled(clinic: Installed) -> Crawl:
+    return await crawl(clinic.gateway, clinic.session)
+
+
+async def test_every_link_leads_somewhere_and_every_page_is_reached_by_links(
+    crawled: Crawl,
+) -> None:
+    assert crawled.broken == []
+    reached = crawled.pages.keys() | crawled.files | WITHOUT_LINKS | NOTHING_TO_SHOW
+    assert set(routes()) - reached == set()
+
+
+async def test_every_page_keeps_the_rules_of_accessibility_in_light_and_dark_and_on_a_phone(
+    browser: Browser, clinic: Installed, crawled: Crawl
+) -> None:
+    context = await browser.new_context()
+    await context.add_cookies([{"name": COOKIE, "value": clinic.session, "url": clinic.gateway}])
+    page = await context.new_page()
+    broken: list[tuple[str, str]] = []
+    for address in (addresses[-1] for addresses in crawled.pages.values()):
+        await page.goto(clinic.gateway + address)
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            found = await Axe().run(page, options={"runOnly": list(WCAG_AA)})
+            broken += [(address, each["id"]) for each in found.response["violations"]]
+        await page.set_viewport_size({"width": PHONE_WIDTH, "height": 800})
+        if await page.evaluate(BEYOND_THE_SCREEN) > 0:
+            broken.append((address, "scrolls sideways on a phone"))
+        await page.set_viewport_size({"width": 1280, "height": 800})
+        await page.keyboard.press("Tab")
+        if await page.evaluate(FIRST_FOCUS) != "skip":
+            broken.append((address, "the first tab does not reach the link to the content"))
+        if await page.locator("h1").count() != 1:
+            broken.append((address, "has not one heading"))
+    await context.close()
+    assert sorted(set(broken)) == []
+
+
+async def test_every_table_is_saved_as_csv(clinic: Installed, crawled: Crawl) -> None:
+    saved = 0
+    cookies = {COOKIE: clinic.session}
+    async with httpx.AsyncClient(base_url=clinic.gateway, cookies=cookies, timeout=60) as http:
+        for address in (addresses[-1] for addresses in crawled.pages.values()):
+            page = (await http.get(address)).text
+            for link in re.findall(r'href="([^"]*\btable=\d+)" download', page):
+                answer = await http.get(link.replace("&amp;", "&"))
+                assert answer.headers["content-type"] == "text/csv; charset=utf-8", link
+                assert list(csv.reader(io.StringIO(answer.text))), link
+                saved += 1
+    assert saved >= len(crawled.pages) // 2

@@ -1,0 +1,86 @@
+"""Following the console's links as a person with every role could."""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+from starlette.routing import compile_path
+
+from services.gateway.console.app import console_app
+from services.gateway.console.visitor import COOKIE
+
+_LINK = re.compile(r'<a\b[^>]*?\shref="([^"]+)"(?! download)')
+VISITS_PER_ROUTE = 6
+"""Enough to meet a thing in more than one state; a matrix links to every worker."""
+
+
+@dataclass
+class Crawl:
+    """What following links came to.
+
+    `pages` are addresses of HTML pages by route, `broken` are links that led nowhere, as (address
+    of the page, link, status).
+    """
+
+    pages: dict[str, list[str]] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    broken: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+def routes() -> list[str]:
+    """Every route of the console that is asked for with GET, in the order in which they match."""
+    nobody = cast(Any, None)
+    app = console_app(*[nobody] * console_app.__code__.co_argcount)
+    return [path for path, methods in app.openapi()["paths"].items() if "get" in methods]
+
+
+async def crawl(console: str, session: str, beginnings: Sequence[str] = ("/",)) -> Crawl:
+    """Follow links from `beginnings`, a few to each route."""
+    known = routes()
+    found = Crawl()
+    visits: dict[str, int] = {}
+    seen: set[str] = set(beginnings)
+    waiting = deque(("", each) for each in beginnings)
+    async with httpx.AsyncClient(base_url=console, cookies={COOKIE: session}, timeout=60) as http:
+        while waiting:
+            came_from, address = waiting.popleft()
+            route = _route(known, address)
+            if route is None or visits.get(route, 0) >= VISITS_PER_ROUTE:
+                continue
+            visits[route] = visits.get(route, 0) + 1
+            async with http.stream("GET", address) as answer:
+                if answer.status_code not in (200, 303):
+                    found.broken.append((came_from, address, answer.status_code))
+                    continue
+                if not answer.headers.get("content-type", "").startswith("text/html"):
+                    found.files.add(route)
+                    continue
+                text = (await answer.aread()).decode()
+            if answer.status_code == 303:
+                links: Iterable[str] = [answer.headers["location"]]
+            else:
+                found.pages.setdefault(route, []).append(address)
+                links = _LINK.findall(text)
+            for link in links:
+                target = _inside(address, link)
+                if target is not None and target not in seen:
+                    seen.add(target)
+                    waiting.append((address, target))
+    return found
+
+
+def _route(known: Sequence[str], address: str) -> str | None:
+    path = urlsplit(address).path
+    return next((route for route in known if compile_path(route)[0].match(path)), None)
+
+
+def _inside(page: str, link: str) -> str | None:
+    """A link of a page as an address of the console; None for one that leads outside."""
+    target = urlsplit(urljoin(page, link.replace("&amp;", "&")))
+    if target.scheme or target.netloc:
+        return None
+    return f"{target.path}?{target.query}" if target.query else target.path
