@@ -226,7 +226,7 @@ class Exporter:
             if campaign is not None:
                 summary = orjson.dumps(campaign.summary(), option=orjson.OPT_INDENT_2)
                 package.writestr("campaign.json", summary)
-                lines = _csv_rows([LINE_COLUMNS, *campaign.rows()], bom=True)
+                lines = csv_rows([LINE_COLUMNS, *campaign.rows()], mark=True)
                 package.writestr("lines.csv", lines)
             package.writestr("report.html", self._report(export, campaign))
 

@@ -4,7 +4,8 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from inspect import signature
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -12,6 +13,7 @@ from starlette.routing import compile_path
 
 from services.gateway.console.app import console_app
 from services.gateway.console.visitor import COOKIE
+from services.gateway.settings import Settings
 
 _LINK = re.compile(r'<a\b[^>]*?\shref="([^"]+)"(?! download)')
 VISITS_PER_ROUTE = 6
@@ -33,8 +35,8 @@ class Crawl:
 
 def routes() -> list[str]:
     """Every route of the console that is asked for with GET, in the order in which they match."""
-    nobody = cast(Any, None)
-    app = console_app(*[nobody] * console_app.__code__.co_argcount)
+    parts: dict[str, Any] = dict.fromkeys(signature(console_app).parameters)
+    app = console_app(**parts | {"settings": Settings()})
     return [path for path, methods in app.openapi()["paths"].items() if "get" in methods]
 
 
