@@ -2,14 +2,19 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from services.review_scheduler.rules.deciding import RefusalRule
+from services.review_scheduler.rules.ladder import Pending
 from services.review_scheduler.rules.lines import Line, LineStatus, Outcome
 from services.review_scheduler.rules.opening import NewReview
 from services.review_scheduler.rules.reviewers import Choice
 from services.review_scheduler.store.campaigns import Campaign, ClosedCampaign
+from services.review_scheduler.store.delegations import Delegation
 from services.review_scheduler.store.questions import Question
 from services.review_scheduler.store.reviews import LineDecision, ReviewRow
+from services.review_scheduler.store.waiting import Asked
 from shared.auth import Principal
 from shared.contracts.admin import CommandRefused
 from shared.contracts.envelope import event_key, rfc3339
@@ -17,22 +22,30 @@ from shared.contracts.facts import fact
 from shared.contracts.review import (
     Advice,
     CampaignClosed,
+    CampaignExpired,
     CampaignOpened,
+    LineExpired,
     LineOpened,
     MootReason,
+    ReassignReason,
     ReviewAnswered,
     ReviewAsked,
     ReviewClosed,
     ReviewCorrected,
     ReviewData,
     ReviewDecided,
+    ReviewDelegated,
+    ReviewEscalated,
+    ReviewExpired,
     ReviewMoot,
     ReviewOpened,
     ReviewRead,
     ReviewReassigned,
+    ReviewReminded,
     ReviewRemovalOverdue,
     ReviewRemoved,
 )
+from shared.contracts.review_policy import Rung
 from shared.contracts.topics import ADMIN_EVENTS, REVIEW_EVENTS
 from shared.outbox import OutboxMessage
 
@@ -242,19 +255,152 @@ def review_closed(review: ReviewRow, lines: Collection[LineStatus], now: datetim
 
 def campaign_opened(campaign: Campaign) -> OutboxMessage:
     """A campaign begins."""
+    plan = campaign.plan
     return _review_event(
         "campaign.opened",
-        campaign.organization,
+        plan.organization,
         str(campaign.campaign_id),
         (str(campaign.campaign_id),),
         campaign.opened_at,
         CampaignOpened(
             campaign_id=str(campaign.campaign_id),
-            title=campaign.title,
+            title=plan.title,
             opened_by=campaign.opened_by,
             opened_at=campaign.opened_at,
-            due_at=campaign.due_at,
+            due_at=plan.due_at,
             policy_version=campaign.policy_version,
+            calendar=plan.calendar,
+            scope=plan.scope,
+            no_answer=plan.no_answer,
+        ),
+    )
+
+
+def _to_tell(review: Pending, rung: Rung, to: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "review_id": str(review.review_id),
+        "campaign_id": _text(review.campaign_id),
+        "worker": review.worker,
+        "reviewer": review.reviewer,
+        "tell": rung.tell,
+        "recipients": to,
+        "days": rung.days,
+        "undecided": review.undecided,
+        "due_at": review.due_at,
+    }
+
+
+def rung_told(review: Pending, rung: Rung, to: tuple[str, ...], now: datetime) -> OutboxMessage:
+    """A rung of the ladder has come: the reviewer is reminded, or others are told."""
+    # A rung is told once per due instant: equal causes, equal ids.
+    cause = (str(review.review_id), rfc3339(review.due_at), str(rung.days))
+    said = _to_tell(review, rung, to)
+    if rung.tell == "reviewer":
+        data: ReviewData = ReviewReminded(**said, reminded_at=now)
+        type = "review.reminded"
+    else:
+        data, type = ReviewEscalated(**said, escalated_at=now), "review.escalated"
+    return _review_event(type, review.organization, review.worker, (type, *cause), now, data)
+
+
+def review_reassigned(
+    review: Pending, asked: Asked, reason: ReassignReason, by: str | None, now: datetime
+) -> OutboxMessage:
+    """Somebody else is asked from now on."""
+    return _review_event(
+        "review.reassigned",
+        review.organization,
+        review.worker,
+        (str(review.review_id), rfc3339(now)),
+        now,
+        ReviewReassigned(
+            review_id=str(review.review_id),
+            campaign_id=_text(review.campaign_id),
+            worker=review.worker,
+            previous_reviewer=review.reviewer,
+            reviewer=asked.reviewer,
+            reviewer_rule=asked.rule,
+            reason=reason,
+            reassigned_by=by,
+            reassigned_at=now,
+            due_at=asked.due_at,
+            undecided=review.undecided,
+        ),
+    )
+
+
+def review_expired(
+    review: Pending,
+    lines: tuple[LineExpired, ...],
+    cause_id: str,
+    now: datetime,
+) -> OutboxMessage:
+    """Nobody answered in time, and what policy says follows."""
+    return _review_event(
+        "review.expired",
+        review.organization,
+        review.worker,
+        (str(review.review_id), rfc3339(review.due_at)),
+        now,
+        ReviewExpired(
+            review_id=str(review.review_id),
+            campaign_id=_text(review.campaign_id),
+            worker=review.worker,
+            reviewer=review.reviewer,
+            consequence=review.no_answer,
+            due_at=review.due_at,
+            expired_at=now,
+            cause_id=cause_id,
+            cause_lines=None if review.campaign_id else len(lines),
+            lines=lines,
+        ),
+    )
+
+
+def campaign_expired(
+    organization: str,
+    campaign_id: UUID,
+    cause_id: str,
+    due_at: datetime,
+    lines: int,
+    now: datetime,
+) -> OutboxMessage:
+    """Everything that expired of a campaign at an instant has been said."""
+    return _review_event(
+        "campaign.expired",
+        organization,
+        str(campaign_id),
+        (cause_id,),
+        now,
+        CampaignExpired(
+            campaign_id=str(campaign_id),
+            cause_id=cause_id,
+            due_at=due_at,
+            expired_at=now,
+            lines=lines,
+        ),
+    )
+
+
+def review_delegated(delegation: Delegation, by: str, now: datetime) -> OutboxMessage:
+    """Somebody covers for a reviewer, or does no longer."""
+    ended = delegation.ended_at is not None
+    return _review_event(
+        "review.delegated",
+        delegation.organization,
+        delegation.reviewer,
+        (str(delegation.delegation_id), "ended" if ended else "begun"),
+        now,
+        ReviewDelegated(
+            delegation_id=str(delegation.delegation_id),
+            reviewer=delegation.reviewer,
+            delegate=delegation.delegate,
+            since=delegation.since,
+            until=delegation.until,
+            delegated_by=delegation.delegated_by,
+            delegated_at=delegation.delegated_at,
+            ended_at=delegation.ended_at,
+            ended_by=by if ended else None,
         ),
     )
 

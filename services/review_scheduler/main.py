@@ -10,8 +10,12 @@ import uvloop
 from fastapi import FastAPI
 
 from services.review_scheduler.api.routers import routers
-from services.review_scheduler.handlers.campaigns import open_due_quarters, open_next_chunk
+from services.review_scheduler.handlers.calendars import open_due_campaigns, set_all_calendars
+from services.review_scheduler.handlers.campaigns import open_next_chunk
+from services.review_scheduler.handlers.ladder import climb, say_what_expired
+from services.review_scheduler.handlers.looking import look_again
 from services.review_scheduler.handlers.picture import PictureHandler
+from services.review_scheduler.handlers.reassigning import reassign_next
 from services.review_scheduler.handlers.removals import say_overdue_removals
 from services.review_scheduler.settings import Settings
 from services.review_scheduler.store import views
@@ -33,6 +37,9 @@ GROUP = "review-scheduler"
 
 CALENDAR_IDLE_SECONDS = 10.0
 """A quarter may begin, or a removal be overdue, this late; nobody waits for it."""
+
+TIMER_IDLE_SECONDS = 2.0
+"""How late a due instant may be noticed."""
 
 OPENING_IDLE_SECONDS = 0.5
 """Somebody who opened a campaign by command is watching."""
@@ -66,7 +73,16 @@ async def build_app(settings: Settings) -> FastAPI:
     )
     tickers = [
         Ticker(
-            "calendar", partial(open_due_quarters, pool, clock), idle_seconds=CALENDAR_IDLE_SECONDS
+            "calendar", partial(open_due_campaigns, pool, clock), idle_seconds=CALENDAR_IDLE_SECONDS
+        ),
+        *(
+            Ticker(name, partial(work, pool, clock), idle_seconds=TIMER_IDLE_SECONDS)
+            for name, work in (
+                ("look", look_again),
+                ("ladder", climb),
+                ("expired", say_what_expired),
+                ("reassign", reassign_next),
+            )
         ),
         Ticker("opening", partial(open_next_chunk, pool, clock), idle_seconds=OPENING_IDLE_SECONDS),
         Ticker(
@@ -81,6 +97,7 @@ async def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await set_all_calendars(pool, clock)
         await consumer.start()
         for ticker in tickers:
             ticker.start()

@@ -62,8 +62,10 @@ class CampaignCalendar(DirectoryObject):
 
 
 class Rung(DirectoryObject):
-    """A step of the ladder: whom to tell, so many business days before or (above 0) after the due
-    day. A rung that has come is told once; of several that were missed, only the last."""
+    """A step of the ladder: whom to tell, so many business days before (or, above 0, after) the due
+    day, in the morning; the rung of 0 days is the due instant itself. A rung is told once, and of
+    several that were missed only the last.
+    """
 
     days: int = Field(ge=-60, le=60)
     tell: Recipient
@@ -112,11 +114,10 @@ class ReviewPolicy(DirectoryObject):
     """A login idle for so many days opens a review; CMS ARS 5.0 AC-2(3) disables after 60."""
     ladder: Annotated[tuple[Rung, ...], Field(max_length=RUNGS_MAX), AfterValidator(_in_order)] = (
         Rung(days=-5, tell="reviewer"),
-        Rung(days=-1, tell="reviewer"),
-        Rung(days=0, tell="above_reviewer"),
+        Rung(days=-2, tell="reviewer"),
+        Rung(days=-1, tell="above_reviewer"),
+        Rung(days=1, tell="review_admin"),
     )
-    """Rungs before the due day fall at the beginning of a business day, those from it on at its
-    end; what becomes of unanswered access is settled by the end of the due day as well."""
     escalated_days: int = Field(default=3, ge=1, le=60)
     """Business days for whoever is asked next, where nobody answered and policy escalates."""
     keep_reasons: KeepReasons = KeepReasons()

@@ -6,14 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.review_scheduler.handlers import campaigns
-from services.review_scheduler.handlers.campaigns import (
-    open_by_command,
-    open_due_quarters,
-    open_next_chunk,
-)
+from services.review_scheduler.handlers.calendars import open_due_campaigns
+from services.review_scheduler.handlers.campaigns import open_next_chunk
 from shared.contracts.state import WorkerState, WorkerStatus
 from shared.errors import Problem
-from shared.postgres import in_transaction
 from tests.review_scheduler.worlds import (
     ORGANIZATION,
     START,
@@ -30,7 +26,14 @@ NEW_YEAR = datetime(2027, 1, 1, 8, tzinfo=UTC)
 
 
 async def titles(world: World) -> list[str]:
-    return [row["title"] for row in await world.rows("SELECT title FROM campaign ORDER BY title")]
+    """The quarterly campaigns; others by the default policy have tests of their own."""
+    rows = await world.rows(
+        "SELECT title FROM campaign WHERE calendar = 'quarterly' ORDER BY title"
+    )
+    return [row["title"] for row in rows]
+
+
+QUARTER_DUE = "SELECT due_at FROM timer WHERE kind = 'calendar' AND key LIKE '%/quarterly'"
 
 
 async def test_a_new_installation_has_no_campaign_before_its_first_quarter_begins(
@@ -38,13 +41,13 @@ async def test_a_new_installation_has_no_campaign_before_its_first_quarter_begin
 ) -> None:
     await world.begin(state("ana", access=[holds("noridian")]))
 
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
     world.clock.instant = NEW_YEAR.replace(hour=7, minute=59)
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
     assert await titles(world) == []
 
     world.clock.instant = NEW_YEAR
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
     assert await titles(world) == ["2027-Q1"]
 
 
@@ -52,30 +55,35 @@ async def test_replicas_and_restarts_open_a_quarter_once(world: World) -> None:
     await world.begin(*(state(f"w{n}", access=[holds("noridian")]) for n in range(5)))
     world.clock.instant = NEW_YEAR
 
-    await asyncio.gather(*(open_due_quarters(world.pool, world.clock) for _ in range(4)))
+    await asyncio.gather(*(open_due_campaigns(world.pool, world.clock) for _ in range(4)))
     await asyncio.gather(*(open_next_chunk(world.pool, world.clock) for _ in range(4)))
     await world.finish_opening()
     # The same directory once more, as after a restart that reads the topic from its beginning.
     await world.hear(directory_record("organization", ORGANIZATION, organization(), 2))
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
     await world.finish_opening()
 
     assert await titles(world) == ["2027-Q1"]
     assert [row["worker"] for row in await world.lines()] == ["w0", "w1", "w2", "w3", "w4"]
-    assert len(await world.said("campaign.opened")) == 1
+    opened = await world.said("campaign.opened")
+    assert [each["calendar"] for each in opened].count("quarterly") == 1
     assert len(await world.said("review.opened")) == 5
 
 
-async def test_each_quarter_gets_its_campaign_though_the_last_is_unfinished(world: World) -> None:
+async def test_each_quarter_gets_its_campaign_and_what_the_last_still_asks_is_not_asked_twice(
+    world: World,
+) -> None:
     await world.begin(state("ana", access=[holds("noridian")]))
 
     for month in (1, 4, 7, 10):
         world.clock.instant = datetime(2027, month, 2, tzinfo=UTC)
-        await open_due_quarters(world.pool, world.clock)
+        await open_due_campaigns(world.pool, world.clock)
         await world.finish_opening()
 
     assert await titles(world) == ["2027-Q1", "2027-Q2", "2027-Q3", "2027-Q4"]
-    assert len(await world.lines(status="undecided")) == 4
+    assert len(await world.lines(status="undecided")) == 1
+    counted = await world.rows("SELECT elsewhere FROM campaign WHERE calendar = 'quarterly'")
+    assert sorted(row["elsewhere"] for row in counted) == [0, 1, 1, 1]
 
 
 async def test_after_a_long_standstill_only_the_present_quarter_is_opened(world: World) -> None:
@@ -83,8 +91,8 @@ async def test_after_a_long_standstill_only_the_present_quarter_is_opened(world:
     world.clock.instant = datetime(2027, 8, 1, tzinfo=UTC)
     await world.hear(directory_record("organization", ORGANIZATION, organization(), 2))
 
-    await open_due_quarters(world.pool, world.clock)
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
 
     assert await titles(world) == ["2027-Q3"]
 
@@ -94,7 +102,7 @@ async def test_an_organization_that_moves_to_another_zone_moves_its_quarters(wor
 
     await world.hear(directory_record("organization", ORGANIZATION, organization("Asia/Tokyo"), 2))
 
-    timers = await world.rows("SELECT due_at FROM timer")
+    timers = await world.rows(QUARTER_DUE)
     assert [row["due_at"] for row in timers] == [datetime(2026, 12, 31, 15, tzinfo=UTC)]
 
 
@@ -103,19 +111,18 @@ async def test_a_quarter_that_begins_a_second_time_by_a_zone_further_west_opens_
 ) -> None:
     await world.begin()
     world.clock.instant = NEW_YEAR
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
     await world.hear(
         directory_record("organization", ORGANIZATION, organization("Pacific/Honolulu"), 2)
     )
     world.clock.instant = NEW_YEAR.replace(hour=10)
 
-    await open_due_quarters(world.pool, world.clock)
+    await open_due_campaigns(world.pool, world.clock)
 
     assert await titles(world) == ["2027-Q1"]
-    assert len(await world.said("campaign.opened")) == 1
-    assert await world.rows("SELECT due_at FROM timer") == [
-        {"due_at": datetime(2027, 4, 1, 10, tzinfo=UTC)}
-    ]
+    opened = await world.said("campaign.opened")
+    assert [each["calendar"] for each in opened].count("quarterly") == 1
+    assert await world.rows(QUARTER_DUE) == [{"due_at": datetime(2027, 4, 1, 10, tzinfo=UTC)}]
 
 
 async def test_the_campaign_closes_once_when_its_last_reviews_close_at_the_same_time(
@@ -153,9 +160,7 @@ async def test_a_command_is_refused_while_a_campaign_is_unfinished(world: World)
 
 async def test_a_command_is_refused_before_the_directory_is_known(world: World) -> None:
     with pytest.raises(Problem) as refused:
-        await in_transaction(
-            world.pool, lambda conn: open_by_command(conn, world.clock, ORGANIZATION, "ada", None)
-        )
+        await world.begin_campaign()
 
     assert refused.value.code == "organization_unknown"
 
@@ -174,9 +179,7 @@ async def test_a_campaign_opens_in_chunks_and_goes_on_where_it_was_stopped(
 ) -> None:
     monkeypatch.setattr(campaigns, "OPENING_CHUNK_WORKERS", 2)
     await world.begin(*(state(f"w{n}", access=[holds("noridian")]) for n in range(5)))
-    await in_transaction(
-        world.pool, lambda conn: open_by_command(conn, world.clock, ORGANIZATION, "ada", None)
-    )
+    await world.begin_campaign()
 
     await open_next_chunk(world.pool, world.clock)
     assert len(await world.lines()) == 2

@@ -4,13 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
 from aiokafka import ConsumerRecord
 
-from services.review_scheduler.handlers.campaigns import open_by_command, open_next_chunk
+from services.review_scheduler.api.campaigns import CampaignOrder, campaign_planned
+from services.review_scheduler.handlers.calendars import open_due_campaigns
+from services.review_scheduler.handlers.campaigns import (
+    known_directory,
+    open_by_command,
+    open_next_chunk,
+)
+from services.review_scheduler.handlers.ladder import climb, say_what_expired
+from services.review_scheduler.handlers.looking import look_again
 from services.review_scheduler.handlers.picture import Change, PictureHandler
+from services.review_scheduler.handlers.reassigning import reassign_next
 from shared.auth import Principal
 from shared.contracts.directory import Administrator, DirectoryObject, Function, Organization
 from shared.contracts.envelope import event_key
@@ -36,6 +46,16 @@ START = datetime(2026, 11, 23, 16, tzinfo=UTC)
 """A Monday, 08:00 in Los Angeles."""
 
 CHUNKS_MAX = 100
+BY_TIME = (
+    open_due_campaigns,
+    open_next_chunk,
+    look_again,
+    climb,
+    say_what_expired,
+    reassign_next,
+)
+"""Everything that the service does by itself."""
+
 ZONE = "America/Los_Angeles"
 
 
@@ -175,12 +195,31 @@ class World:
         """Let the organization be known, and then the rest."""
         await self.hear(directory_record("organization", ORGANIZATION, organization()), *said)
 
-    async def open_campaign(self) -> None:
+    async def begin_campaign(self, **order: Any) -> UUID:
+        """Begin a campaign by command, as somebody orders it over HTTP."""
+
+        async def work(conn: Connection) -> UUID:
+            directory = await known_directory(conn, ORGANIZATION)
+            now = await self.clock.now(conn)
+            plan = campaign_planned(CampaignOrder.model_validate(order), directory, now)
+            return await open_by_command(conn, self.clock, plan, "ada", directory)
+
+        return await in_transaction(self.pool, work)
+
+    async def open_campaign(self, **order: Any) -> UUID:
         """Open a campaign by command, to its end."""
-        await in_transaction(
-            self.pool, lambda conn: open_by_command(conn, self.clock, ORGANIZATION, "ada", None)
-        )
+        campaign_id = await self.begin_campaign(**order)
         await self.finish_opening()
+        return campaign_id
+
+    async def at(self, instant: datetime) -> None:
+        """Let it be an instant, and everything happen that is due by then."""
+        self.clock.instant = instant
+        for _ in range(CHUNKS_MAX):
+            done = [await work(self.pool, self.clock) for work in BY_TIME]
+            if not any(done):
+                return
+        raise AssertionError("something is due for ever")
 
     async def finish_opening(self) -> None:
         """Open chunk after chunk until nothing is opening."""

@@ -1,10 +1,12 @@
-"""Campaigns over HTTP: listed, read, opened."""
+"""Campaigns over HTTP: listed, read, previewed, opened."""
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.review_scheduler.api.answering import (
     PAGE_DEFAULT,
@@ -16,20 +18,56 @@ from services.review_scheduler.api.answering import (
     page,
     read_cursor,
 )
-from services.review_scheduler.handlers.campaigns import open_by_command
+from services.review_scheduler.handlers.calendars import plan_of
+from services.review_scheduler.handlers.campaigns import known_directory, open_by_command, preview
 from services.review_scheduler.store import views
+from services.review_scheduler.store.campaigns import Plan
+from services.review_scheduler.store.directory import DirectoryView
 from shared.auth import Authenticator, Principal
 from shared.contracts.hr import Text
+from shared.contracts.objects import Id
+from shared.contracts.review_policy import CampaignCalendar, NoAnswer, ReviewScope
 from shared.errors import Problem
 from shared.postgres import Connection
 
 
 class CampaignOrder(BaseModel):
-    """A campaign to open now; without a title it is called after the present quarter."""
+    """A campaign to open now: over everything, or what `scope` names, or as a calendar says.
+
+    Without a title it is called after its calendar and the present period.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: Text | None = None
+    calendar: Id | None = None
+    scope: ReviewScope | None = None
+    days_to_decide: int | None = Field(default=None, ge=1, le=90)
+    spread_days: int | None = Field(default=None, ge=1, le=31)
+    no_answer: NoAnswer | None = None
+
+
+def campaign_planned(order: CampaignOrder, directory: DirectoryView, now: datetime) -> Plan:
+    """The campaign that somebody wants.
+
+    Raises:
+        Problem: 404 for a calendar that the policy does not have.
+    """
+    calendars = {each.id: each for each in directory.reviews.calendars}
+    calendar = CampaignCalendar(id="command", name="Review", every="quarter")
+    if order.calendar is not None:
+        if order.calendar not in calendars:
+            raise Problem(
+                404,
+                "no_such_calendar",
+                f"The review policy has no calendar {order.calendar}; it has"
+                f" {', '.join(sorted(calendars)) or 'none'}.",
+            )
+        calendar = calendars[order.calendar]
+    wanted = order.model_dump(include={"scope", "days_to_decide", "spread_days", "no_answer"})
+    given = {name: getattr(order, name) for name, value in wanted.items() if value is not None}
+    plan = plan_of(calendar.model_copy(update=given), directory, now)
+    return replace(plan, title=order.title or plan.title, calendar=order.calendar)
 
 
 def campaigns_router(commands: Commands, authenticator: Authenticator) -> APIRouter:
@@ -62,21 +100,37 @@ def campaigns_router(commands: Commands, authenticator: Authenticator) -> APIRou
         async with pool.acquire() as conn:
             return answer(await _campaign(conn, who.organization, campaign_id))
 
+    @router.post("/preview")
+    async def preview_campaign(who: Annotated[Principal, admins], order: CampaignOrder) -> Response:
+        """What a campaign would ask whom if it were opened now; nothing is stored.
+
+        `{"title", "due_at", "workers", "reviews", "lines", "elsewhere": lines that another
+        campaign asks about already, "reviewers": [{"reviewer", "name", "rules", "reviews",
+        "lines"}]}`, the busiest reviewer first; null is the queue of review:admin.
+        """
+        async with pool.acquire() as conn:
+            directory = await known_directory(conn, who.organization)
+            now = await clock.now(conn)
+            plan = campaign_planned(order, directory, now)
+            return answer(await preview(conn, plan, directory, now))
+
     @router.post("", status_code=201)
     async def open_campaign(
         who: Annotated[Principal, admins],
         order: CampaignOrder,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        """Begin a campaign over all effective access; answers it with 201 while it is opening.
+        """Begin a campaign; answers it with 201 while it is opening.
 
-        409 `campaign_unfinished` while another one is not closed, `organization_unknown` before a
-        directory was applied.
+        409 `campaign_unfinished` while another one over the same is not closed,
+        `organization_unknown` before a directory was applied; 404 `no_such_calendar`.
         """
 
         async def work(conn: Connection) -> dict[str, Any]:
+            directory = await known_directory(conn, who.organization)
+            plan = campaign_planned(order, directory, await clock.now(conn))
             campaign_id = await open_by_command(
-                conn, clock, who.organization, who.worker or who.subject, order.title
+                conn, clock, plan, who.worker or who.subject, directory
             )
             return await _campaign(conn, who.organization, campaign_id)
 

@@ -14,7 +14,7 @@ from services.review_scheduler.handlers.bulk import (
     decide_in_bulk,
     select_lines,
 )
-from services.review_scheduler.handlers.decisions import own_ids
+from services.review_scheduler.handlers.delegations import own_ids
 from services.review_scheduler.handlers.passing import answer_question
 from services.review_scheduler.rules.deciding import RefusalRule
 from services.review_scheduler.store.questions import waiting_questions

@@ -21,9 +21,9 @@ from services.review_scheduler.handlers.decisions import (
     Wish,
     decide_lines,
     note_reading,
-    own_ids,
     reduce_access,
 )
+from services.review_scheduler.handlers.delegations import asked_for
 from services.review_scheduler.handlers.passing import ask_somebody, decline_review
 from services.review_scheduler.rules.deciding import RefusalRule
 from services.review_scheduler.store import views
@@ -121,7 +121,7 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
                 reviewer=reviewer,
                 worker=worker,
                 campaign_id=campaign,
-                only_for=None if who.may("review:admin") else await own_ids(conn, who),
+                only_for=None if who.may("review:admin") else await asked_for(conn, clock, who),
                 after=read_cursor(cursor),
                 limit=limit + 1,
             )
@@ -135,7 +135,7 @@ def reviews_router(commands: Commands, authenticator: Authenticator) -> APIRoute
         """
         async with pool.acquire() as conn:
             review = await show_review(conn, clock, who.organization, review_id)
-            own = who.may("review:admin") or review["reviewer"] in await own_ids(conn, who)
+            own = who.may("review:admin") or review["reviewer"] in await asked_for(conn, clock, who)
         if not own:
             raise no_such_review()
         if review["read_at"] is None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from services.review_scheduler.api.answering import Commands
 from services.review_scheduler.api.campaigns import campaigns_router
 from services.review_scheduler.api.compliance import compliance_router
+from services.review_scheduler.api.delegations import delegations_router
 from services.review_scheduler.api.desk import desk_router
 from services.review_scheduler.api.reviews import reviews_router
 from shared.auth import Authenticator
@@ -24,4 +25,5 @@ def routers(
         reviews_router(commands, authenticator),
         desk_router(commands, authenticator),
         compliance_router(commands, authenticator),
+        delegations_router(commands, authenticator),
     ]

@@ -8,11 +8,11 @@ from uuid import UUID
 from services.review_scheduler.handlers.decisions import (
     Wish,
     lay_out,
-    own_ids,
     record_decisions,
     refuse_person,
     refuse_wishes,
 )
+from services.review_scheduler.handlers.delegations import asked_for, own_ids
 from services.review_scheduler.handlers.live import look_at
 from services.review_scheduler.handlers.refusing import refused
 from services.review_scheduler.rules.deciding import RefusalRule
@@ -52,7 +52,7 @@ async def select_lines(
     found = await list_undecided(
         conn,
         who.organization,
-        only_for=None if who.may("review:admin") else mine,
+        only_for=None if who.may("review:admin") else await asked_for(conn, clock, who),
         not_about=mine,
         campaign_id=selection.campaign_id,
         review_id=selection.review_id,
@@ -100,7 +100,7 @@ async def decide_in_bulk(
     for review_id, lines in _by_review(found).items() if refusal is None else ():
         desk = await lay_out(conn, clock, who.organization, review_id)
         wishes = [Wish(line_id, decision, reason) for line_id in lines]
-        refusal = await refuse_person(conn, who, desk.review) or refuse_wishes(desk, wishes)
+        refusal = await refuse_person(conn, clock, who, desk.review) or refuse_wishes(desk, wishes)
         if refusal is not None:
             break
         desks.append((desk, wishes))

@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from services.review_scheduler import events
+from services.review_scheduler.handlers.delegations import covering
 from services.review_scheduler.handlers.live import LiveLine, look_at
+from services.review_scheduler.handlers.opening import open_reviews
 from services.review_scheduler.handlers.refusing import refused
 from services.review_scheduler.handlers.removals import removal_due, watch_removals
 from services.review_scheduler.handlers.settling import settle_reviews
-from services.review_scheduler.rules.calendar import micro_review_due
 from services.review_scheduler.rules.deciding import (
     RefusalRule,
     refuse_decision,
@@ -24,7 +24,6 @@ from services.review_scheduler.store.directory import DirectoryView, load_direct
 from services.review_scheduler.store.reviews import (
     LineDecision,
     ReviewRow,
-    add_reviews,
     load_lines,
     load_opened,
     load_review,
@@ -60,15 +59,9 @@ class Desk:
     at: datetime
 
     @property
-    def zone(self) -> ZoneInfo:
-        """The organization's zone."""
-        known = self.directory.organization
-        return ZoneInfo(known.zone) if known else ZoneInfo("UTC")
-
-    @property
     def today(self) -> date:
         """The calendar day in the organization's zone."""
-        return self.at.astimezone(self.zone).date()
+        return self.directory.calendar.day(self.at)
 
 
 async def lay_out(conn: Connection, clock: Clock, organization: str, review_id: UUID) -> Desk:
@@ -104,7 +97,7 @@ async def decide_lines(
         Problem: 404 when the organization has no such review.
     """
     desk = await lay_out(conn, clock, who.organization, review_id)
-    refusal = await refuse_person(conn, who, desk.review) or refuse_wishes(desk, wishes)
+    refusal = await refuse_person(conn, clock, who, desk.review) or refuse_wishes(desk, wishes)
     if refusal is not None:
         return await refused(conn, who, "review.decide", str(review_id), refusal, desk.at)
     news = [wish for wish in wishes if _says_something_new(desk.lines[wish.line_id], wish)]
@@ -147,14 +140,15 @@ async def _open_anew(
 ) -> tuple[Desk, list[Wish]]:
     """A new review of what a closed one kept, so that its record stays as it was signed off."""
     review = desk.review
+    policy = desk.directory.reviews
     occasion = Occasion(
         ("anew", str(review.review_id), desk.at.isoformat()),
         None,
         "decided_anew",
         "decided again after the review was closed",
         desk.at,
-        micro_review_due(desk.at, desk.zone),
-        "escalate",
+        desk.directory.calendar.due_after_business_days(desk.at, policy.micro_days_to_decide),
+        policy.micro_no_answer,
     )
     lines = []
     for wish in wishes:
@@ -171,8 +165,8 @@ async def _open_anew(
         occasion,
         tuple(lines),
     )
-    await add_reviews(conn, [new])
-    await enqueue(conn, [events.review_opened(new)], held=True)
+    said = await open_reviews(conn, [new], desk.directory, desk.at)
+    await enqueue(conn, said, held=True)
     opened = await lay_out(conn, clock, review.organization, new.review_id)
     moved = [
         Wish(line.line_id, wish.decision, wish.reason)
@@ -192,22 +186,17 @@ async def note_reading(conn: Connection, clock: Clock, who: Principal, review_id
         await enqueue(conn, [events.review_read(review, who.worker, now)], held=True)
 
 
-async def own_ids(conn: Connection, who: Principal) -> set[str]:
-    """The ids under which whoever is signed in may have been asked."""
-    if who.worker is None:
-        return set()
-    people = await load_people(conn, who.organization, [who.worker])
-    return {who.worker, identify(who.worker, people)}
-
-
-async def refuse_person(conn: Connection, who: Principal, review: ReviewRow) -> RefusalRule | None:
+async def refuse_person(
+    conn: Connection, clock: Clock, who: Principal, review: ReviewRow
+) -> RefusalRule | None:
     """Why somebody may do nothing about a review, or None: they may."""
     named = [each for each in (who.worker, review.worker, review.reviewer) if each is not None]
     people = await load_people(conn, review.organization, named)
+    reviewer = identify(review.reviewer, people) if review.reviewer else None
     return refuse_reviewer(
         identify(who.worker, people) if who.worker else None,
         identify(review.worker, people),
-        identify(review.reviewer, people) if review.reviewer else None,
+        {reviewer, *await covering(conn, clock, review.organization, reviewer)},
         is_admin=who.may("review:admin"),
     )
 

@@ -51,7 +51,7 @@ async def ask_somebody(
     desk = await lay_out(conn, clock, who.organization, review_id)
     people = await load_people(conn, who.organization, [asked, desk.review.worker])
     asked = identify(asked, people)
-    refusal = await refuse_person(conn, who, desk.review) or refuse_asking(
+    refusal = await refuse_person(conn, clock, who, desk.review) or refuse_asking(
         [desk.lines[each].status if each in desk.lines else None for each in line_ids],
         asked,
         identify(desk.review.worker, people),
@@ -117,7 +117,7 @@ async def decline_review(
         Problem: 404 when the organization has no such review.
     """
     desk = await lay_out(conn, clock, who.organization, review_id)
-    refusal = await refuse_person(conn, who, desk.review)
+    refusal = await refuse_person(conn, clock, who, desk.review)
     if refusal is None and all(
         line.status is not LineStatus.UNDECIDED for line in desk.lines.values()
     ):

@@ -1,47 +1,41 @@
 """Keeping the picture of who has what, and drawing the consequences for reviews."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from services.review_scheduler import events
+from services.review_scheduler.handlers.calendars import set_calendars
+from services.review_scheduler.handlers.looking import asked_about, look_key, look_timer
+from services.review_scheduler.handlers.opening import open_micro_reviews
 from services.review_scheduler.handlers.removals import watch_removals
 from services.review_scheduler.handlers.settling import settle_reviews
-from services.review_scheduler.rules.calendar import micro_review_due, next_quarter_start
 from services.review_scheduler.rules.lines import LINE_MOVES, Line, LineMove, Outcome, follow
 from services.review_scheduler.rules.live import logins_in
-from services.review_scheduler.rules.opening import Holder, NewReview, Occasion, build_reviews
-from services.review_scheduler.rules.roles import (
-    explain_role_change,
-    holdings_in,
-    role_in,
-    supervisor_in,
-)
+from services.review_scheduler.rules.occasions import Due, Waiting, changes, due, known_in
+from services.review_scheduler.rules.opening import Holder
+from services.review_scheduler.rules.roles import holdings_in, role_in, supervisor_in
 from services.review_scheduler.store.directory import (
-    CALENDAR_TIMER,
-    calendar_due_at,
+    DirectoryView,
     load_directory,
     store_directory,
 )
 from services.review_scheduler.store.reviews import (
     LineUpdate,
-    add_reviews,
     load_unsettled_lines,
     store_progress,
 )
+from services.review_scheduler.store.waiting import REASSIGN_TIMER
 from services.review_scheduler.store.workers import (
     WorkerKey,
     WorkerPicture,
     WorkerRow,
-    load_people_around,
     lock_workers,
     store_pictures,
 )
 from shared.clock import Clock
-from shared.contracts.directory import Organization
 from shared.contracts.state import WorkerState, WorkerStatus
 from shared.contracts.topics import DIRECTORY_EVENTS
 from shared.kafka import Batch, Record
@@ -60,11 +54,11 @@ logger = structlog.get_logger(__name__)
 Change: TypeAlias = "WorkerState | DirectoryChange | None"
 """What a record tells; None for kinds of directory objects that reviews do not depend on."""
 
-KINDS = frozenset({"organization", "policy", "review_policy", "administrator", "job_duty"})
-"""The kinds of directory objects that reviews depend on."""
+CALENDAR_KINDS = frozenset({"organization", "review_policy", "portal_clock"})
+"""What decides when campaigns begin."""
 
-UNKNOWN_ZONE = ZoneInfo("UTC")
-"""For due dates while the organization's own zone has not arrived."""
+KINDS = CALENDAR_KINDS | {"policy", "portal", "administrator", "job_duty"}
+"""The kinds of directory objects that reviews depend on."""
 
 
 class PictureHandler:
@@ -103,22 +97,9 @@ class PictureHandler:
     ) -> None:
         if not objects:
             return
-        for key in await store_directory(conn, list(objects.values())):
-            value = objects[key].value
-            if isinstance(value, Organization):
-                await self._set_calendar(conn, value)
-
-    async def _set_calendar(self, conn: Connection, organization: Organization) -> None:
-        """Have the next quarter opened, by the organization's zone.
-
-        One that is due already is left to be opened: a service that was down over the turn of a
-        quarter must not skip it because the directory came first.
-        """
-        now = await self._clock.now(conn)
-        due_at = await calendar_due_at(conn, organization.id)
-        if due_at is None or due_at > now:
-            wanted = next_quarter_start(now, ZoneInfo(organization.zone))
-            await set_timers(conn, [Timer(CALENDAR_TIMER, organization.id, wanted, {})])
+        changed = await store_directory(conn, list(objects.values()))
+        for organization in sorted({key[0] for key in changed if key[1] in CALENDAR_KINDS}):
+            await set_calendars(self._clock, organization, conn)
 
     async def _apply_states(self, conn: Connection, states: Mapping[WorkerKey, WorkerState]) -> int:
         if not states:
@@ -133,28 +114,38 @@ class PictureHandler:
         if not newer:
             return 0
         now = await self._clock.now(conn)
-        lines = await load_unsettled_lines(conn, {each for key in newer for each in ids[key]})
-        await store_pictures(conn, [_picture(state, known[key]) for key, state in newer.items()])
-        reasons = {
-            key: reason
-            for key, state in newer.items()
-            if (reason := explain_role_change(known[key].role, role_in(state)))
-            and holdings_in(state)
+        directories = {
+            each: await load_directory(conn, each) for each in sorted({key[0] for key in newer})
         }
+        lines = await load_unsettled_lines(conn, {each for key in newer for each in ids[key]})
+        dues = {
+            key: _due(known[key], state, directories[key[0]], now) for key, state in newer.items()
+        }
+        await store_pictures(
+            conn,
+            [_picture(state, known[key], dues[key].waiting) for key, state in newer.items()],
+        )
+        moved = {key for key, what in dues.items() if any(each.whole for each in what.triggers)}
         outcomes = {
             line: outcome
             for key, state in newer.items()
             for own in ids[key]
             for line in lines.get(own, ())
-            if (outcome := follow(line, state, holdings_in(state), moved=key in reasons))
+            if (outcome := follow(line, state, holdings_in(state), moved=key in moved))
         }
         outgoing = await _store_outcomes(conn, outcomes, now)
-        reviews = await _build_micro_reviews(conn, newer, reasons, now)
-        if reviews:
-            await add_reviews(conn, reviews)
-            outgoing += [events.review_opened(review) for review in reviews]
+        for organization, directory in directories.items():
+            found = [
+                asked
+                for key, what in dues.items()
+                if key[0] == organization
+                for trigger in what.triggers
+                if (asked := asked_about(_holder(newer[key]), trigger, _left(lines, key, outcomes)))
+            ]
+            outgoing += await open_micro_reviews(conn, found, directory, now)
         await enqueue(conn, outgoing, held=True)
         await settle_reviews(conn, {line.review_id for line in outcomes}, now)
+        await set_timers(conn, list(_timers(newer, dues, known, now)))
         return len(newer)
 
 
@@ -163,7 +154,7 @@ def _all_ids(state: WorkerState) -> list[WorkerKey]:
     return [(state.organization, worker) for worker in (state.worker, *state.aliases)]
 
 
-def _picture(state: WorkerState, known: WorkerRow) -> WorkerPicture:
+def _picture(state: WorkerState, known: WorkerRow, waiting: tuple[Waiting, ...]) -> WorkerPicture:
     return WorkerPicture(
         state.organization,
         state.worker,
@@ -176,7 +167,51 @@ def _picture(state: WorkerState, known: WorkerRow) -> WorkerPicture:
         None if state.status is WorkerStatus.ERASED else role_in(state) or known.role,
         holdings_in(state),
         logins_in(state),
+        known_in(state),
+        waiting,
     )
+
+
+def _due(known: WorkerRow, state: WorkerState, directory: DirectoryView, now: datetime) -> Due:
+    """What a newer state asks for now, later, or once access has come back."""
+    policy = directory.reviews
+    found = changes(known.known, known.role, state, role_in(state), policy)
+    return due(
+        known_in(state),
+        holdings_in(state),
+        found,
+        known.waiting,
+        policy,
+        directory.calendar,
+        now,
+    )
+
+
+def _holder(state: WorkerState) -> Holder:
+    return Holder(state.organization, state.worker, state.duties, holdings_in(state))
+
+
+def _left(
+    lines: Mapping[WorkerKey, Sequence[Line]], key: WorkerKey, outcomes: Collection[Line]
+) -> list[Line]:
+    """A worker's lines that nothing has just moved."""
+    return [line for line in lines.get(key, ()) if line not in outcomes]
+
+
+def _timers(
+    states: Mapping[WorkerKey, WorkerState],
+    dues: Mapping[WorkerKey, Due],
+    known: Mapping[WorkerKey, WorkerRow],
+    now: datetime,
+) -> Iterable[Timer]:
+    """When to look at workers again, and at the reviews of those who cannot answer any more."""
+    for key, what in dues.items():
+        if what.look_at is not None:
+            yield look_timer(key, what.look_at)
+        before = known[key].known
+        was_here = before is not None and before.status is WorkerStatus.ACTIVE
+        if was_here and states[key].status is not WorkerStatus.ACTIVE:
+            yield Timer(REASSIGN_TIMER, look_key(key), now, {})
 
 
 async def _store_outcomes(
@@ -206,39 +241,3 @@ async def _store_outcomes(
         await store_progress(conn, updates)
         await watch_removals(conn, updates)
     return outgoing
-
-
-async def _build_micro_reviews(
-    conn: Connection,
-    states: Mapping[WorkerKey, WorkerState],
-    reasons: Mapping[WorkerKey, str],
-    now: datetime,
-) -> list[NewReview]:
-    """A review for each worker whose role changed, by the people and directory as they are now."""
-    reviews: list[NewReview] = []
-    for organization in sorted({key[0] for key in reasons}):
-        keys = [key for key in reasons if key[0] == organization]
-        directory = await load_directory(conn, organization)
-        zone = ZoneInfo(directory.organization.zone) if directory.organization else UNKNOWN_ZONE
-        people = await load_people_around(conn, organization, keys, directory)
-        for key in keys:
-            state = states[key]
-            occasion = Occasion(
-                ("micro", str(state.epoch), str(state.version)),
-                None,
-                "role_changed",
-                reasons[key],
-                now,
-                micro_review_due(now, zone),
-                "escalate",
-            )
-            holder = Holder(organization, state.worker, state.duties, holdings_in(state))
-            reviews += build_reviews(
-                occasion,
-                holder,
-                people,
-                directory.administrators,
-                directory.job_duties,
-                now.astimezone(zone).date(),
-            )
-    return reviews

@@ -1,47 +1,115 @@
-"""Quarters, due dates and business days, in the organization's own zone."""
+"""When campaigns begin and reviews are due: business days in the organization's own zone."""
 
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
+from shared.contracts.directory import Organization
 from shared.contracts.hr import end_of_day, start_of_day
 
-CAMPAIGN_DUE_DAYS = 14
-"""Two working weeks: a supervisor on a week's holiday still has a week for everybody's access."""
-
-MICRO_REVIEW_DUE_BUSINESS_DAYS = 5
-"""One working week: a mover holds old and new access together until somebody has looked."""
-
 SATURDAY = 5
-MONTHS_PER_QUARTER = 3
+MONTHS: dict[str, int] = {"month": 1, "quarter": 3, "year": 12}
+
+WORK_BEGINS = time(8)
+"""When people are told: in the morning, on the wall clock of their zone."""
 
 
-def quarter_title(day: date) -> str:
-    """The calendar quarter of a day, such as `2026-Q4`."""
-    return f"{day.year}-Q{(day.month - 1) // MONTHS_PER_QUARTER + 1}"
+@dataclass(frozen=True, slots=True)
+class BusinessCalendar:
+    """The organization's zone, and the days on which nobody is expected to work."""
+
+    zone: ZoneInfo
+    holidays: frozenset[date] = frozenset()
+
+    def day(self, instant: datetime) -> date:
+        """The calendar day of an instant."""
+        return instant.astimezone(self.zone).date()
+
+    def is_business_day(self, day: date) -> bool:
+        """Monday to Friday, and no holiday."""
+        return day.weekday() < SATURDAY and day not in self.holidays
+
+    def count(self, day: date, business_days: int) -> date:
+        """The business day so many business days after `day`, or before it for less than 0.
+
+        For 0, `day` itself or the next one that is one.
+        """
+        step = timedelta(days=-1 if business_days < 0 else 1)
+        if business_days == 0:
+            while not self.is_business_day(day):
+                day += step
+            return day
+        left = abs(business_days)
+        while left:
+            day += step
+            left -= self.is_business_day(day)
+        return day
+
+    def morning(self, day: date) -> datetime:
+        """The instant in UTC at which work begins on a day."""
+        return datetime.combine(day, WORK_BEGINS, self.zone).astimezone(UTC)
+
+    def due_after_days(self, begins: datetime, days: int) -> datetime:
+        """The end, in UTC, of the last of so many calendar days; on a business day."""
+        return end_of_day(self.count(self.day(begins) + timedelta(days=days), 0), self.zone)
+
+    def due_after_business_days(self, begins: datetime, days: int) -> datetime:
+        """The end, in UTC, of the last of so many business days."""
+        return end_of_day(self.count(self.day(begins), days), self.zone)
+
+    def due_day(self, due_at: datetime) -> date:
+        """The last day on which an answer is in time; `due_at` is its end."""
+        return self.day(due_at - timedelta(microseconds=1))
+
+    def rung_at(self, due_at: datetime, days: int) -> datetime:
+        """When the rung so many business days from the due day falls; 0 is the due instant."""
+        return due_at if days == 0 else self.morning(self.count(self.due_day(due_at), days))
+
+    def turn(self, opened_at: datetime, wave: int) -> datetime:
+        """When a share of the workers of a campaign has its turn: one each business day."""
+        return opened_at if wave == 0 else self.morning(self.count(self.day(opened_at), wave))
 
 
-def next_quarter_start(now: datetime, zone: ZoneInfo) -> datetime:
-    """The instant in UTC, always after `now`, at which the next quarter begins in `zone`."""
+UNKNOWN = BusinessCalendar(ZoneInfo("UTC"))
+"""While the organization's own zone has not arrived."""
+
+
+def calendar_of(organization: Organization | None) -> BusinessCalendar:
+    """The organization's own calendar."""
+    if organization is None:
+        return UNKNOWN
+    return BusinessCalendar(ZoneInfo(organization.zone), frozenset(organization.holidays))
+
+
+Every = Literal["month", "quarter", "year"]
+
+
+def period_title(every: Every, day: date) -> str:
+    """The period that a day is in, such as `2026-11`, `2026-Q4` or `2026`."""
+    if every == "month":
+        return f"{day:%Y-%m}"
+    return f"{day.year}-Q{(day.month - 1) // 3 + 1}" if every == "quarter" else str(day.year)
+
+
+def next_start(every: Every, now: datetime, zone: ZoneInfo) -> datetime:
+    """The instant in UTC, always after `now`, at which the next period begins in `zone`."""
     today = now.astimezone(zone).date()
-    months = today.year * 12 + (today.month - 1) // MONTHS_PER_QUARTER * MONTHS_PER_QUARTER
-    year, month = divmod(months + MONTHS_PER_QUARTER, 12)
+    months = MONTHS[every]
+    begun = today.year * 12 + (today.month - 1) // months * months
+    year, month = divmod(begun + months, 12)
     return start_of_day(date(year, month + 1, 1), zone)
 
 
-def campaign_due(opened_at: datetime, zone: ZoneInfo) -> datetime:
-    """The end, in UTC, of the last day in `zone` on which a campaign's reviews are in time."""
-    last_day = opened_at.astimezone(zone).date() + timedelta(days=CAMPAIGN_DUE_DAYS)
-    return end_of_day(last_day, zone)
+def recertification_start(due_on: date, ahead_days: int, zone: ZoneInfo) -> datetime:
+    """When a portal's recertification is reviewed: so many days before its own date."""
+    return start_of_day(due_on - timedelta(days=ahead_days), zone)
 
 
-def micro_review_due(opened_at: datetime, zone: ZoneInfo) -> datetime:
-    """The end, in UTC, of the last business day in `zone` on which a micro-review is in time.
-
-    Business days are Monday to Friday; holidays are not known here.
-    """
-    day = opened_at.astimezone(zone).date()
-    left = MICRO_REVIEW_DUE_BUSINESS_DAYS
-    while left:
-        day += timedelta(days=1)
-        left -= day.weekday() < SATURDAY
-    return end_of_day(day, zone)
+def recertification_due(
+    opened_at: datetime, days: int, due_on: date, calendar: BusinessCalendar
+) -> datetime:
+    """By when its reviews are due: as usual, but no later than the business day before the date."""
+    usual = calendar.due_after_days(opened_at, days)
+    latest = end_of_day(calendar.count(due_on, -1), calendar.zone)
+    return min(usual, max(latest, calendar.due_after_business_days(opened_at, 1)))

@@ -52,19 +52,20 @@ REFUSAL_IN_WORDS: dict[RefusalRule, str] = {
 
 
 def refuse_reviewer(
-    person: str | None, holder: str, reviewer: str | None, *, is_admin: bool
+    person: str | None, holder: str, asked: Collection[str | None], *, is_admin: bool
 ) -> RefusalRule | None:
     """Why a person may not decide on `holder`'s access, or None: they may.
 
     Args:
         person: the worker id in use of whoever is signed in, if they are a worker.
+        asked: the reviewer, and who covers for them today.
         is_admin: they hold review:admin, which stands in for any reviewer but the holder.
     """
     if person is None:
         return RefusalRule.REVIEWER_UNKNOWN
     if person == holder:
         return RefusalRule.SELF_REVIEW
-    if is_admin or person == reviewer:
+    if is_admin or person in asked:
         return None
     return RefusalRule.NOT_REVIEWER
 

@@ -25,10 +25,12 @@ class LineStatus(StrEnum):
 
 
 class LineMove(StrEnum):
-    """What happens to a line: a person decides (keep, remove), or provisioning reports."""
+    """What happens to a line: a person decides (keep, remove), nobody does in time (expire), or
+    provisioning reports."""
 
     KEEP = "keep"
     REMOVE = "remove"
+    EXPIRE = "expire"
     ORDER = "order"
     CONFIRM = "confirm"
     LAPSE = "lapse"
@@ -38,6 +40,7 @@ LINE_MOVES: dict[LineStatus, dict[LineMove, LineStatus]] = {
     LineStatus.UNDECIDED: {
         LineMove.KEEP: LineStatus.KEPT,
         LineMove.REMOVE: LineStatus.REMOVAL_DECIDED,
+        LineMove.EXPIRE: LineStatus.REMOVAL_DECIDED,
         LineMove.LAPSE: LineStatus.MOOT,
     },
     LineStatus.KEPT: {
@@ -69,7 +72,8 @@ MOOT_IN_WORDS: dict[MootReason, str] = {
     "worker_merged": "The worker id was merged into another, which is reviewed instead.",
     "revoked": "The access was revoked before anybody decided.",
     "granted_anew": "The access was revoked and granted anew by another operation.",
-    "reviewed_again": "The role changed again; a later review asks about this access.",
+    "reviewed_again": "Something else changed; a later review asks about this access.",
+    "brake_rejected": "Nobody answered, and somebody decided that the access stays.",
 }
 
 

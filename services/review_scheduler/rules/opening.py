@@ -38,12 +38,14 @@ class Occasion:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A worker and everything effective that they hold."""
+    """A worker and everything effective that they hold; sites as last known, kinds as HR's."""
 
     organization: str
     worker: str
     duties: tuple[str, ...]
     holdings: tuple[Holding, ...]
+    sites: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +77,29 @@ def build_reviews(
     administrators: Sequence[Administrator],
     job_duties: Sequence[JobDuty],
     today: date,
+    *,
+    authorizer_may_review: bool,
 ) -> list[NewReview]:
     """One review per reviewer of what `holder` holds; nothing for somebody who holds nothing.
 
     Args:
         today: the calendar day in the organization's zone.
+        authorizer_may_review: whether whoever authorized access beyond policy may review it.
     """
+    barred = {
+        held.target: () if authorizer_may_review else authorizers(held) for held in holder.holdings
+    }
+    asked = sorted({(held.portal, barred[held.target]) for held in holder.holdings})
     choices = {
-        portal: choose_reviewer(holder.worker, portal, people, administrators, today)
-        for portal in sorted({each.portal for each in holder.holdings})
+        (portal, never): choose_reviewer(
+            holder.worker, portal, people, administrators, today, never
+        )
+        for portal, never in asked
     }
     first_choice: dict[str | None, Choice] = {}
     lines: dict[str | None, list[NewLine]] = {}
     for held in holder.holdings:
-        choice = choices[held.portal]
+        choice = choices[held.portal, barred[held.target]]
         first_choice.setdefault(choice.reviewer, choice)
         lines.setdefault(choice.reviewer, []).append(
             NewLine(
@@ -113,6 +124,16 @@ def build_reviews(
         )
         for reviewer in lines
     ]
+
+
+BY_A_PERSON = frozenset({"exception", "break_glass", "brake_rejection"})
+"""Authorizations of one person for one worker; a policy's signatory answers for everybody's."""
+
+
+def authorizers(holding: Holding) -> tuple[str, ...]:
+    """Who authorized an entitlement beyond policy."""
+    by = holding.entitlement.authorized_by
+    return (by.by,) if by is not None and by.kind in BY_A_PERSON else ()
 
 
 def duties_behind(

@@ -52,12 +52,17 @@ def _sorted(values: Iterable[str | None]) -> tuple[str, ...]:
 
 
 def supervisor_in(state: WorkerState) -> str | None:
-    """The supervisor by the longest-standing open employment that names one."""
+    """The supervisor by the longest-standing open employment that names one.
+
+    Of somebody who has left, by the last that did: whoever they supervised falls to them.
+    """
     employed = sorted(
-        (each for each in state.employments if each.open),
+        (each for each in state.employments if each.supervisor),
         key=lambda each: (each.starts_at, each.employment_id),
     )
-    return next((each.supervisor for each in employed if each.supervisor), None)
+    named = [each.supervisor for each in employed if each.open]
+    named += [each.supervisor for each in reversed(employed)]
+    return next(iter(named), None)
 
 
 def holdings_in(state: WorkerState) -> tuple[Holding, ...]:

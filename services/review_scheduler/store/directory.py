@@ -1,12 +1,15 @@
-"""What reviews need of the directory, and the timer of each organization's quarters."""
+"""What reviews need of the directory, and the timers of each organization's campaigns."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
+from services.review_scheduler.rules.calendar import BusinessCalendar, calendar_of
+from services.review_scheduler.rules.scope import Reached
 from shared.contracts.directory import (
     Administrator,
+    Function,
     JobDuty,
     Organization,
     Policy,
@@ -15,8 +18,10 @@ from shared.contracts.review_policy import ReviewPolicy
 from shared.kafka.compacted import DirectoryChange
 from shared.postgres import Connection
 
-CALENDAR_TIMER = "quarter"
-"""The kind of the timer, keyed by organization, that opens each quarter's campaign."""
+CALENDAR_TIMER = "calendar"
+"""The kind of the timers that open campaigns, keyed organization/calendar, or with the portal."""
+
+DEFAULT = ReviewPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,14 @@ class DirectoryView:
     administrators: tuple[Administrator, ...]
     job_duties: tuple[JobDuty, ...]
     reviews: ReviewPolicy
+    portals: Mapping[str, Reached]
+    recertify_by: Mapping[str, date]
+    """By when portals want their users confirmed, where that is known."""
+
+    @property
+    def calendar(self) -> BusinessCalendar:
+        """The organization's business days."""
+        return calendar_of(self.organization)
 
 
 async def store_directory(
@@ -84,15 +97,40 @@ async def load_directory(conn: Connection, organization: str) -> DirectoryView:
         policies[0] if policies else None,
         tuple(Administrator.model_validate(each) for each in found.get("administrator", ())),
         tuple(JobDuty.model_validate(each) for each in found.get("job_duty", ())),
-        ReviewPolicy.model_validate(found["review_policy"][0])
-        if "review_policy" in found
-        else ReviewPolicy(),
+        next(
+            (ReviewPolicy.model_validate(each) for each in found.get("review_policy", ())), DEFAULT
+        ),
+        {each["id"]: _reached(each) for each in found.get("portal", ())},
+        {
+            each["portal"]: date.fromisoformat(each["recertify_by"])
+            for each in found.get("portal_clock", ())
+        },
     )
 
 
-async def calendar_due_at(conn: Connection, organization: str) -> datetime | None:
-    """When the organization's next quarterly campaign is due, if that is set."""
-    due_at: datetime | None = await conn.fetchval(
-        "SELECT due_at FROM timer WHERE kind = $1 AND key = $2", CALENDAR_TIMER, organization
+def _reached(portal: Mapping[str, Any]) -> Reached:
+    """Read without validating: a portal is large, and this is a small part of it."""
+    carriers: dict[Function, set[str]] = {}
+    for reach in portal["reaches"]:
+        for function in reach["functions"]:
+            carriers.setdefault(Function(function), set()).add(reach["carrier"])
+    return Reached(portal["name"], {each: frozenset(own) for each, own in carriers.items()})
+
+
+async def calendar_timers(conn: Connection, organization: str) -> dict[str, datetime]:
+    """When the organization's campaigns are due, by the key of their timer."""
+    rows = await conn.fetch(
+        "SELECT key, due_at FROM timer WHERE kind = $1 AND starts_with(key, $2)",
+        CALENDAR_TIMER,
+        f"{organization}/",
     )
-    return due_at
+    return {row["key"]: row["due_at"] for row in rows}
+
+
+async def organizations(conn: Connection) -> list[str]:
+    """The organizations whose directory is known."""
+    rows = await conn.fetch(
+        "SELECT organization FROM directory_object"
+        " WHERE kind = 'organization' AND data IS NOT NULL ORDER BY organization"
+    )
+    return [row["organization"] for row in rows]

@@ -17,18 +17,29 @@ from shared.contracts.state import AuthorizedBy, Grade
 from shared.postgres import Connection
 
 
-async def add_reviews(conn: Connection, reviews: Sequence[NewReview]) -> None:
-    """Store reviews with their lines."""
+async def lines_known(conn: Connection, line_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these lines were opened before."""
+    rows = await conn.fetch(
+        "SELECT line_id FROM line WHERE line_id = ANY($1::uuid[])", list(line_ids)
+    )
+    return {row["line_id"] for row in rows}
+
+
+async def add_reviews(
+    conn: Connection, reviews: Sequence[NewReview], passed: Sequence[int | None]
+) -> None:
+    """Store reviews with their lines; of each, the last rung of the ladder that lies behind."""
     await conn.execute(
         """
         INSERT INTO review (review_id, organization, campaign_id, worker, reviewer, reviewer_rule,
-            rule, no_answer, reason, opened_at, due_at, lines, undecided, status)
+            rule, no_answer, reason, opened_at, due_at, lines, undecided, rung, status)
         SELECT review_id, organization, campaign_id, worker, reviewer, reviewer_rule, rule,
-            no_answer, reason, opened_at, due_at, lines, lines, 'open'
+            no_answer, reason, opened_at, due_at, lines, lines, rung, 'open'
         FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::int[])
+            $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::int[],
+            $13::int[])
             AS new (review_id, organization, campaign_id, worker, reviewer, reviewer_rule, rule,
-                no_answer, reason, opened_at, due_at, lines)
+                no_answer, reason, opened_at, due_at, lines, rung)
         """,
         [each.review_id for each in reviews],
         [each.organization for each in reviews],
@@ -42,6 +53,7 @@ async def add_reviews(conn: Connection, reviews: Sequence[NewReview]) -> None:
         [each.occasion.opened_at for each in reviews],
         [each.occasion.due_at for each in reviews],
         [len(each.lines) for each in reviews],
+        list(passed),
     )
     lines = [(review.review_id, line) for review in reviews for line in review.lines]
     held = [line.holding.entitlement for _, line in lines]

@@ -7,6 +7,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from services.review_scheduler.rules.live import Login
+from services.review_scheduler.rules.occasions import Known, Waiting
 from services.review_scheduler.rules.opening import Holder
 from services.review_scheduler.rules.reviewers import Person
 from services.review_scheduler.rules.roles import Holding, Role
@@ -20,6 +21,8 @@ WorkerKey = tuple[str, str]
 _HOLDINGS = TypeAdapter(tuple[Holding, ...])
 _LOGINS = TypeAdapter(tuple[Login, ...])
 _ROLE = TypeAdapter(Role)
+_KNOWN = TypeAdapter(Known)
+_WAITING = TypeAdapter(tuple[Waiting, ...])
 
 
 def to_text(value: object) -> str:
@@ -36,6 +39,8 @@ class WorkerRow:
     epoch: int
     version: int
     role: Role | None
+    known: Known | None
+    waiting: tuple[Waiting, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class WorkerPicture:
     role: Role | None
     effective: tuple[Holding, ...]
     logins: tuple[Login, ...]
+    known: Known
+    waiting: tuple[Waiting, ...]
 
 
 async def lock_workers(conn: Connection, keys: Collection[WorkerKey]) -> dict[WorkerKey, WorkerRow]:
@@ -71,7 +78,7 @@ async def lock_workers(conn: Connection, keys: Collection[WorkerKey]) -> dict[Wo
     )
     rows = await conn.fetch(
         """
-        SELECT organization, worker, epoch, version, role FROM worker
+        SELECT organization, worker, epoch, version, role, known, waiting FROM worker
         WHERE (organization, worker) IN (SELECT * FROM unnest($1::text[], $2::text[]))
         ORDER BY organization, worker FOR UPDATE
         """,
@@ -85,6 +92,8 @@ async def lock_workers(conn: Connection, keys: Collection[WorkerKey]) -> dict[Wo
             row["epoch"],
             row["version"],
             None if row["role"] is None else _ROLE.validate_python(row["role"]),
+            None if row["known"] is None else _KNOWN.validate_python(row["known"]),
+            _WAITING.validate_python(row["waiting"]),
         )
         for row in rows
     }
@@ -96,11 +105,13 @@ async def store_pictures(conn: Connection, pictures: Sequence[WorkerPicture]) ->
         """
         UPDATE worker SET epoch = new.epoch, version = new.version, status = new.status,
             name = new.name, merged_into = new.merged_into, supervisor = new.supervisor,
-            role = new.role, effective = new.effective::jsonb, logins = new.logins::jsonb
+            role = new.role, effective = new.effective::jsonb, logins = new.logins::jsonb,
+            known = new.known, waiting = new.waiting::jsonb
         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::text[])
+            $7::text[], $8::text[], $9::jsonb[], $10::text[], $11::text[], $12::jsonb[],
+            $13::text[])
             AS new (organization, worker, epoch, version, status, name, merged_into, supervisor,
-                role, effective, logins)
+                role, effective, logins, known, waiting)
         WHERE worker.organization = new.organization AND worker.worker = new.worker
         """,
         [each.organization for each in pictures],
@@ -114,6 +125,17 @@ async def store_pictures(conn: Connection, pictures: Sequence[WorkerPicture]) ->
         [each.role for each in pictures],
         [to_text(each.effective) for each in pictures],
         [to_text(each.logins) for each in pictures],
+        [each.known for each in pictures],
+        [to_text(each.waiting) for each in pictures],
+    )
+
+
+async def store_waiting(conn: Connection, key: WorkerKey, waiting: Sequence[Waiting]) -> None:
+    """Note what still waits of a worker whose row is locked."""
+    await conn.execute(
+        "UPDATE worker SET waiting = $3::text::jsonb WHERE organization = $1 AND worker = $2",
+        *key,
+        to_text(waiting),
     )
 
 
@@ -192,27 +214,54 @@ async def load_people_around(
 
 
 async def next_holders(
-    conn: Connection, organization: str, after: str, limit: int
+    conn: Connection, organization: str, after: str, limit: int, *, waves: int = 1, wave: int = 0
 ) -> list[WorkerKey]:
-    """The next workers by id who hold something effective; nothing is locked."""
+    """The next workers by id who hold something effective; nothing is locked.
+
+    Args:
+        waves: into how many shares the workers are parted by their ids; `wave` is the one asked.
+    """
     rows = await conn.fetch(
         """
         SELECT organization, worker FROM worker
         WHERE organization = $1 AND worker > $2 AND effective <> '[]'
+            AND ($4 = 1 OR (hashtext(worker)::bigint & 2147483647) % $4 = $5)
         ORDER BY organization, worker LIMIT $3
         """,
         organization,
         after,
         limit,
+        waves,
+        wave,
     )
     return [(row["organization"], row["worker"]) for row in rows]
+
+
+async def count_holders(conn: Connection, organization: str) -> int:
+    """How many workers hold something effective."""
+    found: int = await conn.fetchval(
+        "SELECT count(*) FROM worker WHERE organization = $1 AND effective <> '[]'", organization
+    )
+    return found
+
+
+async def load_names(
+    conn: Connection, organization: str, workers: Collection[str]
+) -> dict[str, str | None]:
+    """What workers are called."""
+    rows = await conn.fetch(
+        "SELECT worker, name FROM worker WHERE organization = $1 AND worker = ANY($2::text[])",
+        organization,
+        list(workers),
+    )
+    return {row["worker"]: row["name"] for row in rows}
 
 
 async def load_holders(conn: Connection, keys: Collection[WorkerKey]) -> list[Holder]:
     """Those of the workers, locked before, who hold something effective, by id."""
     rows = await conn.fetch(
         """
-        SELECT organization, worker, role, effective FROM worker
+        SELECT organization, worker, role, effective, known FROM worker
         WHERE (organization, worker) IN (SELECT * FROM unnest($1::text[], $2::text[]))
             AND effective <> '[]'
         ORDER BY organization, worker
@@ -226,6 +275,8 @@ async def load_holders(conn: Connection, keys: Collection[WorkerKey]) -> list[Ho
             row["worker"],
             tuple(row["role"]["duties"]) if row["role"] else (),
             _HOLDINGS.validate_python(row["effective"]),
+            tuple(row["role"]["sites"]) if row["role"] else (),
+            _KNOWN.validate_python(row["known"]).kinds if row["known"] else (),
         )
         for row in rows
     ]
