@@ -266,7 +266,10 @@ class TrainingDue:
 
 @value_class(frozen=True, slots=True)
 class DecisionApplied:
-    """What became of a review decision here: `ordered`, `confirmed` or `moot`, and why."""
+    """What became of a review decision here, and why: `ordered`, `confirmed` or `moot`.
+
+    Where nobody decided in time also `parked`, while the brake holds it, or `rejected`.
+    """
 
     review_id: str
     line_id: str

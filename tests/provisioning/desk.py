@@ -155,10 +155,8 @@ class Desk:
 
     async def decide_review(self, **decided: Any) -> None:
         """A review decision, as the review scheduler publishes it."""
-        data = {
-            "review_id": "r1",
+        given = {
             "line_id": "l1",
-            "campaign_id": None,
             "worker": "w1",
             "tin": None,
             "function": None,
@@ -167,13 +165,18 @@ class Desk:
             "decided_by": "w9",
             "decided_at": self.clock.at.isoformat(),
             "reason": "not needed",
-            **decided,
         }
+        await self.hear_review("review.decided", **given | decided)
+
+    async def hear_review(self, type: str, **told: Any) -> None:
+        """What the review scheduler publishes."""
+        data = {"review_id": "r1", "campaign_id": None, **told}
+        subject = data.get("worker", data["campaign_id"])
         headers = binary_headers(
-            id=f"{data['review_id']}-{data['line_id']}-{data['decided_at']}",
-            type="review.decided",
+            id=f"{type}-{next(offsets)}",
+            type=type,
             source="/portalkeeper/review_scheduler",
-            subject=data["worker"],
+            subject=subject,
             time=self.clock.at,
             organization=ORGANIZATION,
         )
@@ -182,7 +185,7 @@ class Desk:
             0,
             next(offsets),
             0,
-            event_key(ORGANIZATION, data["worker"]).encode(),
+            event_key(ORGANIZATION, subject).encode(),
             json.dumps(data).encode(),
             tuple((name, value.encode()) for name, value in headers.items()),
         )

@@ -344,8 +344,10 @@ def test_only_a_person_keeps_and_nothing_leaves_an_end() -> None:
     assert LINE_MOVES[LineStatus.REMOVAL_CONFIRMED] == {}
     for moves in LINE_MOVES.values():
         for move, becomes in moves.items():
-            if becomes in (LineStatus.KEPT, LineStatus.REMOVAL_DECIDED):
-                assert move in (LineMove.KEEP, LineMove.REMOVE)
+            if becomes is LineStatus.KEPT:
+                assert move is LineMove.KEEP
+            if becomes is LineStatus.REMOVAL_DECIDED:
+                assert move in (LineMove.REMOVE, LineMove.EXPIRE)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.store import brake as brake_store
 from services.provisioning.store import reviews as reviews_store
 from services.provisioning.store import timelines as timelines_store
 from services.provisioning.store import undecided as undecided_store
@@ -17,7 +18,12 @@ from services.provisioning.store import workers as workers_store
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.contracts.envelope import Envelope, read_event
 from shared.contracts.hr import CONSOLE_SOURCE, Dated, HrEvent, WorkerMerged, read_hr_event
-from shared.contracts.review import ReviewCorrected, ReviewDecided
+from shared.contracts.review import (
+    CampaignExpired,
+    ReviewCorrected,
+    ReviewDecided,
+    ReviewExpired,
+)
 from shared.errors import Rejected
 from shared.kafka import Batch, Record
 from shared.postgres import Connection, in_transaction
@@ -183,65 +189,123 @@ def in_same_cluster(locked: Sequence[LockedWorker], touched: set[WorkerKey]) -> 
     return [row for row in locked if (row.organization, row.cluster) in clusters]
 
 
+ReviewFact = ReviewDecided | ReviewExpired | CampaignExpired
+"""What is done about access: a person decided, or nobody did in time."""
+
+REVIEW_FACTS: Mapping[str, type[ReviewFact]] = {
+    "review.decided": ReviewDecided,
+    "review.corrected": ReviewCorrected,
+    "review.expired": ReviewExpired,
+    "campaign.expired": CampaignExpired,
+}
+
+NO_ANSWER = "no_answer"
+"""Who decided, where nobody did."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewWord:
-    """A review event, and the decision in it if it carries one."""
+    """A review event, and what is to be done about access if it says so."""
 
     organization: str
-    decided: ReviewDecided | None
+    fact: ReviewFact | None
 
 
 class ReviewDecisionHandler:
-    """Keeps review decisions; a removal is an input of desired access until approved anew."""
+    """Keeps review decisions; a removal is an input of desired access until approved anew.
+
+    What nobody answered in time is removed under the brake: it is parked under its cause, which is
+    judged once all of it has been heard of.
+    """
 
     def __init__(self, recompute: Recompute) -> None:
         self._recompute = recompute
 
     def parse(self, record: Record) -> ReviewWord:
-        """The decision in a review event; other review events concern nobody here."""
+        """What is to be done after a review event; others concern nobody here."""
         envelope: Envelope = read_event(record)
+        model = REVIEW_FACTS.get(envelope.type)
+        if model is None:
+            return ReviewWord(envelope.organization, None)
         try:
-            if envelope.type == "review.decided":
-                decided = ReviewDecided.model_validate_json(envelope.data)
-            elif envelope.type == "review.corrected":
-                decided = ReviewCorrected.model_validate_json(envelope.data)
-            else:
-                return ReviewWord(envelope.organization, None)
+            said = model.model_validate_json(envelope.data)
         except ValueError as error:
-            raise Rejected("invalid_data", "the review decision lacks a field") from error
-        return ReviewWord(envelope.organization, decided)
+            raise Rejected("invalid_data", "the review event lacks a field") from error
+        if isinstance(said, ReviewExpired) and said.consequence == "escalate":
+            return ReviewWord(envelope.organization, None)
+        return ReviewWord(envelope.organization, said)
 
     async def apply(self, conn: Connection, batch: Batch[ReviewWord]) -> None:
         """Store decisions and recompute the workers they concern."""
-        decisions: list[tuple[str, ReviewDecided]] = [
-            (item.parsed.organization, item.parsed.decided)
+        words = [
+            (item.parsed.organization, item.parsed.fact)
             for item in batch.items
-            if item.parsed.decided is not None
+            if item.parsed.fact is not None
         ]
-        if not decisions:
+        if not words:
             return
-        keys = {(organization, decided.worker) for organization, decided in decisions}
+        keys = {
+            (organization, fact.worker)
+            for organization, fact in words
+            if not isinstance(fact, CampaignExpired)
+        }
         locked = await workers_store.lock_workers(conn, keys)
         cause: dict[WorkerKey, tuple[str, ...]] = {}
-        for organization, decided in decisions:
-            news = await reviews_store.save_review_decision(
+        for organization, fact in words:
+            if isinstance(fact, CampaignExpired):
+                continue
+            key = (organization, fact.worker)
+            if await self._save(conn, organization, fact):
+                cause[key] = (*cause.get(key, ()), fact.review_id)
+        await self._recompute.run(conn, in_same_cluster(locked, set(cause)), cause=cause)
+        for organization, fact in sorted(words, key=lambda word: word[0]):
+            if isinstance(fact, ReviewExpired):
+                await brake_store.note_cause(
+                    conn, organization, fact.cause_id, fact.expired_at, fact.cause_lines
+                )
+            elif isinstance(fact, CampaignExpired):
+                await brake_store.note_cause(
+                    conn, organization, fact.cause_id, fact.expired_at, fact.lines
+                )
+
+    async def _save(
+        self, conn: Connection, organization: str, fact: ReviewDecided | ReviewExpired
+    ) -> bool:
+        """Keep a decision, or that nobody decided on some lines; whether any of it is news."""
+        if isinstance(fact, ReviewDecided):
+            return await reviews_store.save_review_decision(
                 conn,
                 organization,
-                review_id=decided.review_id,
-                line_id=decided.line_id,
-                worker=decided.worker,
-                portal=decided.portal,
-                tin=decided.tin,
-                function=decided.function,
-                operation_id=decided.operation_id,
-                decided_by=decided.decided_by,
-                decided_at=decided.decided_at,
-                decision=decided.decision,
+                review_id=fact.review_id,
+                line_id=fact.line_id,
+                worker=fact.worker,
+                portal=fact.portal,
+                tin=fact.tin,
+                function=fact.function,
+                operation_id=fact.operation_id,
+                decided_by=fact.decided_by,
+                decided_at=fact.decided_at,
+                decision=fact.decision,
             )
-            if news:
-                key = (organization, decided.worker)
-                cause[key] = (*cause.get(key, ()), decided.review_id)
-        await self._recompute.run(conn, in_same_cluster(locked, set(cause)), cause=cause)
+        news = False
+        for line in fact.lines:
+            news |= await reviews_store.save_review_decision(
+                conn,
+                organization,
+                review_id=fact.review_id,
+                line_id=line.line_id,
+                worker=fact.worker,
+                portal=line.portal,
+                tin=line.tin,
+                function=line.function,
+                operation_id=line.operation_id,
+                decided_by=NO_ANSWER,
+                decided_at=fact.expired_at,
+                decision="remove",
+                cause_id=fact.cause_id,
+                consequence=fact.consequence,
+            )
+        return news
 
 
 class TimeHandler:

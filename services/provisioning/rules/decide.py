@@ -17,13 +17,20 @@ from services.provisioning.rules.brake import (
 from services.provisioning.rules.clocks import KEEP_ALIVE_AHEAD_DAYS, keep_alive_steps, lapse
 from services.provisioning.rules.desired import (
     NOTHING,
+    REVIEW_REMOVED,
     CompiledDirectory,
     Desired,
     Right,
     desire,
 )
 from services.provisioning.rules.exceptions import AccessException, describe_exception, expired
-from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval, Standing
+from services.provisioning.rules.facts import (
+    Facts,
+    Outcome,
+    ReviewRemoval,
+    Standing,
+    Unanswered,
+)
 from services.provisioning.rules.guards import (
     CASCADING_ADMINISTRATOR,
     LAST_ADMINISTRATOR,
@@ -143,12 +150,13 @@ class _Decision:
         self._waiting = {parked.target: parked for parked in facts.parked}
         self._still_parked: dict[Any, Parked] = {}
         self._portals_raised = False
+        self._reviews: list[ReviewRemoval] = []
 
     def run(self) -> Outcome:
         facts = self._facts
         folded: Folded | None = None
         desired: Desired | None = None
-        reviews = self._judge_reviews()
+        reviews = self._reviews = self._judge_reviews()
         over = expired(facts.exceptions, self._as_of)
         for _, ended in over:
             self._say_ended(ended)
@@ -285,6 +293,14 @@ class _Decision:
                     judged.append(replace(review, status="standing"))
             else:
                 judged.append(review)
+            one = judged[-1]
+            if (
+                one.status == "standing"
+                and one.unanswered is not None
+                and one.unanswered.verdict is CauseStatus.REJECTED
+            ):
+                detail = f"{one.unanswered.judged_by} decided that what nobody answered stays"
+                judged[-1] = replace(one, status="rejected", detail=detail)
         return judged
 
     def _say_ended(self, ended: AccessException) -> None:
@@ -351,6 +367,8 @@ class _Decision:
         if why_cut is None:
             wanted, parked = self._brake(account, wanted, {**spared, **rule_of}, operations)
         kept = {**spared, **{_held(one): UNANSWERED for one in parked}, **wanted}
+        if why_cut is None and not kept and self._suspends_unanswered(account):
+            why_cut = "review_unanswered"
         if why_cut is None and not kept and self._holds(portal, RuleName.ONE_LOGIN):
             # There is no part of a login that several know: it is known or it is not.
             why_cut = "no_longer_needed"
@@ -386,7 +404,7 @@ class _Decision:
         self,
         account: Account,
         wanted: Mapping[Held, AuthorizedBy],
-        reasons: Collection[Held],
+        reasons: Mapping[Held, str | AuthorizedBy],
         operations: Sequence[Operation],
     ) -> tuple[Mapping[Held, AuthorizedBy], list[Parked]]:
         """What is wanted with what a rejection keeps, and what waits for a verdict.
@@ -397,12 +415,18 @@ class _Decision:
         under_way = {(op.tin, op.function) for op in operations if op.kind in REMOVES}
         kept_by_rejection: dict[Held, AuthorizedBy] = {}
         parked = []
+        unanswered = self._unanswered(account, reasons)
         for tin, function in account.effective:
             if (tin, function) in wanted:
                 continue
             target = (account.worker, account.portal, tin, function)
             one = self._waiting.get(target)
-            if one is None:
+            expired = unanswered.get((tin, function))
+            if one is None and expired is not None:
+                if (tin, function) in under_way:
+                    continue
+                one = Parked(*target, expired.cause_id, self._as_of, expired.verdict)
+            elif one is None:
                 if (
                     self._facts.new_rules is None
                     or (tin, function) in reasons
@@ -419,6 +443,35 @@ class _Decision:
             else:
                 parked.append(one)
         return {**wanted, **kept_by_rejection}, parked
+
+    def _unanswered(
+        self, account: Account, reasons: Mapping[Held, str | AuthorizedBy]
+    ) -> dict[Held, Unanswered]:
+        """What of an account goes for no other reason than that nobody answered a review."""
+        found: dict[Held, Unanswered] = {}
+        for held in account.effective:
+            if reasons.get(held) != REVIEW_REMOVED:
+                continue
+            standing = [
+                review
+                for review in self._reviews
+                if review.status == "standing" and review.removal.covers((account.portal, *held))
+            ]
+            last = [review.unanswered for review in standing if review.unanswered is not None]
+            if last and len(last) == len(standing):
+                found[held] = last[-1]
+        return found
+
+    def _suspends_unanswered(self, account: Account) -> bool:
+        """Whether all that is left of a login went unanswered, and policy suspends it for that."""
+        return any(
+            review.status == "standing"
+            and review.unanswered is not None
+            and review.unanswered.suspends
+            and review.unanswered.verdict in MAY_GO_ON
+            and review.removal.portal == account.portal
+            for review in self._reviews
+        )
 
     def _keep_alive(
         self, account: Account, portal: Portal, folded: Folded | None, *, needed: bool
@@ -952,8 +1005,14 @@ def _earliest(
 
 def _applied(review: ReviewRemoval, portals: Sequence[PortalAccess]) -> DecisionApplied:
     removal = review.removal
-    if review.status == "moot":
-        return DecisionApplied(removal.review_id, removal.line_id, "moot", review.detail)
+    if review.status in ("moot", "rejected"):
+        return DecisionApplied(removal.review_id, removal.line_id, review.status, review.detail)
+    waiting = {
+        (access.portal, one.tin, one.function) for access in portals for one in access.parked
+    }
+    if any(None not in right and removal.covers(cast("Right", right)) for right in waiting):
+        detail = "waits for the brake's verdict"
+        return DecisionApplied(removal.review_id, removal.line_id, "parked", detail)
     still = any(
         removal.covers((access.portal, own.tin, own.function))
         for access in portals

@@ -32,6 +32,10 @@ Right = tuple[str, str, Function]
 """(portal, TIN, function): what an entitlement is, whoever holds it."""
 
 
+REVIEW_REMOVED = "review_removed"
+"""The rule that holds back what a review decided to remove."""
+
+
 @value_class(frozen=True, slots=True)
 class Removal:
     """A review decision to remove, as an input of desired access; None stands for all of them."""
@@ -725,7 +729,7 @@ def _held_back(
     for removal in removals:
         if removal.covers(right):
             return (
-                "review_removed",
+                REVIEW_REMOVED,
                 f"removed by review {removal.review_id}; stays so until approved anew",
             )
     if trained_later:

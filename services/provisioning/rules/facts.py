@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.provisioning.rules.brake import (
-    Parked,
-)
+from services.provisioning.rules.brake import CauseStatus, Parked
 from services.provisioning.rules.desired import (
     Removal,
 )
@@ -24,6 +22,16 @@ from shared.values import value_class
 
 
 @value_class(frozen=True, slots=True)
+class Unanswered:
+    """That nobody decided in time: what was to be reviewed goes only with the brake's leave."""
+
+    cause_id: str
+    suspends: bool
+    verdict: CauseStatus = CauseStatus.GATHERING
+    judged_by: str | None = None
+
+
+@value_class(frozen=True, slots=True)
 class ReviewRemoval:
     """A review's decision to remove. `operation_id` names what granted the entitlement then.
 
@@ -34,6 +42,7 @@ class ReviewRemoval:
     operation_id: str | None
     status: str
     detail: str = ""
+    unanswered: Unanswered | None = None
 
 
 @value_class(frozen=True, slots=True)

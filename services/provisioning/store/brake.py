@@ -111,11 +111,33 @@ async def lock_complete_causes(conn: Connection) -> list[Any]:
           AND NOT EXISTS (
               SELECT FROM worker WHERE worker.organization = cause.organization
                 AND worker.directory_version < directory_head.version)
+          AND (cause.kind NOT IN ('campaign', 'review') OR cause.lines <= (
+              SELECT count(*) FROM review_decision AS expired
+              WHERE expired.organization = cause.organization
+                AND expired.cause_id = cause.cause_id))
         ORDER BY cause.organization, cause.cause_id
         FOR UPDATE OF cause SKIP LOCKED
         """
     )
     return rows
+
+
+async def note_cause(
+    conn: Connection, organization: str, cause_id: str, at: datetime, lines: int | None
+) -> None:
+    """Open the cause of what nobody answered in time; with how many lines it is whole, if known."""
+    await conn.execute(
+        """
+        INSERT INTO brake_cause (organization, cause_id, kind, opened_at, status, lines)
+        VALUES ($1, $2, split_part($2, '-', 1), $3, 'gathering', $4)
+        ON CONFLICT (organization, cause_id)
+            DO UPDATE SET lines = coalesce(excluded.lines, brake_cause.lines)
+        """,
+        organization,
+        cause_id,
+        at,
+        lines,
+    )
 
 
 async def applied_offsets(conn: Connection, group: str, topic: str) -> dict[int, int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
+from services.provisioning.rules.brake import CauseStatus
 from services.provisioning.rules.desired import Removal
-from services.provisioning.rules.facts import ReviewRemoval
+from services.provisioning.rules.facts import ReviewRemoval, Unanswered
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.postgres import Connection
 
@@ -25,17 +27,25 @@ async def save_review_decision(
     decided_by: str,
     decided_at: datetime,
     decision: str,
+    cause_id: str | None = None,
+    consequence: str | None = None,
 ) -> bool:
-    """Keep the latest decision per line; whether this one is news."""
+    """Keep the latest decision per line; whether this one is news.
+
+    Args:
+        cause_id: what the brake judges, where nobody decided and `consequence` follows.
+    """
     stored = await conn.fetchval(
         """
         INSERT INTO review_decision (organization, review_id, line_id, worker, portal, tin,
-            function, operation_id, decided_by, decided_at, status)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+            function, operation_id, decided_by, decided_at, cause_id, consequence, status)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $13,
                 CASE WHEN $11 = 'remove' THEN 'new' ELSE 'kept' END)
         ON CONFLICT (organization, review_id, line_id) DO UPDATE SET
             decided_by = excluded.decided_by, decided_at = excluded.decided_at,
-            status = excluded.status, operation_id = excluded.operation_id, detail = ''
+            status = excluded.status, operation_id = excluded.operation_id, detail = '',
+            cause_id = coalesce(excluded.cause_id, review_decision.cause_id),
+            consequence = excluded.consequence
         WHERE review_decision.decided_at < excluded.decided_at
         RETURNING true
         """,
@@ -50,6 +60,8 @@ async def save_review_decision(
         decided_by,
         decided_at,
         decision,
+        cause_id,
+        consequence,
     )
     return bool(stored)
 
@@ -60,7 +72,7 @@ async def review_removals(
     """Review decisions to remove something from these workers."""
     rows = await conn.fetch(
         """
-        SELECT decision.*
+        SELECT decision.*, cause.status AS verdict, cause.decided_by AS judged_by
         FROM unnest($1::text[], $2::text[]) AS wanted (organization, worker),
             LATERAL (
                 SELECT * FROM review_decision AS decision
@@ -68,6 +80,8 @@ async def review_removals(
                   AND decision.worker = wanted.worker
                 OFFSET 0
             ) AS decision
+        LEFT JOIN brake_cause AS cause
+            ON cause.organization = decision.organization AND cause.cause_id = decision.cause_id
         WHERE decision.status <> 'kept'
         ORDER BY review_id, line_id
         """,
@@ -90,9 +104,17 @@ async def review_removals(
                 row["operation_id"],
                 row["status"],
                 row["detail"],
+                _unanswered(row),
             )
         )
     return found
+
+
+def _unanswered(row: Any) -> Unanswered | None:
+    if row["consequence"] is None:
+        return None
+    verdict = CauseStatus(row["verdict"]) if row["verdict"] else CauseStatus.GATHERING
+    return Unanswered(row["cause_id"], row["consequence"] == "suspend", verdict, row["judged_by"])
 
 
 async def settle_reviews(conn: Connection, judged: Sequence[tuple[str, ReviewRemoval]]) -> None:

@@ -175,6 +175,10 @@ def _follow_removal(
         return Outcome(LineMove.CONFIRM, detail, grade=login.grade if login else None)
     if said == "moot":
         return lapse("overtaken", detail)
+    if said == "rejected":
+        return lapse("brake_rejected", detail)
+    if said == "parked":
+        return None
     if said is None:
         return None if unchanged else lapse("granted_anew")
     order = login.removal_of(line.tin, line.function) if login else None
