@@ -223,7 +223,7 @@ async def test_every_effective_entitlement_is_on_exactly_one_line_never_its_hold
 ) -> None:
     async with world.pool.acquire() as conn:
         await conn.execute(
-            "TRUNCATE line, review, campaign, worker, directory_object, timer, outbox"
+            "TRUNCATE line, review, campaign, worker, directory_object, timer, outbox CASCADE"
         )
     world.clock.instant = START
     states: list[WorkerState] = [

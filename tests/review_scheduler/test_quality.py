@@ -118,8 +118,8 @@ async def test_a_dormant_login_that_is_kept_again_is_named(world: World, clinic:
         answer = await clinic.ask("POST", path, kept)
         assert answer.status_code == 200, answer.text
         if version == 2:
+            # The micro-review that the finding opened; the campaign asks about it as well.
             assert (await read(clinic, "quality"))["dormant_keeps"] == []
-            await world.open_campaign()
 
     kept = (await read(clinic, "quality"))["dormant_keeps"]
     assert [(each["worker"], each["function"], each["keeps"], each["last_reason"]) for each in

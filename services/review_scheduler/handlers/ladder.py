@@ -18,6 +18,7 @@ from services.review_scheduler.rules.ladder import (
     campaign_of,
     cause_of,
     current_rung,
+    never_asked,
     next_step_at,
     passed_rung,
     recipients,
@@ -98,7 +99,7 @@ class _Steps:
                 self.people,
                 self.directory.administrators,
                 self.directory.calendar.day(self.now),
-                () if self.directory.reviews.authorizer_may_review else review.barred,
+                never_asked(review, self.directory.reviews),
             )
         policy, calendar = self.directory.reviews, self.directory.calendar
         if review.reviewer is None:

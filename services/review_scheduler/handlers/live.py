@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from services.review_scheduler.rules.live import (
     Now,
@@ -51,8 +50,7 @@ async def look_at(
 ) -> dict[UUID, LiveLine]:
     """Lines, of whichever holders, as they are at `at` (UTC)."""
     standings = await load_standings(conn, organization, {each.holder for each in lines.values()})
-    zone = ZoneInfo(directory.organization.zone) if directory.organization else ZoneInfo("UTC")
-    appointed = in_force(directory.administrators, at.astimezone(zone).date())
+    appointed = in_force(directory.administrators, directory.calendar.day(at))
     live = {}
     for line_id, line in lines.items():
         standing = standings.get(line.holder, UNKNOWN)

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from services.review_scheduler import events
-from services.review_scheduler.rules.ladder import Pending
+from services.review_scheduler.rules.ladder import Pending, never_asked
 from services.review_scheduler.rules.reviewers import Person, choose_reviewer
 from services.review_scheduler.store.delegations import delegates_of
 from services.review_scheduler.store.directory import DirectoryView, load_directory
@@ -78,7 +78,7 @@ def _ask(
         people,
         directory.administrators,
         directory.calendar.day(now),
-        () if directory.reviews.authorizer_may_review else review.barred,
+        never_asked(review, directory.reviews),
     )
     return Asked(
         review.review_id,

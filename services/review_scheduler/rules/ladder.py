@@ -18,8 +18,8 @@ ESCALATIONS_MAX = 5
 class Pending:
     """A review that waits for an answer.
 
-    `rung` is the one that was told last; `portals` are those of its undecided lines, and `barred`
-    who authorized the access they are about.
+    `rung` is the one that was told last; `portals` are those of its undecided lines, `barred` who
+    authorized the access they are about, and `declined` who said that it is not theirs.
     """
 
     review_id: UUID
@@ -35,6 +35,7 @@ class Pending:
     undecided: int
     portals: tuple[str, ...]
     barred: tuple[str, ...]
+    declined: tuple[str, ...] = ()
 
 
 def passed_rung(
@@ -107,3 +108,9 @@ def campaign_of(cause: str) -> UUID:
     """The campaign of a cause that names one."""
     kind = "campaign-"
     return UUID(cause.removeprefix(kind)[: len(str(UUID(int=0)))])
+
+
+def never_asked(review: Pending, policy: ReviewPolicy) -> tuple[str, ...]:
+    """Who is not asked about a review, besides its holder."""
+    barred = () if policy.authorizer_may_review else review.barred
+    return (*barred, *review.declined)

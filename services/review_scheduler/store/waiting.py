@@ -38,7 +38,7 @@ async def load_pending(conn: Connection, review_ids: Collection[UUID]) -> list[P
     rows = await conn.fetch(
         """
         SELECT review_id, organization, worker, campaign_id, reviewer, due_at, no_answer, rung,
-            escalations, review.expired_at, count(*) AS undecided,
+            escalations, review.expired_at, declined, count(*) AS undecided,
             array_agg(DISTINCT portal ORDER BY portal) AS portals,
             array_agg(DISTINCT authorized_by ->> 'by') FILTER (WHERE authorized_by ->> 'kind'
                 IN ('exception', 'break_glass', 'brake_rejection')) AS barred
@@ -54,6 +54,7 @@ async def load_pending(conn: Connection, review_ids: Collection[UUID]) -> list[P
                 **dict(row),
                 "portals": tuple(row["portals"]),
                 "barred": tuple(row["barred"] or ()),
+                "declined": tuple(row["declined"]),
             }
         )
         for row in rows
