@@ -48,6 +48,6 @@ def own_signed_in(
     operation_id: Annotated[str, typer.Argument(help="The work, from: own work")],
     as_json: AsJson = False,
 ) -> None:
-    """Say that you signed in to a portal with your own login."""
+    """Say that you signed in to a portal with your own login, or changed its password."""
     path = f"/access/v1/own/work/{quote(operation_id, safe='')}/signed-in"
     print_answer(as_json, Client.open().command("provisioning", path, {}), "Thank you.")

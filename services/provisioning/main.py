@@ -26,10 +26,9 @@ from services.provisioning.handlers.events import (
     ReviewDecisionHandler,
     TimeHandler,
 )
-from services.provisioning.handlers.fetching import RosterFetching
 from services.provisioning.handlers.plans import PlanCommands
-from services.provisioning.handlers.portal_clocks import PortalClocks
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.recurring import RecurringChores
 from services.provisioning.settings import Settings
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import undecided as undecided_store
@@ -68,7 +67,7 @@ PLANS_IDLE_SECONDS = 0.5
 PLANS_REST = 1.0
 """A simulation may take a minute longer, for the same reason."""
 
-ROSTERS_IDLE_SECONDS = 20.0
+RECURRING_IDLE_SECONDS = 20.0
 CONNECTORS_IDLE_SECONDS = 1.0
 SIMULATOR_IDLE_SECONDS = 0.2
 FORGET_IDLE_SECONDS = 3600.0
@@ -158,14 +157,9 @@ async def build_app(settings: Settings) -> FastAPI:
         Ticker("sweep", time.sweep, idle_seconds=SWEEP_IDLE_SECONDS, rest=SWEEP_REST),
         Ticker("brake", brake.judge, idle_seconds=BRAKE_IDLE_SECONDS),
         Ticker(
-            "rosters",
-            RosterFetching(pool, recompute, ChoreCommands(recompute)).ask,
-            idle_seconds=ROSTERS_IDLE_SECONDS,
-        ),
-        Ticker(
-            "portal-clocks",
-            PortalClocks(pool, recompute, ChoreCommands(recompute)).ask,
-            idle_seconds=ROSTERS_IDLE_SECONDS,
+            "recurring",
+            RecurringChores(pool, recompute, ChoreCommands(recompute)).ask,
+            idle_seconds=RECURRING_IDLE_SECONDS,
         ),
         Ticker("connectors", connectors.work, idle_seconds=CONNECTORS_IDLE_SECONDS),
         Ticker(

@@ -76,7 +76,8 @@ class ChoreKind(StrEnum):
     on a phase of the organization's enrolment that is stuck. `document`: renew what expires.
     `fetch_roster`: fetch the portal's list of its users and import it. `recertify`: confirm the
     portal's users there by its own date. `profile_check`: confirm the organization's profile there.
-    `finding`: look into what the portal's list shows amiss.
+    `finding`: look into what the portal's list shows amiss. `change_password`: the holder changes
+    the password before the portal has it expire.
     """
 
     ACTIVITY_LOG = "activity_log"
@@ -86,6 +87,7 @@ class ChoreKind(StrEnum):
     RECERTIFY = "recertify"
     PROFILE_CHECK = "profile_check"
     FINDING = "finding"
+    CHANGE_PASSWORD = "change_password"
 
 
 class ChoreStatus(StrEnum):

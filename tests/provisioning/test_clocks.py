@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from services.provisioning.handlers.chores import ChoreCommands
-from services.provisioning.handlers.portal_clocks import PortalClocks
+from services.provisioning.handlers.recurring import RecurringChores
 from services.provisioning.rules.operations import Transition
+from services.provisioning.store import chores as chores_store
 from services.provisioning.store import outages as outages_store
 from shared.contracts.directory import Directory
 from tests.provisioning.asking import Asking
@@ -158,19 +159,97 @@ async def test_users_are_confirmed_at_the_portal_by_its_own_date_every_year(
     desk: Desk, asking: Asking
 ) -> None:
     await desk.apply_directory(recertified())
-    clocks = PortalClocks(desk.pool, desk.recompute, ChoreCommands(desk.recompute))
-    assert await clocks.ask() == 0
+
+    async def asked() -> list[Any]:
+        await RecurringChores(desk.pool, desk.recompute, ChoreCommands(desk.recompute)).ask()
+        chores = (await asking.get("/access/v1/chores"))["chores"]
+        return [chore for chore in chores if chore["kind"] == "recertify"]
+
+    assert await asked() == []
     desk.clock.at = NOW + timedelta(days=320)
-    assert await clocks.ask() == 1
-    assert await clocks.ask() == 0, "asked for once"
-    (chore,) = (await asking.get("/access/v1/chores"))["chores"]
+    (chore,) = await asked()
     assert "Tick each user" in chore["text"]
+    assert await asked() == [chore], "asked for once"
     done = {"evidence": {"kind": "confirmation_number", "text": "R-2027"}}
     await asking.post(f"/access/v1/chores/{chore['chore_id']}/done", done, scopes="work:do")
     desk.clock.at = NOW + timedelta(days=600)
-    assert await clocks.ask() == 0
+    assert await asked() == []
     desk.clock.at = NOW + timedelta(days=645)
-    assert await clocks.ask() == 1
+    assert len(await asked()) == 1
+
+
+# -- passwords
+
+
+async def passwords(desk: Desk) -> list[Any]:
+    await RecurringChores(desk.pool, desk.recompute, ChoreCommands(desk.recompute)).ask()
+    async with desk.pool.acquire() as conn:
+        rows = await chores_store.chores(
+            conn, ORGANIZATION, ended=False, portal="mac", worker=None, limit=100
+        )
+    return [row for row in rows if row["kind"] == "change_password"]
+
+
+async def with_passwords(desk: Desk) -> None:
+    base = directory().model_dump(mode="json")
+    mac = next(one for one in base["portals"] if one["id"] == "mac")
+    mac["rules"] = [{"rule": "password_days", "value": 90, "source": "mac.example/passwords"}]
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.hear(hire())
+    await desk.finish_all()
+
+
+async def test_a_password_about_to_expire_is_its_holders_to_change(
+    desk: Desk, asking: Asking
+) -> None:
+    await with_passwords(desk)
+    desk.clock.at = NOW + timedelta(days=75)
+    assert await passwords(desk) == []
+    desk.clock.at = NOW + timedelta(days=77)
+    (chore,) = await passwords(desk)
+    assert (chore["worker"], chore["addressed_to"]) == ("w1", "w1")
+    assert chore["deadline"] == NOW + timedelta(days=90)
+    assert "90 days (mac.example/passwords)" in chore["text"]
+    path = f"/access/v1/own/work/{chore['chore_id']}/signed-in"
+    await asking.post(path, {}, scopes="directory:read", worker="w2", status=404)
+    await asking.post(path, {"note": "changed"}, scopes="directory:read", worker="w1")
+    assert await passwords(desk) == []
+    desk.clock.at = NOW + timedelta(days=77 + 77)
+    assert [one["deadline"] for one in await passwords(desk)] == [NOW + timedelta(days=77 + 90)]
+
+
+async def test_on_leave_a_password_expires_and_is_changed_after_the_return(desk: Desk) -> None:
+    await with_passwords(desk)
+    desk.clock.at = NOW + timedelta(days=80)
+    assert len(await passwords(desk)) == 1
+    await desk.hear(
+        hr_record("worker.leave_started", id_="l", employment_id="w1-e1", effective_on=day(80))
+    )
+    await desk.finish_all()
+    assert await passwords(desk) == []
+    await desk.hear(
+        hr_record("worker.leave_ended", id_="r", employment_id="w1-e1", effective_on=day(100))
+    )
+    await desk.pass_time(days=21)
+    (resume,) = [item for item in await desk.work("w1") if item["portal"] == "mac"]
+    assert await passwords(desk) == [], "nobody can use the login yet"
+    await desk.say(resume["operation_id"], Transition.DONE)
+    assert await passwords(desk) == [], "who brought it back set a new one"
+    desk.clock.at += timedelta(days=80)
+    assert len(await passwords(desk)) == 1
+
+
+async def test_a_password_that_expires_for_want_of_use_is_kept_alive_like_a_login(
+    desk: Desk,
+) -> None:
+    base = idle(90).model_dump(mode="json")
+    mac = next(one for one in base["portals"] if one["id"] == "mac")
+    mac["rules"].append({"rule": "password_idle_days", "value": 60, "source": "mac.example"})
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.hear(hire())
+    await desk.finish_all()
+    await desk.pass_time(days=53)
+    assert [item["deadline"] for item in await keeping(desk)] == [NOW + timedelta(days=60)]
 
 
 # -- outages

@@ -15,7 +15,7 @@ from services.gateway.tokens import mint
 from services.provisioning.api.routers import routers
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
-from services.provisioning.handlers.fetching import RosterFetching
+from services.provisioning.handlers.recurring import RecurringChores
 from shared import problems
 from shared.auth import Authenticator
 from shared.contracts.directory import Directory
@@ -32,7 +32,7 @@ class Office:
     def __init__(self, desk: Desk, http: httpx.AsyncClient) -> None:
         self.desk = desk
         self.http = http
-        self.fetching = RosterFetching(desk.pool, desk.recompute, ChoreCommands(desk.recompute))
+        self.fetching = RecurringChores(desk.pool, desk.recompute, ChoreCommands(desk.recompute))
 
     async def get(self, path: str, **params: Any) -> Any:
         return (await self.http.get(path, params=params)).raise_for_status().json()

@@ -47,6 +47,7 @@ OPERATION_TITLES: Mapping[str, str] = {
     "appoint_successor": "Appoint a successor",
     "fetch_roster": "Fetch the list of users",
     "finding": "Look into a finding",
+    "change_password": "Change your password",
     "recertify": "Confirm the users",
     "profile_check": "Confirm the profile",
     "activity_log": "Ask for the activity log",

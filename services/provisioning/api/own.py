@@ -1,4 +1,4 @@
-"""What waits for whoever asks: their own steps, and logins that only they may keep alive."""
+"""What waits for whoever asks: their own steps, and logins and passwords only they may renew."""
 
 from typing import Annotated, Any
 
@@ -7,21 +7,22 @@ import orjson
 from fastapi import APIRouter, Body, Depends
 from pydantic import BaseModel, Field
 
-from services.provisioning.api.access import Portals, work_item
+from services.provisioning.api.access import Portals, all_work, work_item
 from services.provisioning.api.paging import MAX_PAGE, Key
+from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.handlers.commands import Evidence, OperationCommands, Said
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.operations import Transition
-from services.provisioning.store import views
 from shared.auth import Authenticator, Principal
 from shared.contracts.directory import OperationKind
-from shared.contracts.state import Grade
+from shared.contracts.state import ChoreKind, Grade
 from shared.errors import Problem
 from shared.postgres import Connection
 
 
 class SignedIn(BaseModel):
-    """That the holder has used their own login."""
+    """That the holder has used their own login, or changed its password."""
 
     note: str = Field(default="signed in", min_length=1, max_length=200)
 
@@ -31,6 +32,7 @@ def own_router(
     authenticator: Authenticator,
     recompute: Recompute,
     operations: OperationCommands,
+    chores: ChoreCommands,
 ) -> APIRouter:
     """The routes under `/access/v1/own`, for every worker about themselves alone."""
     router = APIRouter(prefix="/access/v1/own", tags=["own"])
@@ -40,7 +42,7 @@ def own_router(
         now = await recompute.clock.now(conn)
         found = await recompute.directories.current(conn, {who.organization})
         portals = Portals(found.get(who.organization))
-        rows = await views.work(
+        rows = await all_work(
             conn,
             who.organization,
             ended=False,
@@ -49,6 +51,7 @@ def own_router(
             overdue=None,
             after=None,
             limit=MAX_PAGE,
+            now=now,
         )
         shown = [work_item(row, portals, now) for row in rows]
         return [
@@ -95,6 +98,11 @@ def own_router(
     ) -> dict[str, Any]:
         async def do(conn: Connection) -> dict[str, Any]:
             item = await one(conn, who, operation_id)
+            evidence = Evidence(kind="note", text=body.note)
+            if item["kind"] == ChoreKind.CHANGE_PASSWORD:
+                word = ChoreWord(ChoreMove.DONE, _worker(who), evidence)
+                await chores.say(conn, who.organization, operation_id, word)
+                return {"operation_id": operation_id, "status": "done"}
             if item["kind"] != OperationKind.KEEP_ALIVE:
                 raise Problem(
                     403, "not_yours_to_end", "Take your steps; the administrator ends this work."
@@ -104,7 +112,7 @@ def own_router(
                 Transition.DONE,
                 _worker(who),
                 Grade.PERSON,
-                Evidence(kind="note", text=body.note),
+                evidence,
             )
             await operations.say(conn, who.organization, [said])
             return {"operation_id": operation_id, "status": "done"}

@@ -56,7 +56,7 @@ def routers(
         training_router(pool, authenticator, recompute),
         leavers_router(pool, authenticator, recompute, operations),
         outages_router(pool, authenticator, recompute, operations, OutageCommands(recompute)),
-        own_router(pool, authenticator, recompute, operations),
+        own_router(pool, authenticator, recompute, operations, chores),
         exceptions_router(pool, authenticator, operations, ExceptionCommands(recompute)),
         enrolment_router(pool, authenticator, recompute, operations, enrolments),
         guide_router(pool, authenticator, recompute),

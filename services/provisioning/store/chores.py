@@ -8,6 +8,7 @@ from typing import Any
 
 from services.provisioning.rules.chores import Chore, FindingKey, FindingWork
 from services.provisioning.rules.findings import FindingRule
+from services.provisioning.rules.recurring import PasswordAge
 from shared.contracts.state import ChoreKind, ChoreStatus
 from shared.postgres import Connection
 
@@ -25,7 +26,9 @@ WORK_COLUMNS = """
     coalesce(worker.name, chore.addressed_to, 'nobody in particular') AS worker_name,
     chore.portal, NULL::text AS tin, NULL::text AS function, '[]'::jsonb AS rights, chore.status,
     1 AS generation, chore.kind AS rule, '{}'::text[] AS events,
-    jsonb_build_array(jsonb_build_object('actor', 'administrator', 'text', chore.text)) AS steps,
+    jsonb_build_array(jsonb_build_object(
+        'actor', CASE chore.kind WHEN 'change_password' THEN 'worker' ELSE 'administrator' END,
+        'text', chore.text)) AS steps,
     '{}'::jsonb AS steps_done, chore.requested_at, chore.deadline, 90 AS rank, chore.claimed_by,
     false AS overdue, chore.evidence, chore.outcome, chore.ended_at,
     NULL::jsonb AS authorized_by
@@ -224,6 +227,68 @@ async def last_done(conn: Connection, organization: str, kind: ChoreKind) -> dic
         kind,
     )
     return {row["portal"]: row["done_at"] for row in rows}
+
+
+HOLDS_A_PASSWORD = """
+    worker.status = 'active' AND account.status = 'active' AND account.rights <> '[]'
+"""
+
+
+async def password_ages(
+    conn: Connection, organization: str, portal: str, *, apart_from: str
+) -> list[PasswordAge]:
+    """Of everybody at work who can use a portal and is not asked already: how old the password is.
+
+    A password is as old as the login, or as the last word about changing it. Where nobody knows
+    when a login was opened, its age is not known either.
+
+    Args:
+        apart_from: whose words do not count: the work was only withdrawn.
+    """
+    rows = await conn.fetch(
+        f"""
+        SELECT account.worker, told.asked,
+               greatest(told.last_word, (
+                   SELECT min((own ->> 'since')::timestamptz)
+                   FROM jsonb_array_elements(account.rights) AS own
+                   WHERE own ->> 'grade' <> 'assumed')) AS since
+        FROM account
+        JOIN worker USING (organization, worker)
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS asked, count(*) FILTER (WHERE ended_at IS NULL) AS open,
+                   max(ended_at) FILTER (WHERE ended_by <> $4) AS last_word
+            FROM chore
+            WHERE chore.organization = $1 AND chore.kind = $3 AND chore.portal = $2
+              AND chore.worker = account.worker
+        ) AS told
+        WHERE account.organization = $1 AND account.portal = $2 AND {HOLDS_A_PASSWORD}
+          AND told.open = 0
+        ORDER BY account.worker
+        """,
+        organization,
+        portal,
+        ChoreKind.CHANGE_PASSWORD,
+        apart_from,
+    )
+    return [PasswordAge(row["worker"], row["since"], row["asked"]) for row in rows if row["since"]]
+
+
+async def passwords_without_holder(conn: Connection, organization: str) -> list[str]:
+    """Ids of open chores about passwords whose holder is away or can do nothing there any more."""
+    rows = await conn.fetch(
+        f"""
+        SELECT chore.chore_id::text AS chore_id FROM chore
+        WHERE chore.organization = $1 AND chore.kind = $2 AND chore.ended_at IS NULL
+          AND NOT EXISTS (
+              SELECT FROM account JOIN worker USING (organization, worker)
+              WHERE account.organization = chore.organization AND account.portal = chore.portal
+                AND account.worker = chore.worker AND {HOLDS_A_PASSWORD})
+        ORDER BY chore_id
+        """,
+        organization,
+        ChoreKind.CHANGE_PASSWORD,
+    )
+    return [row["chore_id"] for row in rows]
 
 
 CHORE_RANK = 90
