@@ -15,6 +15,7 @@ from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval
 from services.provisioning.rules.guards import last_administrators
 from services.provisioning.rules.operations import Account, Operation
+from services.provisioning.rules.sponsors import sponsors_named
 from services.provisioning.rules.timeline import Person, TimelineEvent, fold, people
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import brake as brake_store
@@ -169,6 +170,7 @@ class Recompute:
         exceptions = await exceptions_store.live_exceptions(conn, locked)
         outages = await outages_store.portals_down(conn, compiled)
         pending = []
+        sponsored: list[_Pending] = []
         for organization, rows in _clusters(locked):
             if organization not in compiled:
                 continue
@@ -187,7 +189,11 @@ class Recompute:
                     new_rules=_new_rules(own, compiled[organization]),
                     outages=outages.get(organization, frozenset()),
                 )
-                pending.append(_Pending(person, own, compiled[organization], as_of, facts))
+                one = _Pending(person, own, compiled[organization], as_of, facts)
+                pending.append(one)
+                if sponsors_named(person):
+                    sponsored.append(one)
+        await _add_sponsors(conn, sponsored)
         return pending
 
     async def _add_portals(self, conn: Connection, pending: Sequence[_Pending]) -> None:
@@ -299,8 +305,29 @@ class Recompute:
         await brake_store.park(conn, parked)
         await brake_store.unpark(conn, unparked)
         await workers_store.save_workers(conn, updates)
+        sponsored = [(row.key, one.facts.sponsors) for one, _ in decided for row in one.rows]
+        if any(sponsors for _, sponsors in sponsored):
+            await workers_store.note_sponsors(conn, sponsored)
         await enqueue(conn, messages, held=True)
         return sum(update.state is not None for update in updates)
+
+
+async def _add_sponsors(conn: Connection, pending: Sequence[_Pending]) -> None:
+    """Read whether those who answer for these persons have left."""
+    if not pending:
+        return
+    named = {
+        (one.rows[0].organization, sponsor)
+        for one in pending
+        for sponsor in sponsors_named(one.person)
+    }
+    gone = await workers_store.have_left(conn, named)
+    for one in pending:
+        organization = one.rows[0].organization
+        sponsors = {
+            sponsor: (organization, sponsor) in gone for sponsor in sponsors_named(one.person)
+        }
+        one.facts = replace(one.facts, sponsors=sponsors)
 
 
 def _new_rules(rows: Sequence[LockedWorker], compiled: CompiledDirectory) -> str | None:

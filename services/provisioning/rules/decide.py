@@ -60,6 +60,7 @@ from services.provisioning.rules.operations import (
     rights_of,
     target_key,
 )
+from services.provisioning.rules.sponsors import sponsor_findings
 from services.provisioning.rules.timeline import Folded, fold
 from shared.contracts.access import (
     ACCESS_EVENT_MODELS,
@@ -162,7 +163,7 @@ class _Decision:
             self._say_ended(ended)
         try:
             folded = fold(facts.person, self._as_of, self._compiled.zone)
-            self._findings.update(dict.fromkeys(folded.findings))
+            self._find_about(folded)
             desired = self._desire(folded, reviews)
         except Exception as error:
             desired = self._when_it_fails(folded, error)
@@ -212,7 +213,8 @@ class _Decision:
             return None
         if self._basis(folded, desired) != standing.basis:
             return None
-        self._findings.update(dict.fromkeys((*folded.findings, *desired.findings)))
+        self._find_about(folded)
+        self._findings.update(dict.fromkeys(desired.findings))
         self._say_findings()
         return Outcome(
             state=self._state(folded, desired, (), ()),
@@ -257,6 +259,10 @@ class _Decision:
             folded.status is WorkerStatus.ACTIVE,
         )
         return hashlib.blake2b(orjson.dumps(content), digest_size=16).digest()
+
+    def _find_about(self, folded: Folded) -> None:
+        gone = {sponsor for sponsor, left in self._facts.sponsors.items() if left}
+        self._findings.update(dict.fromkeys((*folded.findings, *sponsor_findings(folded, gone))))
 
     # -- desire
 

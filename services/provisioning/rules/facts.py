@@ -61,6 +61,8 @@ class Facts:
     parked: tuple[Parked, ...] = ()
     portal_findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
     """By portal: what lists showed about this person's logins and what still stands."""
+    sponsors: Mapping[str, bool] = field(default_factory=dict)
+    """Who was ever to answer for this person, and whether they have left."""
     outages: frozenset[str] = frozenset()
     """Portals that do not work now: the deadlines of work there stand still."""
     new_rules: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -192,7 +192,7 @@ async def due_workers(conn: Connection, now: datetime, limit: int) -> list[Worke
 
 
 async def workers_behind(conn: Connection, limit: int) -> list[WorkerKey]:
-    """Workers last decided with an older directory, or asked for by another worker's change."""
+    """Workers last decided with an older directory, or before another worker's change."""
     rows = await conn.fetch(
         """
         (SELECT organization, worker FROM recompute_request LIMIT $1)
@@ -201,6 +201,16 @@ async def workers_behind(conn: Connection, limit: int) -> list[WorkerKey]:
          FROM directory_head JOIN worker
            ON worker.organization = directory_head.organization
           AND worker.directory_version < directory_head.version
+         LIMIT $1)
+        UNION
+        (SELECT sponsorship.organization, sponsorship.worker
+         FROM sponsorship
+         JOIN worker USING (organization, worker)
+         JOIN worker AS sponsor
+           ON sponsor.organization = sponsorship.organization
+          AND sponsor.worker = sponsorship.sponsor
+          AND sponsorship.has_left <> (sponsor.status IN ('terminated', 'erased'))
+         WHERE worker.status <> 'erased'
          LIMIT $1)
         LIMIT $1
         """,
@@ -222,6 +232,37 @@ async def count_behind(conn: Connection) -> int:
         """
     )
     return count
+
+
+async def have_left(conn: Connection, keys: Iterable[WorkerKey]) -> set[WorkerKey]:
+    """Who of these works here no more; nothing is locked, and the sweep looks again."""
+    wanted = sorted(set(keys))
+    rows = await conn.fetch(
+        """
+        SELECT organization, worker FROM worker
+        WHERE (organization, worker) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+          AND status IN ('terminated', 'erased')
+        """,
+        [key[0] for key in wanted],
+        [key[1] for key in wanted],
+    )
+    return {(row["organization"], row["worker"]) for row in rows}
+
+
+async def note_sponsors(
+    conn: Connection, noted: Sequence[tuple[WorkerKey, Mapping[str, bool]]]
+) -> None:
+    """Keep who answers for these locked workers, and whether they had left by this decision."""
+    rows = [(*key, sponsor, left) for key, sponsors in noted for sponsor, left in sponsors.items()]
+    await conn.execute(
+        """
+        INSERT INTO sponsorship (organization, worker, sponsor, has_left)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[])
+        ON CONFLICT (organization, worker, sponsor) DO UPDATE SET has_left = excluded.has_left
+        WHERE sponsorship.has_left <> excluded.has_left
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
 
 
 async def request_recompute(conn: Connection, keys: Iterable[WorkerKey]) -> None:
