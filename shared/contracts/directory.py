@@ -610,6 +610,13 @@ class Directory(DirectoryObject):
         return self
 
 
+class PortalClock(DirectoryObject):
+    """By when a portal wants its users confirmed next, as far as is known."""
+
+    portal: Id
+    recertify_by: Day
+
+
 DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
     "organization": Organization,
     "policy": Policy,
@@ -629,3 +636,6 @@ DIRECTORY_MODELS: dict[str, type[DirectoryObject]] = {
     "guide": GuideEntry,
 }
 """The model of each kind's state on `portal.directory-events.v1`, as `<kind>.set` carries it."""
+
+CLOCK_MODELS: dict[str, type[DirectoryObject]] = {"portal_clock": PortalClock}
+"""Published beside the objects of a directory: what follows from what was done, not from a file."""

@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema
 
 from shared.contracts.access import ACCESS_EVENT_MODELS
 from shared.contracts.admin import ADMIN_EVENT_MODELS
-from shared.contracts.directory import DIRECTORY_MODELS, Directory
+from shared.contracts.directory import CLOCK_MODELS, DIRECTORY_MODELS, Directory
 from shared.contracts.hr import HR_EVENT_MODELS, Dated
 from shared.contracts.policy import POLICY_EVENT_MODELS
 from shared.contracts.review import REVIEW_EVENT_MODELS
@@ -71,6 +71,8 @@ def event_types() -> Iterator[EventType]:
     ):
         for type_, model in models.items():
             yield EventType(type_, topic, model)
+    for kind, model in CLOCK_MODELS.items():
+        yield EventType(f"{kind}.set", DIRECTORY_EVENTS, model)
     for kind, model in DIRECTORY_MODELS.items():
         yield EventType(f"{kind}.set", DIRECTORY_EVENTS, model)
         yield EventType(f"{kind}.removed", DIRECTORY_EVENTS, None)

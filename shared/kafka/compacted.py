@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.directory import DIRECTORY_MODELS, DirectoryObject
+from shared.contracts.directory import CLOCK_MODELS, DIRECTORY_MODELS, DirectoryObject
 from shared.contracts.envelope import ORGANIZATION, event_key
 from shared.contracts.hr import describe
 from shared.contracts.state import WorkerState, WorkerStatus
@@ -19,6 +19,7 @@ from shared.errors import Rejected
 from shared.kafka import Record
 
 _STATE = TypeAdapter(WorkerState)
+_MODELS = DIRECTORY_MODELS | CLOCK_MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def read_directory_object(record: Record, kinds: Collection[str]) -> DirectoryCh
     if removed or record.value is None:
         return DirectoryChange(organization, kind, id, epoch, version, None)
     try:
-        value = DIRECTORY_MODELS[kind].model_validate_json(record.value)
+        value = _MODELS[kind].model_validate_json(record.value)
     except ValidationError as error:
         raise Rejected("invalid_data", describe(error)) from error
     return DirectoryChange(organization, kind, id, epoch, version, value)

@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from joserfc.jwk import OKPKey
 
 from services.gateway.tokens import mint
+from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.outages import OutageCommands
+from services.provisioning.handlers.recurring import RecurringChores
 from services.provisioning.rules.brake import CauseMove
 from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.enrolment import Phase, PhaseMove
@@ -31,6 +33,7 @@ from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_
 from tests.provisioning.importing import Importing, existing
 from tests.provisioning.test_brake import SMALLER, closing, decide, last_engaged
 from tests.provisioning.test_chores import Chores
+from tests.provisioning.test_clocks import recertified
 from tests.provisioning.test_enrolment import UNREGISTERED, Seeing
 from tests.provisioning.test_exceptions import Exceptions, wish
 from tests.provisioning.test_planning import BILLERS_TOO, Planner, policy
@@ -61,6 +64,7 @@ async def said(database: Mapping[str, str], tmp_path_factory: Any) -> AsyncItera
     await two_persons_change_the_policy(desk)
     await an_administrator_brings_a_sheet_and_lists(desk)
     await an_operator_accepts_a_gap(desk, tmp_path_factory.mktemp("keys"))
+    await a_portal_wants_its_users_confirmed(desk)
     yield await desk.published()
     await pool.close()
 
@@ -79,6 +83,11 @@ async def people_come_and_things_go_wrong(desk: Desk) -> None:
     await desk.say(mac["operation_id"], Transition.DECLINE)
     await desk.pass_time(hours=25)
     await desk.finish_all()
+
+
+async def a_portal_wants_its_users_confirmed(desk: Desk) -> None:
+    await desk.apply_directory(recertified())
+    await RecurringChores(desk.pool, desk.recompute, ChoreCommands(desk.recompute)).ask()
 
 
 async def somebody_goes_on_leave_and_returns_twice(desk: Desk) -> None:

@@ -176,6 +176,11 @@ async def test_users_are_confirmed_at_the_portal_by_its_own_date_every_year(
     assert await asked() == []
     desk.clock.at = NOW + timedelta(days=645)
     assert len(await asked()) == 1
+    told = await desk.published("portal_clock.set")
+    assert [each["data"] for each in told] == [
+        {"portal": "mac", "recertify_by": str((NOW + timedelta(days=days)).date())}
+        for days in (365, 320 + 365)
+    ]
 
 
 # -- passwords

@@ -14,15 +14,21 @@ from services.provisioning.rules.chores import Chore, ChoreMove
 from services.provisioning.rules.desired import CompiledDirectory
 from services.provisioning.rules.recurring import (
     PORTAL_CLOCKS,
+    clock_due,
     fetch_chore,
     password_chores,
     portal_clock_chores,
 )
 from services.provisioning.store import chores as chores_store
+from services.provisioning.store import clocks as clocks_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import logins as logins_store
-from shared.contracts.directory import RuleName
+from shared.contracts.directory import PortalClock, RuleName
+from shared.contracts.envelope import event_key
+from shared.contracts.facts import fact, to_json
 from shared.contracts.state import ChoreKind
+from shared.contracts.topics import DIRECTORY_EVENTS
+from shared.outbox import enqueue
 from shared.postgres import Connection, in_transaction
 
 NOT_AT_WORK = "whose password it is does not work, or use the portal, any more"
@@ -50,6 +56,7 @@ class RecurringChores:
                 async for chore in self._due(conn, organization, compiled[organization], now):
                     asked += await self._chores.request(conn, organization, chore)
                 await self._withdraw(conn, organization)
+                await self._say_dates(conn, organization, compiled[organization], now)
             return asked
 
         return await in_transaction(self._pool, work)
@@ -88,6 +95,36 @@ class RecurringChores:
                     organization, portal, compiled, ages, requested_by=SOURCE, now=now
                 ):
                     yield chore
+
+    async def _say_dates(
+        self, conn: Connection, organization: str, compiled: CompiledDirectory, now: datetime
+    ) -> None:
+        """Publish by when portals want their users confirmed, where that has changed."""
+        done = await chores_store.last_done(conn, organization, ChoreKind.RECERTIFY)
+        rule = RuleName.RECERTIFICATION_DAYS
+        dues = {
+            portal.id: due.astimezone(compiled.zone).date()
+            for portal in compiled.directory.portals
+            if (due := clock_due(portal, rule, compiled, done.get(portal.id), now))
+        }
+        said = [
+            fact(
+                DIRECTORY_EVENTS,
+                "portal_clock.set",
+                source=SOURCE,
+                organization=organization,
+                key=event_key(organization, "portal_clock", portal),
+                subject=f"portal_clock/{portal}",
+                cause=("portal_clock", portal, str(version)),
+                time=now,
+                data=to_json(PortalClock(portal=portal, recertify_by=dues[portal])),
+                extensions={"version": str(version), "epoch": "1"},
+            )
+            for portal, version in await clocks_store.save_recertifications(
+                conn, organization, dues
+            )
+        ]
+        await enqueue(conn, said)
 
     async def _withdraw(self, conn: Connection, organization: str) -> None:
         """On leave passwords expire and are changed after the return; who left needs none."""

@@ -108,16 +108,10 @@ def portal_clock_chores(
     Args:
         done_at: when each was last done, as far as known; else the portal's first day here counts.
     """
-    known = compiled.knowledge.get(portal.id)
-    if known is None:
-        return
     window = compiled.number(portal, RuleName.RECERTIFICATION_WINDOW_DAYS, now) or AHEAD_DAYS
     for kind, steps, rule, text in PORTAL_CLOCKS:
-        days = compiled.number(portal, rule, now)
-        if days is None:
-            continue
-        due = done_at.get(kind, known.since) + timedelta(days=days)
-        if due - timedelta(days=window) > now:
+        due = clock_due(portal, rule, compiled, done_at.get(kind), now)
+        if due is None or due - timedelta(days=window) > now:
             continue
         how = " ".join(step.text for step in portal.chores.get(steps, ()))
         yield Chore(
@@ -132,6 +126,25 @@ def portal_clock_chores(
             now,
             due,
         )
+
+
+def clock_due(
+    portal: Portal,
+    rule: RuleName,
+    compiled: CompiledDirectory,
+    done_at: datetime | None,
+    now: datetime,
+) -> datetime | None:
+    """By when a portal's clock has to be wound again, where that is known.
+
+    Args:
+        done_at: when it was last done, as far as known; else the portal's first day here counts.
+    """
+    days = compiled.number(portal, rule, now)
+    known = compiled.knowledge.get(portal.id)
+    if days is None or known is None:
+        return None
+    return (done_at or known.since) + timedelta(days=days)
 
 
 def password_chores(

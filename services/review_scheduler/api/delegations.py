@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.review_scheduler.api.answering import Commands, IdempotencyKey, answer
 from services.review_scheduler.handlers.delegations import delegate, end
-from services.review_scheduler.store.delegations import list_delegations
+from services.review_scheduler.store.delegations import Delegation, list_delegations
 from services.review_scheduler.store.directory import load_directory
 from shared.auth import Authenticator, Principal
 from shared.contracts.hr import Text
@@ -70,7 +70,7 @@ def delegations_router(commands: Commands, authenticator: Authenticator) -> APIR
                 order.since,
                 order.until,
             )
-            return asdict(made)
+            return _told(made)
 
         route = "POST /review/v1/delegations"
         return await commands.carry_out(who, route, idempotency_key, order, work, status=201)
@@ -84,9 +84,13 @@ def delegations_router(commands: Commands, authenticator: Authenticator) -> APIR
         """End it now; answers the delegation. 404 `no_such_delegation`."""
 
         async def work(conn: Connection) -> dict[str, Any]:
-            return asdict(await end(conn, commands.clock, who, delegation_id))
+            return _told(await end(conn, commands.clock, who, delegation_id))
 
         route = f"POST /review/v1/delegations/{delegation_id}/end"
         return await commands.carry_out(who, route, idempotency_key, Nothing(), work)
 
     return router
+
+
+def _told(delegation: Delegation) -> dict[str, Any]:
+    return {**asdict(delegation), "delegation_id": str(delegation.delegation_id)}
