@@ -189,6 +189,11 @@ def _impossible(directory: Directory) -> Iterator[Inconsistency]:
             yield Inconsistency(
                 ("portals", number, "requires_sign_on"), "cannot be reached through itself"
             )
+        if portal.closes_only and portal.revoke_instead_of_suspend:
+            yield Inconsistency(
+                ("portals", number, "closes_only"),
+                "contradicts revoke_instead_of_suspend: say which of them the portal offers",
+            )
     for name in ("contracts", "administrators"):
         for number, span in enumerate(getattr(directory, name)):
             if span.until is not None and span.until < span.since:

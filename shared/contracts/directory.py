@@ -338,7 +338,9 @@ class Portal(DirectoryObject):
 
     `catalogue` names the entry of the shipped catalogue that fills in what is not given here.
     `steps` maps an operation to what this portal really offers; `revoke_instead_of_suspend` marks
-    portals that have no suspend button. `states` limits a Medicare contractor to its jurisdiction.
+    portals that have no suspend button, `closes_only` those on which nothing but ending a login for
+    good takes it from somebody: there that is the removal.
+    `states` limits a Medicare contractor to its jurisdiction.
     Everybody who uses any portal needs a seat of the `vault` and a `work_account` (e-mail with its
     second factor), where the directory has one; both are removed first, by their `removal_rank`.
     `identity` is what people call the login where it is their own (One Healthcare ID), and
@@ -372,6 +374,7 @@ class Portal(DirectoryObject):
     states: tuple[State, ...] = ()
     requires_sign_on: Id | None = None
     revoke_instead_of_suspend: bool = False
+    closes_only: bool = False
     removal_rank: int = Field(default=50, ge=0, le=100)
     steps: dict[OperationKind, tuple[Step, ...]] = Field(default={})
     chores: dict[Chore, tuple[Step, ...]] = Field(default={})

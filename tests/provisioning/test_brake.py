@@ -1,5 +1,6 @@
 """The brake: removals by a change of rules wait for a verdict; what a person causes does not."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from services.provisioning.rules.operations import Transition
 from shared.contracts.directory import BrakeLimits, Directory
 from shared.errors import Problem
 from shared.postgres import in_transaction
+from tests.provisioning.asking import Asking
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now
-from tests.provisioning.worlds import ORGANIZATION, TIN, directory
+from tests.provisioning.worlds import NOW, ORGANIZATION, TIN, directory
 
 SMALLER = [
     {"id": "front-desk", "name": "Front desk", "functions": ["eligibility"]},
@@ -206,3 +208,72 @@ async def test_a_closing_that_was_ordered_is_withdrawn_by_a_rehire(desk: Desk) -
     mac = next(one for one in (await desk.state())["portals"] if one["portal"] == "mac")
     assert mac["status"] == "closed", "what somebody did at the portal is a fact"
     assert {item["kind"] for item in await desk.work() if item["portal"] == "mac"} == {"open"}
+
+
+# -- portals that offer nothing but closing
+
+
+def closing_only() -> Directory:
+    base = directory().model_dump(mode="json")
+    next(one for one in base["portals"] if one["id"] == "mac")["closes_only"] = True
+    return Directory.model_validate(base)
+
+
+async def mac_of(desk: Desk) -> dict[str, Any]:
+    return next(one for one in (await desk.state())["portals"] if one["portal"] == "mac")
+
+
+async def test_where_only_closing_is_offered_it_is_the_removal_and_exposed_while_it_waits(
+    desk: Desk, asking: Asking
+) -> None:
+    await desk.apply_directory(closing_only())
+    await desk.hear(hire())
+    await desk.finish_all()
+    desk.hr_is_read = False
+    await desk.hear(leave_now(), lane="express")
+    await desk.pass_time(minutes=1)
+    assert await closings(desk) == [], "HR's log may still take it back"
+    mac = await mac_of(desk)
+    assert mac["exposed_since"] is not None
+    assert [one["tin"] for one in mac["parked"]] == [None]
+    desk.hr_is_read = True
+    await desk.pass_time(minutes=1)
+    (order,) = [item for item in await desk.work() if item["kind"] == "close"]
+    assert order["deadline"] == desk.clock.at + timedelta(hours=1)
+    exposures = (await asking.get("/access/v1/overview"))["exposures"]
+    assert order["operation_id"] in {one["operation_id"] for one in exposures}
+    (left,) = (await asking.get("/access/v1/leavers"))["leavers"]
+    assert left["portals"] == 3
+    await desk.say(order["operation_id"], Transition.DONE)
+    mac = await mac_of(desk)
+    assert (mac["status"], mac["exposed_since"], mac["effective"]) == ("closed", None, [])
+
+
+async def test_a_termination_that_is_withdrawn_before_hrs_log_is_read_ends_no_login(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(closing_only())
+    await desk.hear(hire())
+    await desk.finish_all()
+    desk.hr_is_read = False
+    await desk.hear(leave_now(), lane="express")
+    await desk.pass_time(minutes=1)
+    await desk.hear(hr_record("worker.rescinded", id_="r", rescinds="w1-terminated"))
+    desk.hr_is_read = True
+    await desk.pass_time(minutes=1)
+    assert await closings(desk) == []
+    assert (await mac_of(desk))["exposed_since"] is None
+
+
+async def test_on_leave_a_login_that_can_only_be_ended_is_left_alone(desk: Desk) -> None:
+    await desk.apply_directory(closing_only())
+    await desk.hear(hire())
+    await desk.finish_all()
+    today = NOW.date().isoformat()
+    await desk.hear(
+        hr_record("worker.leave_started", id_="l", employment_id="w1-e1", effective_on=today)
+    )
+    await desk.pass_time(minutes=1)
+    assert {item["portal"] for item in await desk.work()} == {"hub", "gate"}
+    mac = await mac_of(desk)
+    assert (mac["status"], mac["exposed_since"]) == ("active", None)

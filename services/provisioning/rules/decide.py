@@ -47,6 +47,7 @@ from services.provisioning.rules.operations import (
     EVENT_OF,
     OPERATION_LIFE,
     REMOVES,
+    TAKES,
     Account,
     Held,
     Move,
@@ -363,6 +364,13 @@ class _Decision:
             if authorization.kind != "mover_grace" or own in account.rights
         }
         spared: Mapping[Held, AuthorizedBy] = {}
+        if why_cut == "on_leave" and portal.closes_only:
+            # What could not be given back after the return is left alone.
+            why_cut = None
+            wanted = {
+                own: entitlement.authorized_by or UNANSWERED
+                for own, entitlement in account.effective.items()
+            }
         if why_cut is None and portal.id in self._compiled.observed_since:
             observed = self._observe(account, wanted, held)
             wanted, held = observed.wanted, (*held, *observed.held)
@@ -375,8 +383,7 @@ class _Decision:
         kept = {**spared, **{_held(one): UNANSWERED for one in parked}, **wanted}
         if why_cut is None and not kept and self._suspends_unanswered(account):
             why_cut = "review_unanswered"
-        if why_cut is None and not kept and self._holds(portal, RuleName.ONE_LOGIN):
-            # There is no part of a login that several know: it is known or it is not.
+        if why_cut is None and not kept and self._is_all_or_nothing(portal):
             why_cut = "no_longer_needed"
         orders, moves = needed(
             account,
@@ -392,6 +399,9 @@ class _Decision:
             self._move(move)
         account = self._with_retries(account, orders)
         for order in orders:
+            if order.kind is OperationKind.CLOSE and (waits := self._closing_waits(account)):
+                parked.append(waits)
+                continue
             account = self._order(account, portal, order, wanted, folded)
         account = self._successor(account, portal, folded)
         account = self._keep_alive(account, portal, folded, needed=bool(wanted))
@@ -418,7 +428,7 @@ class _Decision:
         Only what a change of rules takes is parked: a person's own change and a named rule are
         reasons that somebody gave for this person.
         """
-        under_way = {(op.tin, op.function) for op in operations if op.kind in REMOVES}
+        under_way = {(op.tin, op.function) for op in operations if op.kind in TAKES}
         kept_by_rejection: dict[Held, AuthorizedBy] = {}
         parked = []
         unanswered = self._unanswered(account, reasons)
@@ -547,6 +557,8 @@ class _Decision:
         self, account: Account, portal: Portal, why_cut: str | None
     ) -> tuple[Account, list[Parked]]:
         """Ending a login for good: where the portal can, after a wait, with the brake's leave."""
+        if portal.closes_only:
+            return account, []
         closing = [op for op in self._open_operations(account) if op.kind is OperationKind.CLOSE]
         over = (
             why_cut == "employment_ended"
@@ -575,17 +587,28 @@ class _Decision:
         if known.retry_at is not None and known.retry_at > self._as_of:
             self._note(known.retry_at)
             return account, []
-        target = (account.worker, account.portal, None, None)
-        day = self._as_of.astimezone(self._compiled.zone).date()
-        one = self._waiting.get(target) or Parked(*target, f"closings-{day}", self._as_of)
-        if one.verdict not in MAY_GO_ON:
-            self._still_parked[target] = one
-            return account, [one]
+        waits = self._closing_waits(account)
+        if waits is not None:
+            return account, [waits]
         steps = portal.steps[OperationKind.CLOSE]
         account, _ = self._request(
             account, portal, OperationKind.CLOSE, None, None, (), "employment_ended", steps, {}
         )
         return account, []
+
+    def _closing_waits(self, account: Account) -> Parked | None:
+        """The brake's row while ending a login for good waits for its verdict; None once it may.
+
+        What is decided together is judged together: who comes later is another cause, for one that
+        was judged is not looked at again.
+        """
+        target = (account.worker, account.portal, None, None)
+        cause = f"closings-{self._as_of:%Y%m%dT%H%M%S%fZ}"
+        one = self._waiting.get(target) or Parked(*target, cause, self._as_of)
+        if one.verdict in MAY_GO_ON:
+            return None
+        self._still_parked[target] = one
+        return one
 
     def _observe(
         self, account: Account, wanted: Mapping[Held, AuthorizedBy], held: Iterable[HeldBack]
@@ -674,11 +697,20 @@ class _Decision:
     def _holds(self, portal: Portal, rule: RuleName) -> bool:
         return self._compiled.holds(portal, rule, self._as_of)
 
+    def _is_all_or_nothing(self, portal: Portal) -> bool:
+        """Whether a login there that nobody needs any more has to go as a whole.
+
+        There is no part of a login that several know: it is known or it is not.
+        """
+        return portal.closes_only or self._holds(portal, RuleName.ONE_LOGIN)
+
     def _cut_kind(self, portal: Portal) -> OperationKind:
         if self._holds(portal, RuleName.ONE_LOGIN):
             return OperationKind.ROTATE
         if portal.revoke_instead_of_suspend:
             return OperationKind.REVOKE
+        if portal.closes_only:
+            return OperationKind.CLOSE
         return OperationKind.SUSPEND
 
     # -- operations
@@ -713,7 +745,7 @@ class _Decision:
         if order.kind is OperationKind.OPEN and account.login_id is None:
             steps = (*asked_first(portal, self._holds(portal, RuleName.IDENTITY_SURVIVES)), *steps)
         guards = []
-        if order.kind in REMOVES and function in (None, Function.USER_ADMINISTRATION):
+        if order.kind in TAKES and function in (None, Function.USER_ADMINISTRATION):
             if portal.id in self._facts.sole_administrator_of:
                 voluntary = folded is not None and folded.leaves_voluntarily
                 guards.append(
@@ -768,7 +800,8 @@ class _Decision:
             return account, None
         generation = target.generation + 1
         deadlines = self._compiled.directory.organization.deadlines
-        hours = deadlines.removal_hours if kind in REMOVES else deadlines.grant_hours
+        urgent = kind in REMOVES or (kind is OperationKind.CLOSE and portal.closes_only)
+        hours = deadlines.removal_hours if urgent else deadlines.grant_hours
         operation = Operation(
             operation_id=operation_id(
                 self._facts.organization, account.worker, account.portal, key, kind, generation
@@ -891,7 +924,7 @@ class _Decision:
             if folded is not None and folded.ended_at is not None and not wanted:
                 since = folded.ended_at
             removal = next(
-                (op.operation_id for op in self._open_operations(account) if op.kind in REMOVES),
+                (op.operation_id for op in self._open_operations(account) if op.kind in TAKES),
                 None,
             )
             self._say(

@@ -71,16 +71,15 @@ def sheet(
         exposed: portals on which something can still be used.
         grades: how the state of each portal is known.
     """
-    removing = {kind.value for kind in REMOVES}
     told = {notice.portal: notice for notice in notices if notice.left_at == left_at}
     still = set(exposed)
     latest: dict[str, Mapping[str, Any]] = {}
     for operation in sorted(operations, key=lambda row: row["requested_at"]):
         if (
             operation["rule"] == "employment_ended"
-            and operation["kind"] in removing
             and operation["requested_at"] >= left_at
             and operation["status"] != OperationStatus.CANCELLED
+            and is_removal(operation["kind"], latest.get(operation["portal"]))
         ):
             latest[operation["portal"]] = operation
     result = []
@@ -102,6 +101,16 @@ def sheet(
             )
         )
     return sorted(result, key=lambda one: (one.rank, one.portal))
+
+
+def is_removal(kind: str, before: Mapping[str, Any] | None) -> bool:
+    """Whether an operation takes a leaver's access; what ends a login that is useless does not.
+
+    Args:
+        before: the latest removal that was ordered on the portal, if one was.
+    """
+    ends = kind == OperationKind.CLOSE
+    return kind in REMOVES or (ends and (before is None or before["kind"] == kind))
 
 
 def draft_notice(

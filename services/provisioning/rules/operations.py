@@ -74,7 +74,8 @@ SAID = "operation:"
 SUCCESSOR_RETRY_HOURS = 24
 GIVES = frozenset({OperationKind.OPEN, OperationKind.GRANT, OperationKind.RESUME})
 REMOVES = frozenset({OperationKind.REVOKE, OperationKind.SUSPEND, OperationKind.ROTATE})
-"""What takes usable access away; closing ends a login that nobody can use any more."""
+"""What takes usable access away. Closing ends a login that nobody can use any more, except where a
+portal offers nothing else."""
 
 BESIDE = frozenset({OperationKind.APPOINT_SUCCESSOR, OperationKind.KEEP_ALIVE})
 """What goes on beside giving and taking, and changes nobody's access."""
@@ -319,10 +320,12 @@ class _Planner:
                 if operation.kind in REMOVES and operation.status is OperationStatus.REQUESTED:
                     self.moves.append(Move(operation, Transition.CANCEL))
         usable = self._account.status is AccountStatus.ACTIVE and (
-            bool(self._account.rights) or self._cut_kind is OperationKind.SUSPEND
+            bool(self._account.rights)
+            or self._cut_kind in (OperationKind.SUSPEND, OperationKind.CLOSE)
         )
         under_way = any(op.status is not OperationStatus.REQUESTED for op in giving)
-        removing = [op for op in self._whole if op.kind in REMOVES]
+        kinds = REMOVES | {self._cut_kind}
+        removing = [op for op in self._whole if op.kind in kinds]
         if usable or under_way:
             self._ensure(removing, Order(self._cut_kind, None, (), self._why_cut))
         else:

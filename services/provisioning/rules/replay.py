@@ -21,7 +21,7 @@ from services.provisioning.rules.observing import ADOPTION, OBSERVE_ONLY
 from services.provisioning.rules.operations import (
     GIVES,
     OPEN_STATUSES,
-    REMOVES,
+    TAKES,
     Account,
     Held,
     Operation,
@@ -441,10 +441,13 @@ def check_open_work(
     parked = {(one.tin, one.function) for one in access.parked} if access else set()
     effective = account.effective
     asked = [one for one in operations if one.status is not OperationStatus.SUPERSEDED]
-    removing = [one for one in operations if one.kind in REMOVES]
+    removing = [one for one in operations if one.kind in TAKES]
     giving = [one for one in asked if one.kind in GIVES]
     name = f"{account.worker}/{account.portal}"
     found = []
+    if (None, None) in parked:
+        # The whole login waits to be ended for good.
+        parked |= effective.keys()
     for right in sorted(effective.keys() - desired - parked):
         by = effective[right].authorized_by
         spared = observed and (right in unknown or (by is not None and by.kind == ADOPTION))

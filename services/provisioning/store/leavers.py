@@ -28,8 +28,9 @@ async def departures(
         FROM (
             SELECT DISTINCT ON (worker, portal) * FROM operation
             WHERE organization = $1 AND rule = 'employment_ended' AND requested_at >= $2
-              AND kind IN ('suspend', 'revoke', 'rotate') AND status <> 'cancelled'
-            ORDER BY worker, portal, requested_at DESC
+              AND kind IN ('suspend', 'revoke', 'rotate', 'close') AND status <> 'cancelled'
+            -- Where only closing is offered it is the removal; elsewhere it comes afterwards.
+            ORDER BY worker, portal, kind = 'close', requested_at DESC
         ) AS operation
         JOIN worker ON worker.organization = $1 AND worker.worker = operation.worker
         LEFT JOIN account ON account.organization = $1 AND account.worker = operation.worker

@@ -248,7 +248,7 @@ async def exposures(conn: Connection, organization: str) -> list[Any]:
             SELECT operation_id, deadline, claimed_by FROM operation
             WHERE operation.organization = account.organization
               AND operation.worker = account.worker AND operation.portal = account.portal
-              AND kind IN ('suspend', 'revoke', 'rotate')
+              AND kind IN ('suspend', 'revoke', 'rotate', 'close')
               AND operation.status IN ('requested', 'claimed', 'superseded')
             ORDER BY deadline LIMIT 1
         ) AS removal ON true
