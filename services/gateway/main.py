@@ -21,6 +21,7 @@ from services.gateway.api import (
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.gateway.console.app import console_app
+from services.gateway.console.hr_lists import HrDesk
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.picture import PictureHandler
@@ -123,6 +124,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 pool,
                 sources,
                 ingress,
+                HrDesk(rosters, questions, health),
                 refusals,
                 sign_in,
                 settings,

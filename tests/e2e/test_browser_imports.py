@@ -4,13 +4,14 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.browsing import look, sign_in
-from tests.e2e.conftest import System
+from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser_directory import hired, until_known
 from tests.provisioning.worlds import directory
 
@@ -159,3 +160,115 @@ async def test_the_command_line_does_the_same(system: System, tmp_path: Path) ->
     assert "gate" in await run("portal", "roster", "list")
     assert "orphan" in await run("portal", "findings", "--portal", "hub")
     assert "in use" in await run("portal", "show", "gate")
+
+
+HR_LIST = "Employee #,Full Name,Job Title,Location,Status,Hire Date,Termination Date,SSN\n"
+STAFF = {f"h{number}": f"Helper {number}" for number in range(1, 9)}
+
+
+def hr_line(worker: str, name: str, *, status: str = "Active", last_day: str = "") -> str:
+    return f"{worker},{name},Front Desk,tacoma,{status},2024-05-06,{last_day},078-05-1120\n"
+
+
+async def post_list(system: System, lines: str, **asked: str) -> Any:
+    answer = await system.http.post(
+        f"{system.urls['gateway']}/hr/v1/rosters",
+        content=(HR_LIST + lines).encode(),
+        params=asked,
+        headers={"Authorization": f"Bearer {await system.token('hr')}"},
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def until_expected(system: System, people: int) -> None:
+    """Until the gateway has heard of everybody whom its source named."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            if (await post_list(system, hr_line("w1", "Ann Lee")))["expected"] == people:
+                return
+            await anyio.sleep(0.2)
+
+
+async def send_list(page: Page, name: str, content: str) -> None:
+    await page.get_by_label("The list: CSV or XLSX").set_input_files(
+        {"name": name, "mimeType": "text/csv", "buffer": content.encode()}
+    )
+    await page.get_by_role("button", name="See what it comes to").click()
+
+
+async def test_hrs_list_is_held_while_it_lacks_people_and_applied_once_hr_has_answered(
+    browser: Browser, system: System
+) -> None:
+    for worker, name in STAFF.items():
+        await hired(system, worker, "Front Desk", name)
+    await until_expected(system, people=10)  # with Ann Lee and Rob Stone
+    page = await sign_in(browser, system, "hr")
+    await page.goto(f"{system.urls['gateway']}/hr")
+    await page.get_by_role("link", name="Lists of workers").click()
+    await look(page, "hr-lists")
+    short = HR_LIST + hr_line("w1", "Ann Lee") + hr_line("n1", "Nora New")
+    await send_list(page, "friday.csv", short)
+    await expect(page.get_by_text("This file lacks 9 of 10 people")).to_be_visible()
+    await expect(page.get_by_text("Dropped, and kept nowhere: SSN.")).to_be_visible()
+    await look(page, "hr-held")
+    await page.goto(f"{system.urls['gateway']}/")
+    await expect(page.get_by_text("HELD: friday.csv lacked 9 people.")).to_be_visible()
+    await look(page, "overview-held")
+    await page.get_by_role("link", name="Confirm or reject the file").click()
+    await page.get_by_role("button", name="They are still here").click()
+    await expect(page.get_by_role("status")).to_contain_text("can be applied now")
+    await page.get_by_role("button", name="Apply this list").click()
+    await expect(page.get_by_role("status")).to_contain_text("Applied.")
+    await look(page, "hr-applied")
+    await until_known(system, "n1")
+
+
+async def test_who_is_missing_from_hrs_list_leaves_only_by_hrs_answer(
+    browser: Browser, system: System
+) -> None:
+    await until_expected(system, people=11)
+    page = await sign_in(browser, system, "hr")
+    everybody = {"w1": "Ann Lee", "w2": "Rob Stone", "n1": "Nora New", **STAFF}
+    whole = "".join(hr_line(worker, name) for worker, name in everybody.items())
+    assert (await post_list(system, whole, apply="true"))["status"] == "applied"
+    lines = [hr_line(worker, name) for worker, name in everybody.items() if worker != "h8"]
+    last_day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
+    lines[2] = hr_line("n1", "Nora New", status="Inactive", last_day=last_day)
+    await page.goto(f"{system.urls['gateway']}/hr/lists")
+    await send_list(page, "monday.csv", HR_LIST + "".join(lines))
+    await expect(page.get_by_role("heading", name="Departures: 1")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Questions: 1")).to_be_visible()
+    await look(page, "hr-plan")
+    await page.get_by_role("button", name="Apply this list").click()
+    await page.goto(f"{system.urls['gateway']}/hr/questions")
+    await look(page, "hr-questions")
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="This table as CSV").click()
+    assert "Helper 8" in Path(str(await (await download.value).path())).read_text()
+    await page.get_by_label("Last day of Helper 8").fill(last_day)
+    await page.get_by_role("button", name="Answer").click()
+    await expect(page.get_by_role("status")).to_contain_text("Answered.")
+    for worker in ("n1", "h8"):
+        await until_gone(system, worker)
+    await page.goto(f"{system.urls['gateway']}/hr")
+    await look(page, "hr")
+    await page.get_by_role("link", name=system.source).click()
+    await page.get_by_label("Statuses").fill("Furloughed = leave")
+    await page.get_by_label("by (leave empty for no alarm)").fill("06:00")
+    await look(page, "hr-source")
+    await page.get_by_role("button", name="Keep this").click()
+    await expect(page.get_by_role("status")).to_contain_text("Kept.")
+    await expect(page.get_by_label("Statuses")).to_have_value("Furloughed = leave\n")
+
+
+async def until_gone(system: System, worker: str) -> None:
+    headers = {"Authorization": f"Bearer {await system.token('administrator')}"}
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            answer = await system.http.get(
+                f"{system.urls['provisioning']}/access/v1/workers/{worker}", headers=headers
+            )
+            if answer.json()["state"]["status"] == "terminated":
+                return
+            await anyio.sleep(0.2)

@@ -21,6 +21,7 @@ from services.gateway.console import (
     enrolment,
     exceptions,
     history,
+    hr_lists,
     imports,
     leavers,
     outages,
@@ -30,6 +31,7 @@ from services.gateway.console import (
     where,
     work,
 )
+from services.gateway.console.hr_lists import HrDesk
 from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.tables import Tables
 from services.gateway.console.view import FOLDER, with_query
@@ -94,6 +96,7 @@ def console_app(
     pool: "asyncpg.Pool[Any]",
     sources: Sources,
     ingress: Ingress,
+    desk: HrDesk,
     refusals: Refusals,
     provider: ProviderSignIn | None,
     settings: Settings,
@@ -105,7 +108,8 @@ def console_app(
     app.add_middleware(Guarded)
     for router in (
         door.routes(console, provider, settings),
-        pages.routes(console, pool, sources),
+        pages.routes(console, desk.health),
+        hr_lists.routes(console, desk, pool, sources),
         directory.routes(console),
         enrolment.routes(console),
         where.routes(console),

@@ -1,30 +1,27 @@
-"""The pages that only show: overview, people, access matrix, HR."""
+"""The pages that only show: overview, people, access matrix."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import asyncpg
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from services.gateway import store
 from services.gateway.console.services import ServiceDown
 from services.gateway.console.timeline import bundle, lay_out
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
-from services.gateway.sources import Sources
+from services.gateway.handlers.source_health import SourceHealth
 from shared.errors import Problem
 
 PAGE_ROWS = "50"
 MATRIX_ROWS = "100"
-REJECTIONS_SHOWN = 100
 STALE_RECORDS = 1
 """Records that wait in Kafka before a page says that it is behind."""
 
 Text = Annotated[str, Query(max_length=200)]
 
 
-def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> APIRouter:
+def routes(console: Console, health: SourceHealth) -> APIRouter:
     """The pages."""
     router = APIRouter()
     services = console.services
@@ -41,6 +38,7 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
             "overview.html",
             overview=found,
             reviews=await _open_reviews(visitor),
+            hr=await _hr_alerts(visitor),
             behind=await _records_behind(visitor),
         )
 
@@ -51,6 +49,15 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         except ServiceDown:
             return {"down": True, "campaigns": []}
         return {"down": False, "campaigns": found["campaigns"]}
+
+    async def _hr_alerts(visitor: Visitor) -> list[dict[str, Any]]:
+        """Sources whose list is held or late, or that ask something."""
+        found = await health.listed(visitor.principal)
+        return [
+            each
+            for each in found["sources"]
+            if each["late_since"] or each["questions"] or each["silent"]
+        ]
 
     async def _records_behind(visitor: Visitor) -> int:
         """How many records provisioning has yet to apply."""
@@ -134,21 +141,6 @@ def routes(console: Console, pool: "asyncpg.Pool[Any]", sources: Sources) -> API
         )
         return console.page(
             request, "matrix.html", found=found, directory=await _directory(visitor)
-        )
-
-    @router.get("/hr")
-    async def hr(request: Request) -> Response:
-        """Sources heard from, and what was rejected."""
-        visitor = await console.visitor(request, "hr:enter", "access:admin", "ops:admin")
-        organization = visitor.principal.organization
-        async with pool.acquire() as conn:
-            heard = await store.sources_heard(conn, organization)
-            rejected = await store.recent_rejections(
-                conn, organization, sources.names(organization), REJECTIONS_SHOWN
-            )
-        silent = set(sources.names(organization)) - {each.source for each in heard}
-        return console.page(
-            request, "hr.html", heard=heard, silent=sorted(silent), rejected=rejected
         )
 
     return router
