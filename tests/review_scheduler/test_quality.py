@@ -1,12 +1,13 @@
 """What the compliance officer is told: tables for the rules, and the year as the API tells it."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.review_scheduler.rules.progress import forecast
 from services.review_scheduler.rules.quality import (
     OVERLOAD_OPEN_LINES,
     Load,
@@ -141,3 +142,58 @@ async def test_what_nobody_decided_on_within_a_year_is_named(world: World, clini
     world.clock.instant += timedelta(days=366)
     assert (await read(clinic, "coverage"))["reviewed"] == 0
     assert (await clinic.ask("GET", "/review/v1/coverage")).status_code == 403
+
+
+DAY = date(2026, 11, 23)
+
+
+@pytest.mark.parametrize(
+    ("decided", "undecided", "days_open", "pace", "days_left", "in_time"),
+    [
+        ([(DAY, 10)], 20, 1, 10.0, 2, True),
+        ([(DAY, 10)], 200, 1, 10.0, 20, False),
+        ([(DAY - timedelta(days=1), 4), (DAY, 10)], 14, 2, 7.0, 2, True),
+        # What was done more than a week ago says nothing about the pace of now.
+        ([(DAY - timedelta(days=9), 70), (DAY, 7)], 7, 10, 1.0, 7, True),
+        ([], 5, 3, 0.0, None, False),
+        ([(DAY, 10)], 0, 1, 10.0, 0, True),
+    ],
+)
+def test_a_campaign_is_done_when_its_pace_of_a_week_says(
+    decided: list[tuple[date, int]],
+    undecided: int,
+    days_open: int,
+    pace: float,
+    days_left: int | None,
+    in_time: bool,
+) -> None:
+    opened = START - timedelta(days=days_open)
+    told = forecast(decided, undecided, opened, START, START + timedelta(days=10), DAY)
+
+    done_at = None if days_left is None else START + timedelta(days=days_left)
+    assert (told.lines_per_day, told.done_at, told.in_time) == (pace, done_at, in_time)
+
+
+async def test_a_campaign_tells_what_is_left_by_day_and_by_reviewer(
+    world: World, clinic: Clinic
+) -> None:
+    review = await clinic.only_review()
+    path = f"{REVIEWS}/{review['review_id']}/decisions"
+    await clinic.ask("POST", path, deciding(review, "keep"))
+    world.clock.instant += timedelta(days=20)
+
+    told = await read(clinic, f"campaigns/{review['campaign_id']}/progress")
+
+    assert told["remaining"] == [{"day": "2026-11-23", "lines": 1}]
+    assert told["forecast"] == {"lines_per_day": 0.0, "done_at": None, "in_time": False}
+    assert told["reviewers"] == [
+        {
+            "reviewer": "sam",
+            "reviewer_name": "Sam",
+            "reviews": 1,
+            "lines": 2,
+            "undecided": 1,
+            "overdue": 1,
+            "delayed": 0,
+        }
+    ]

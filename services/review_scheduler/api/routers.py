@@ -10,6 +10,7 @@ from services.review_scheduler.api.campaigns import campaigns_router
 from services.review_scheduler.api.compliance import compliance_router
 from services.review_scheduler.api.delegations import delegations_router
 from services.review_scheduler.api.desk import desk_router
+from services.review_scheduler.api.progress import progress_router
 from services.review_scheduler.api.reviews import reviews_router
 from shared.auth import Authenticator
 from shared.clock import Clock
@@ -26,4 +27,5 @@ def routers(
         desk_router(commands, authenticator),
         compliance_router(commands, authenticator),
         delegations_router(commands, authenticator),
+        progress_router(commands, authenticator),
     ]
