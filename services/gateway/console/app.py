@@ -16,6 +16,7 @@ from services.gateway.console import (
     audit,
     audit_keeping,
     brake,
+    campaigns,
     directory,
     door,
     enrolment,
@@ -119,6 +120,8 @@ def console_app(
         exceptions.routes(console),
         outages.routes(console),
         training.routes(console, ingress),
+        # Before the reviews, whose ids stand under the same address.
+        campaigns.routes(console),
         reviews.routes(console),
         # Before the entries, whose pages are numbers under the same address.
         audit_keeping.routes(console, ingress),

@@ -10,17 +10,19 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from services.gateway.console.services import ServiceName
 from services.gateway.console.visitor import Console
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command for provisioning: its route and body, what it is about, and where to go then."""
+    """A command for a service: its route and body, what it is about, and where to go then."""
 
     route: str
     body: Mapping[str, Any]
     target: str
     back: str
+    service: ServiceName = "provisioning"
 
 
 ReadForm = Callable[[FormData, ZoneInfo], Order]
@@ -79,6 +81,6 @@ async def carry_out(
     order = read(form, visitor.zone)
     key = form_text(form, "key") or fresh_key()
     await console.services.post(
-        visitor.principal, "provisioning", order.route, dict(order.body), key
+        visitor.principal, order.service, order.route, dict(order.body), key
     )
     return RedirectResponse(order.back, status_code=303)

@@ -1,73 +1,228 @@
-"""A reviewer's list, and one review to decide on."""
+"""What a reviewer does: their desk, one review to decide on, many lines at once, questions."""
 
-from typing import Any
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from services.gateway.console.commands import fresh_key
+from services.gateway.console.commands import Order, carry_out, form_text, fresh_key
+from services.gateway.console.csv_files import csv_file
 from services.gateway.console.pages import PAGE_ROWS, Text
-from services.gateway.console.view import path
+from services.gateway.console.view import path, with_query
 from services.gateway.console.visitor import Console, Visitor
 from shared.errors import Problem
 
 DECISION = "decision:"
 """Radio buttons are called this and the line's id."""
 
+DECIDES = ("review:decide", "review:admin")
+LOOKS = ("access:read", "audit:read")
+WHERE = ("campaign_id", "review_id", "worker", "portal", "function", "advice")
+
+SAID = {
+    "decide": "Your decisions are recorded. They can be changed until the review closes.",
+    "bulk": "Decided. Each decision can be changed until its review closes.",
+    "ask": "Asked. The line stays yours to decide; the answer appears here.",
+    "answer": "Your answer went back to whoever asked.",
+    "not-mine": "It went to the next by rule, and is not yours any more.",
+    "reduce": "Reduced: what you kept stays, the rest is ordered away.",
+    "delegate": "They decide in your place on those days, and so can you.",
+    "end": "Ended. Nobody decides in your place any more.",
+}
+
+REVIEW_COLUMNS = (
+    "review_id", "worker", "worker_name", "reason", "status", "opened_at", "due_at", "lines",
+    "undecided", "reviewer", "reviewer_rule",
+)  # fmt: skip
+LINE_COLUMNS = (
+    "portal", "tin", "function", "duties", "authorized_by", "last_login_at", "risks", "recommended",
+    "changed", "status", "decision", "decided_by", "decided_at", "reason",
+)  # fmt: skip
+
 
 def routes(console: Console) -> APIRouter:
     """The reviews."""
-    router = APIRouter()
+    router = APIRouter(prefix="/reviews")
     services = console.services
 
-    @router.get("/reviews")
-    async def reviews(
-        request: Request, status: Text = "open", worker: Text = "", cursor: Text = ""
+    @router.get("")
+    async def desk(
+        request: Request,
+        status: Text = "open",
+        worker: Text = "",
+        cursor: Text = "",
+        did: Text = "",
+        format: Text = "",
     ) -> Response:
-        """The reviews that the visitor may decide on."""
-        visitor = await console.visitor(request, "review:decide", "review:admin")
-        found = await services.get(
-            visitor.principal,
-            "review",
-            "/review/v1/reviews",
-            {"status": status, "worker": worker, "cursor": cursor, "limit": PAGE_ROWS},
+        """What waits for the visitor: reviews, questions, and who decides in their place."""
+        visitor = await console.visitor(request, *DECIDES, *LOOKS)
+        who = visitor.principal
+        if not who.may(*DECIDES):
+            return RedirectResponse("/reviews/campaigns", status_code=303)
+        asked = {"status": status, "worker": worker, "cursor": cursor, "limit": PAGE_ROWS}
+        found = await services.get(who, "review", "/review/v1/reviews", asked)
+        if format == "csv":
+            return csv_file("reviews", REVIEW_COLUMNS, found["reviews"])
+        questions = await services.get(who, "review", "/review/v1/questions")
+        covers = await services.get(who, "review", "/review/v1/delegations")
+        easy = await services.get(who, "review", "/review/v1/lines", {"advice": "keep"})
+        return console.page(
+            request,
+            "reviews.html",
+            found=found,
+            status_shown=status,
+            questions=questions["questions"],
+            covers=covers["delegations"],
+            easy=easy["count"],
+            said=SAID.get(did),
+            fresh_key=fresh_key,
         )
-        return console.page(request, "reviews.html", found=found, status_shown=status)
 
-    @router.get("/reviews/{review_id}")
-    async def review(request: Request, review_id: str, did: Text = "") -> Response:
+    @router.get("/bulk")
+    async def look_at_many(request: Request, decision: Text = "keep") -> Response:
+        """The lines that a bulk decision would be about, to be confirmed."""
+        visitor = await console.visitor(request, *DECIDES)
+        where = _where(dict(request.query_params))
+        return await _confirm(request, visitor, where, decision)
+
+    async def _confirm(
+        request: Request,
+        visitor: Visitor,
+        where: dict[str, str],
+        decision: str,
+        *,
+        problem: Problem | None = None,
+        reason: str = "",
+    ) -> Response:
+        found = await services.get(visitor.principal, "review", "/review/v1/lines", where)
+        return console.page(
+            request,
+            "review_bulk.html",
+            status=problem.status if problem else 200,
+            found=found,
+            where=where,
+            decision="remove" if decision == "remove" else "keep",
+            problem=problem,
+            reason=reason,
+            fresh_key=fresh_key,
+        )
+
+    @router.post("/bulk")
+    async def decide_many(request: Request) -> Response:
+        """Decide on as many lines as were shown."""
+        visitor = await console.visitor(request, *DECIDES)
+        form = await console.form(request, visitor, "review.decide_in_bulk")
+        where = _where({name: form_text(form, name) for name in WHERE})
+        decision, reason = form_text(form, "decision"), form_text(form, "reason")
+        try:
+            count = form_text(form, "count")
+            if not count.isdigit():
+                raise Problem(422, "count_missing", "Open the page again and confirm the number.")
+            await services.post(
+                visitor.principal,
+                "review",
+                "/review/v1/decisions",
+                {
+                    "where": where,
+                    "decision": decision,
+                    "reason": reason or None,
+                    "count": int(count),
+                },
+                form_text(form, "key") or fresh_key(),
+            )
+        except Problem as problem:
+            return await _confirm(request, visitor, where, decision, problem=problem, reason=reason)
+        return RedirectResponse("/reviews?did=bulk", status_code=303)
+
+    @router.post("/questions/{question_id}/answer")
+    async def answer(request: Request, question_id: str) -> Response:
+        """Answer what one was asked."""
+
+        def read(form: FormData, _zone: ZoneInfo) -> Order:
+            body = {name: form_text(form, name) for name in ("advice", "answer")}
+            route = f"/review/v1/questions/{path(question_id)}/answer"
+            back = with_query(form_text(form, "back") or "/reviews", did="answer")
+            return Order(route, body, question_id, back, "review")
+
+        scopes = (*DECIDES, "directory:read")
+        return await carry_out(console, request, scopes, "review.answer", read)
+
+    @router.get("/questions")
+    async def questions(request: Request, did: Text = "") -> Response:
+        """Questions for somebody who reviews nothing themselves."""
+        visitor = await console.visitor(request, *DECIDES, "directory:read")
+        found = await services.get(visitor.principal, "review", "/review/v1/questions")
+        return console.page(
+            request,
+            "review_questions.html",
+            questions=found["questions"],
+            said=SAID.get(did),
+            fresh_key=fresh_key,
+        )
+
+    @router.post("/delegations")
+    async def delegate(request: Request) -> Response:
+        """Have somebody decide in one's place."""
+
+        def read(form: FormData, _zone: ZoneInfo) -> Order:
+            names = ("delegate", "since", "until", "reviewer")
+            body = {name: form_text(form, name) or None for name in names}
+            target = body["delegate"] or ""
+            return Order("/review/v1/delegations", body, target, "/reviews?did=delegate", "review")
+
+        return await carry_out(console, request, DECIDES, "review.delegate", read)
+
+    @router.post("/delegations/{delegation_id}/end")
+    async def end(request: Request, delegation_id: str) -> Response:
+        """End it early."""
+
+        def read(_form: FormData, _zone: ZoneInfo) -> Order:
+            route = f"/review/v1/delegations/{path(delegation_id)}/end"
+            return Order(route, {}, delegation_id, "/reviews?did=end", "review")
+
+        return await carry_out(console, request, DECIDES, "review.delegate", read)
+
+    @router.get("/{review_id}")
+    async def review(
+        request: Request, review_id: str, did: Text = "", format: Text = ""
+    ) -> Response:
         """One review with its lines."""
-        visitor = await console.visitor(request, "review:decide", "review:admin")
-        return await _show(request, visitor, review_id, did=bool(did))
+        visitor = await console.visitor(request, *DECIDES)
+        return await _show(request, visitor, review_id, said=SAID.get(did), format=format)
 
     async def _show(
         request: Request,
         visitor: Visitor,
         review_id: str,
         *,
-        did: bool = False,
+        said: str | None = None,
         problem: Problem | None = None,
         typed: dict[str, Any] | None = None,
+        format: str = "",
     ) -> Response:
         found = await services.get(
             visitor.principal, "review", f"/review/v1/reviews/{path(review_id)}"
         )
+        if format == "csv":
+            return csv_file(f"review-{review_id}", LINE_COLUMNS, map(_flat, found["lines"]))
         return console.page(
             request,
             "review.html",
             status=problem.status if problem else 200,
             review=found,
-            did=did,
+            reducible=_reducible(found["lines"]),
+            said=said,
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,
         )
 
-    @router.post("/reviews/{review_id}")
+    @router.post("/{review_id}")
     async def decide(request: Request, review_id: str) -> Response:
         """Decide on the lines that were ticked, all or none."""
-        visitor = await console.visitor(request, "review:decide", "review:admin")
+        visitor = await console.visitor(request, *DECIDES)
         form = await console.form(request, visitor, "review.decide")
         decisions = _decisions(form)
         try:
@@ -75,20 +230,57 @@ def routes(console: Console) -> APIRouter:
                 raise Problem(
                     422, "nothing_decided", "Choose keep or remove on at least one line first."
                 )
-            await services.post(
+            decided = await services.post(
                 visitor.principal,
                 "review",
                 f"/review/v1/reviews/{path(review_id)}/decisions",
                 {"decisions": decisions},
-                str(form.get("key") or fresh_key()),
+                form_text(form, "key") or fresh_key(),
             )
         except Problem as problem:
             if problem.status == 404:
                 raise
             return await _show(request, visitor, review_id, problem=problem, typed=dict(form))
-        return RedirectResponse(f"/reviews/{path(review_id)}?did=1", status_code=303)
+        # Another one, if this one was closed.
+        return RedirectResponse(
+            f"/reviews/{path(decided['review_id'])}?did=decide", status_code=303
+        )
+
+    @router.post("/{review_id}/{move}")
+    async def pass_on(
+        request: Request, review_id: str, move: Literal["ask", "not-mine", "reduce"]
+    ) -> Response:
+        """Ask somebody, pass the review on, or reduce what is held on one portal."""
+
+        def read(form: FormData, _zone: ZoneInfo) -> Order:
+            route = f"/review/v1/reviews/{path(review_id)}"
+            back = f"/reviews/{path(review_id)}?did={move}"
+            if move == "ask":
+                body: dict[str, Any] = {
+                    "line_ids": [form_text(form, "line")],
+                    "worker": form_text(form, "worker"),
+                    "question": form_text(form, "question"),
+                }
+                return Order(f"{route}/questions", body, review_id, back, "review")
+            if move == "reduce":
+                portal, _, tin = form_text(form, "where").rpartition(" ")
+                body = {
+                    "portal": portal,
+                    "tin": tin,
+                    "functions": [str(each) for each in form.getlist("function")],
+                    "reason": form_text(form, "reason"),
+                }
+                return Order(f"{route}/reductions", body, review_id, back, "review")
+            body = {"reason": form_text(form, "reason")}
+            return Order(f"{route}/not-mine", body, review_id, "/reviews?did=not-mine", "review")
+
+        return await carry_out(console, request, DECIDES, f"review.{move}", read)
 
     return router
+
+
+def _where(given: dict[str, str]) -> dict[str, str]:
+    return {name: given[name] for name in WHERE if given.get(name)}
 
 
 def _decisions(form: FormData) -> list[dict[str, Any]]:
@@ -96,6 +288,26 @@ def _decisions(form: FormData) -> list[dict[str, Any]]:
     for name, value in form.items():
         if name.startswith(DECISION) and value in ("keep", "remove"):
             line = name.removeprefix(DECISION)
-            reason = str(form.get(f"reason:{line}") or "").strip() or None
+            reason = form_text(form, f"reason:{line}") or None
             decisions.append({"line_id": line, "decision": value, "reason": reason})
     return decisions
+
+
+def _reducible(lines: list[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    """The functions to choose among, where several on one portal can be decided on."""
+    functions: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        if line["decidable"]:
+            functions.setdefault((line["portal"], line["tin"]), []).append(line["function"])
+    return {where: names for where, names in functions.items() if len(names) > 1}
+
+
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    by = line["authorized_by"]
+    login = line["login"] or {}
+    return {
+        **line,
+        "authorized_by": by and f"{by['kind']} {by['reference']}, {by['by']}",
+        "last_login_at": login.get("last_login_at"),
+        "recommended": line["recommendation"]["advice"],
+    }

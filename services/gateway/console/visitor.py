@@ -26,7 +26,7 @@ NAVIGATION = (
     ("/matrix", "Access", ("access:read",)),
     ("/work", "Work", ("work:do", "access:read")),
     ("/leavers", "Leavers", ("access:read",)),
-    ("/reviews", "Reviews", ("review:decide", "review:admin")),
+    ("/reviews", "Reviews", ("review:decide", "review:admin", "access:read", "audit:read")),
     ("/findings", "Findings", ("access:read",)),
     ("/where", "Where do I go?", ("directory:read",)),
     ("/directory", "Portals", ("directory:read", "access:read")),
