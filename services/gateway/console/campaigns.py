@@ -10,7 +10,6 @@ from starlette.datastructures import FormData
 
 from services.gateway.console.charts import burn_down
 from services.gateway.console.commands import Order, carry_out, form_text, fresh_key
-from services.gateway.console.csv_files import csv_file
 from services.gateway.console.pages import PAGE_ROWS, Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console
@@ -18,22 +17,8 @@ from shared.errors import Problem
 
 SEES = ("review:admin", "access:read", "audit:read")
 JUDGES = ("review:admin", "audit:read")
-UNREVIEWED_SHOWN = "100"
-UNREVIEWED_IN_FILE = "1000"
+UNREVIEWED_SHOWN = "1000"
 SCOPE = ("sites", "portals", "functions")
-
-CAMPAIGN_COLUMNS = (
-    "campaign_id", "title", "status", "opened_by", "opened_at", "due_at", "closed_at", "lines",
-    "undecided", "kept", "removal_decided", "removal_ordered", "removal_confirmed", "moot",
-)  # fmt: skip
-PROGRESS_COLUMNS = (
-    "reviewer", "reviewer_name", "reviews", "lines", "undecided", "overdue", "delayed",
-)  # fmt: skip
-QUALITY_COLUMNS = (
-    "reviewer", "reviewer_name", "reviews", "late", "lines", "open_lines", "decided", "kept",
-    "rubber_stamped", "seconds_per_line", "signals",
-)  # fmt: skip
-UNREVIEWED_COLUMNS = ("worker", "worker_name", "portal", "tin", "function", "since", "asked")
 
 
 def routes(console: Console) -> APIRouter:
@@ -42,13 +27,11 @@ def routes(console: Console) -> APIRouter:
     services = console.services
 
     @router.get("/campaigns")
-    async def campaigns(request: Request, cursor: Text = "", format: Text = "") -> Response:
+    async def campaigns(request: Request, cursor: Text = "") -> Response:
         """Campaigns, newest first."""
         visitor = await console.visitor(request, *SEES)
         asked = {"cursor": cursor, "limit": PAGE_ROWS}
         found = await services.get(visitor.principal, "review", "/review/v1/campaigns", asked)
-        if format == "csv":
-            return csv_file("campaigns", CAMPAIGN_COLUMNS, found["campaigns"])
         return console.page(request, "campaigns.html", found=found)
 
     @router.get("/campaigns/open")
@@ -102,16 +85,12 @@ def routes(console: Console) -> APIRouter:
         )
 
     @router.get("/campaigns/{campaign_id}")
-    async def campaign(
-        request: Request, campaign_id: str, did: Text = "", format: Text = ""
-    ) -> Response:
+    async def campaign(request: Request, campaign_id: str, did: Text = "") -> Response:
         """One campaign: how far, at what pace, who is how far."""
         visitor = await console.visitor(request, *SEES)
         route = f"/review/v1/campaigns/{path(campaign_id)}"
         found = await services.get(visitor.principal, "review", route)
         progress = await services.get(visitor.principal, "review", f"{route}/progress")
-        if format == "csv":
-            return csv_file("campaign-reviewers", PROGRESS_COLUMNS, progress["reviewers"])
         return console.page(
             request,
             "campaign.html",
@@ -134,17 +113,13 @@ def routes(console: Console) -> APIRouter:
         return await carry_out(console, request, ("audit:read",), "audit.export", read)
 
     @router.get("/compliance")
-    async def compliance(request: Request, format: Text = "", table: Text = "coverage") -> Response:
+    async def compliance(request: Request) -> Response:
         """How well reviews are done, and what nobody looked at within a year."""
         visitor = await console.visitor(request, *JUDGES)
         who = visitor.principal
         quality = await services.get(who, "review", "/review/v1/quality")
-        limit = UNREVIEWED_IN_FILE if format == "csv" else UNREVIEWED_SHOWN
-        coverage = await services.get(who, "review", "/review/v1/coverage", {"limit": limit})
-        if format == "csv" and table == "quality":
-            return csv_file("review-quality", QUALITY_COLUMNS, quality["reviewers"])
-        if format == "csv":
-            return csv_file("not-reviewed", UNREVIEWED_COLUMNS, coverage["unreviewed"])
+        limit = {"limit": UNREVIEWED_SHOWN}
+        coverage = await services.get(who, "review", "/review/v1/coverage", limit)
         return console.page(request, "compliance.html", quality=quality, coverage=coverage)
 
     return router

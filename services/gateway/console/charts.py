@@ -35,7 +35,7 @@ def burn_down(
     campaign: Mapping[str, Any], progress: Mapping[str, Any], now: datetime, zone: ZoneInfo
 ) -> BurnDown | None:
     """A campaign's chart; None while nothing is asked."""
-    lines = campaign["lines"] - campaign["moot"]
+    lines: int = campaign["lines"] - campaign["moot"]
     if lines <= 0:
         return None
     opened = datetime.fromisoformat(campaign["opened_at"])
@@ -49,7 +49,7 @@ def burn_down(
     last = max(each for each in (due, until, done) if each is not None)
 
     def x(at: datetime) -> float:
-        share = (at - opened) / (last - opened) if last > opened else 0.0
+        share: float = (at - opened) / (last - opened) if last > opened else 0.0
         return round(LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(left: float) -> float:

@@ -8,12 +8,17 @@ from fastapi.responses import RedirectResponse, Response
 from services.gateway.api import client_of
 from services.gateway.console.visitor import COOKIE, Console, SignInNeeded
 from services.gateway.handlers.provider_sign_in import ATTEMPT_MINUTES, ProviderSignIn
+from services.gateway.rules.provider import return_path
 from services.gateway.settings import Settings
 from services.gateway.store import Session
 from shared.errors import Problem
 
 STATE_COOKIE = "portalkeeper_sign_in"
 """What shows, when the identity provider sends somebody back, that this browser began it."""
+
+RETURN_COOKIE = "portalkeeper_return"
+RETURN_SECONDS = 900
+"""As long as it takes to have a link made and opened."""
 
 Path = Annotated[str, Query(alias="next", max_length=2_000)]
 
@@ -59,7 +64,18 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
     @router.get("/sign-in")
     async def ask_to_sign_in(request: Request, return_to: Path = "/") -> Response:
         """What to do without a session."""
-        return page(request, return_to=return_to)
+        shown = page(request, return_to=return_to)
+        if settings.stays_on_this_machine and return_to != "/":
+            # A one-time link comes from elsewhere; it leads back to what was asked for.
+            shown.set_cookie(
+                RETURN_COOKIE,
+                return_to,
+                max_age=RETURN_SECONDS,
+                path="/in",
+                httponly=True,
+                samesite="lax",
+            )
+        return shown
 
     if provider is not None:
 
@@ -123,7 +139,9 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
             secret, session = await console.doorkeeper.sign_in(code, client_of(request))
         except Problem as problem:
             return page(request, problem=problem)
-        return enter_with(secret, session, "/")
+        response = enter_with(secret, session, return_path(request.cookies.get(RETURN_COOKIE, "/")))
+        response.delete_cookie(RETURN_COOKIE, path="/in", httponly=True, samesite="lax")
+        return response
 
     @router.post("/sign-out")
     async def leave(request: Request) -> Response:

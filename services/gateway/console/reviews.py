@@ -8,7 +8,6 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
 from services.gateway.console.commands import Order, carry_out, form_text, fresh_key
-from services.gateway.console.csv_files import csv_file
 from services.gateway.console.pages import PAGE_ROWS, Text
 from services.gateway.console.view import path, with_query
 from services.gateway.console.visitor import Console, Visitor
@@ -32,15 +31,6 @@ SAID = {
     "end": "Ended. Nobody decides in your place any more.",
 }
 
-REVIEW_COLUMNS = (
-    "review_id", "worker", "worker_name", "reason", "status", "opened_at", "due_at", "lines",
-    "undecided", "reviewer", "reviewer_rule",
-)  # fmt: skip
-LINE_COLUMNS = (
-    "portal", "tin", "function", "duties", "authorized_by", "last_login_at", "risks", "recommended",
-    "changed", "status", "decision", "decided_by", "decided_at", "reason",
-)  # fmt: skip
-
 
 def routes(console: Console) -> APIRouter:
     """The reviews."""
@@ -54,7 +44,6 @@ def routes(console: Console) -> APIRouter:
         worker: Text = "",
         cursor: Text = "",
         did: Text = "",
-        format: Text = "",
     ) -> Response:
         """What waits for the visitor: reviews, questions, and who decides in their place."""
         visitor = await console.visitor(request, *DECIDES, *LOOKS)
@@ -63,8 +52,6 @@ def routes(console: Console) -> APIRouter:
             return RedirectResponse("/reviews/campaigns", status_code=303)
         asked = {"status": status, "worker": worker, "cursor": cursor, "limit": PAGE_ROWS}
         found = await services.get(who, "review", "/review/v1/reviews", asked)
-        if format == "csv":
-            return csv_file("reviews", REVIEW_COLUMNS, found["reviews"])
         questions = await services.get(who, "review", "/review/v1/questions")
         covers = await services.get(who, "review", "/review/v1/delegations")
         easy = await services.get(who, "review", "/review/v1/lines", {"advice": "keep"})
@@ -185,12 +172,10 @@ def routes(console: Console) -> APIRouter:
         return await carry_out(console, request, DECIDES, "review.delegate", read)
 
     @router.get("/{review_id}")
-    async def review(
-        request: Request, review_id: str, did: Text = "", format: Text = ""
-    ) -> Response:
+    async def review(request: Request, review_id: str, did: Text = "") -> Response:
         """One review with its lines."""
         visitor = await console.visitor(request, *DECIDES)
-        return await _show(request, visitor, review_id, said=SAID.get(did), format=format)
+        return await _show(request, visitor, review_id, said=SAID.get(did))
 
     async def _show(
         request: Request,
@@ -200,13 +185,10 @@ def routes(console: Console) -> APIRouter:
         said: str | None = None,
         problem: Problem | None = None,
         typed: dict[str, Any] | None = None,
-        format: str = "",
     ) -> Response:
         found = await services.get(
             visitor.principal, "review", f"/review/v1/reviews/{path(review_id)}"
         )
-        if format == "csv":
-            return csv_file(f"review-{review_id}", LINE_COLUMNS, map(_flat, found["lines"]))
         return console.page(
             request,
             "review.html",
@@ -300,14 +282,3 @@ def _reducible(lines: list[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
         if line["decidable"]:
             functions.setdefault((line["portal"], line["tin"]), []).append(line["function"])
     return {where: names for where, names in functions.items() if len(names) > 1}
-
-
-def _flat(line: dict[str, Any]) -> dict[str, Any]:
-    by = line["authorized_by"]
-    login = line["login"] or {}
-    return {
-        **line,
-        "authorized_by": by and f"{by['kind']} {by['reference']}, {by['by']}",
-        "last_login_at": login.get("last_login_at"),
-        "recommended": line["recommendation"]["advice"],
-    }
