@@ -18,8 +18,12 @@ run: $(VENV)/.embedded ## Start Kafka, PostgreSQL, every service and the example
 demo: $(VENV)/.embedded ## Play the example clinic once, print what happened and end
 	@$(VENV)/bin/portalkeeper demo
 
+# Real servers and a browser on a busy machine: what failed is asked once more by itself, in the
+# open. Broken code fails again.
 test: $(VENV)/.dev ## Run every test
-	@$(RUN) -m pytest $(PYTEST_ARGS)
+	@$(RUN) -m pytest $(PYTEST_ARGS) || { test $$? -eq 1 && \
+	    echo "What failed, once more and by itself:" && \
+	    $(RUN) -m pytest --last-failed $(PYTEST_ARGS); }
 
 test-fast: $(VENV)/.dev ## Run the tests that need no server
 	@$(RUN) -m pytest -m fast $(PYTEST_ARGS)
