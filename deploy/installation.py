@@ -18,6 +18,11 @@ FIRST_PORT = 8080
 HOST = "127.0.0.1"
 DATABASE = "portalkeeper"
 
+FILES_OF_THE_USER = frozenset(
+    {"PORTALKEEPER_NOTIFY_FILE", "PORTALKEEPER_OIDC_FILE", "PORTALKEEPER_SCIM_FILE"}
+)
+"""What connects an installation to others, and is nobody's but the user's to say."""
+
 
 @dataclass(frozen=True)
 class Installation:
@@ -72,7 +77,11 @@ class Installation:
         """The environment of `process`: this program's own, and what the process needs to know."""
         searching = process.role == "audit_search"
         master_key = secrets.search_master_key if searching else secrets.audit_master_key
-        own = {name: value for name, value in os.environ.items() if not _is_ours(name)}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not _is_ours(name) or name in FILES_OF_THE_USER
+        }
         every = {
             "AUDIT_EXPORTS_DIR": self.folder / "audit_log" / "exports",
             "AUDIT_KEYSTORE_DIR": self.folder / "audit_log" / "keystore",

@@ -114,6 +114,14 @@ PROCESSES = (
         StopTurn.RELAY,
     ),
     Process(
+        "gateway-notifier",
+        "services.gateway.notifier",
+        "gateway",
+        StopTurn.SERVICE,
+        port=5,
+        settings=("BODY_KEY_FILE", "GATEWAY_URL", "JWKS_FILE"),
+    ),
+    Process(
         "gateway",
         "services.gateway.main",
         "gateway",

@@ -95,7 +95,7 @@ def ops_router(
         return {
             "service": service,
             "outbox": waiting,
-            "consumers": [await consumer.status() for consumer in consumers.values()],
+            "consumers": [await _standing(*each) for each in consumers.items()],
             **more,
         }
 
@@ -149,3 +149,13 @@ def ops_router(
         return {"topic": gap.topic, "partition": gap.partition, "next_offset": gap.last + 1}
 
     return router
+
+
+async def _standing(group: str, consumer: BatchConsumer[Any]) -> dict[str, Any]:
+    """How far a group is; of one that Kafka does not answer, that."""
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            return await consumer.status()
+    except (KafkaError, TimeoutError) as error:
+        problem = f"no answer from Kafka: {type(error).__name__}"
+        return {"group": group, "partitions": [], "problem": problem}

@@ -20,10 +20,12 @@ from services.gateway.api import (
 )
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
+from services.gateway.channels import Channels, load_channels
 from services.gateway.console.app import console_app
 from services.gateway.console.hr_lists import HrDesk
 from services.gateway.console.services import Services
 from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.picture import PictureHandler
 from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.questions import Questions
@@ -78,6 +80,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         await create_pool(settings.database_url) as pool,
         httpx.AsyncClient(timeout=SERVICE_TIMEOUT_SECONDS) as http,
     ):
+        channels = Channels(load_channels(settings.notify_file), http)
         doorkeeper = Doorkeeper(pool, clock, settings)
         sign_in = ProviderSignIn(pool, clock, doorkeeper, provider) if provider else None
         ingress = Ingress(pool, publisher, seal, clock)
@@ -125,6 +128,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 sources,
                 ingress,
                 HrDesk(rosters, questions, health),
+                Notifier(pool, clock, channels, seal, settings.gateway_url),
                 refusals,
                 sign_in,
                 settings,

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     oidc_file: Path | None = None
     """The identity provider that people sign in through; see `services/gateway/provider.py`."""
 
+    notify_file: Path | None = None
+    """How people are told; see `services/gateway/channels.py`. Without one nobody is."""
+
     @property
     def stays_on_this_machine(self) -> bool:
         """Whether only programs on this machine reach the console; one-time links need that."""

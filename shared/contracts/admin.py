@@ -166,6 +166,34 @@ class HrFileLate:
     last_file_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NotificationDelivered:
+    """Somebody was told: a channel took the message.
+
+    `recipient` is a worker id, `team:NAME` or `webhook:ID`; `about` are ids of operations or
+    reviews, with what was said of each. Addresses and texts are on no topic.
+    """
+
+    recipient: str
+    channels: tuple[str, ...]
+    about: tuple[str, ...]
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationFailed:
+    """Somebody could not be told: `code` is `refused` by each channel, or `no_address`.
+
+    `retry_at` is when it is tried again; nothing that is not urgent is.
+    """
+
+    recipient: str
+    code: str
+    about: tuple[str, ...]
+    attempts: int = 1
+    retry_at: datetime | None = None
+
+
 ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "session.opened": SessionOpened,
@@ -178,6 +206,8 @@ ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "hold.set": HoldSet,
         "hold.released": HoldReleased,
         "key.rotated": KeyRotated,
+        "notification.delivered": NotificationDelivered,
+        "notification.failed": NotificationFailed,
         "hr_file.held": HrFileHeld,
         "hr_file.late": HrFileLate,
     }

@@ -124,6 +124,8 @@ class Organization(DirectoryObject):
     document_warning_days: int = Field(default=60, ge=0, le=730)
     clearinghouse: Text | None = None
     """The clearinghouse in use, by name."""
+    on_call: tuple[Text, ...] = ()
+    """Worker ids of those who are told of urgent removals and overdue work on any portal."""
     holidays: tuple[Day, ...] = ()
     """Days besides Saturdays and Sundays on which nobody is expected to work."""
 

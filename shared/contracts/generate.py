@@ -118,7 +118,35 @@ SENDS: Mapping[str, Mapping[str, frozenset[str] | None]] = {
 """By service and topic: the types it sends, None for every type of the topic."""
 
 RECEIVES: Mapping[str, Mapping[str, frozenset[str] | None]] = {
-    "gateway": {DIRECTORY_EVENTS.name: None, WORKER_STATE.name: None},
+    "gateway": {
+        ACCESS_EVENTS.name: frozenset(
+            {
+                "brake.engaged",
+                "brake.rejected",
+                "brake.released",
+                "chore.declined",
+                "chore.done",
+                "chore.requested",
+                "operation.cancelled",
+                "operation.confirmed",
+                "operation.declined",
+                "operation.failed",
+                "operation.overdue",
+                "operation.requested",
+            }
+        ),
+        REVIEW_EVENTS.name: frozenset(
+            {
+                "review.closed",
+                "review.escalated",
+                "review.opened",
+                "review.reassigned",
+                "review.reminded",
+            }
+        ),
+        DIRECTORY_EVENTS.name: None,
+        WORKER_STATE.name: None,
+    },
     "provisioning": {
         HR_EVENTS.name: None,
         REVIEW_EVENTS.name: frozenset({"review.decided", "review.corrected"}),

@@ -31,7 +31,7 @@ def test_a_process_is_told_the_same_settings_in_a_container(process: Process) ->
     names = {"DATABASE_URL", "KAFKA", *process.settings}
     if process.port is not None:
         names |= {"HOST", "PORT"}
-    if process.name == "gateway":
+    if process.role == "gateway" and process.port is not None:
         # Only a container listens beyond loopback, and must say why that is no danger.
         names |= {"PUBLISHED_ON"}
 

@@ -25,6 +25,7 @@ from services.gateway.console import (
     hr_lists,
     imports,
     leavers,
+    notifications,
     outages,
     pages,
     reviews,
@@ -38,6 +39,7 @@ from services.gateway.console.tables import Tables
 from services.gateway.console.view import FOLDER, with_query
 from services.gateway.console.visitor import Console, SignInNeeded
 from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.settings import Settings
@@ -98,6 +100,7 @@ def console_app(
     sources: Sources,
     ingress: Ingress,
     desk: HrDesk,
+    notifier: Notifier,
     refusals: Refusals,
     provider: ProviderSignIn | None,
     settings: Settings,
@@ -109,6 +112,7 @@ def console_app(
     app.add_middleware(Guarded)
     for router in (
         door.routes(console, provider, settings),
+        notifications.routes(console, notifier),
         pages.routes(console, desk.health),
         hr_lists.routes(console, desk, pool, sources),
         directory.routes(console),

@@ -16,8 +16,8 @@ from shared.kafka.compacted import (
 )
 from shared.postgres import Connection
 
-KINDS = frozenset({"organization", "site", "title"})
-"""The kinds of directory objects that reading HR's lists depends on."""
+KINDS = frozenset({"organization", "site", "title", "portal", "administrator"})
+"""The kinds of directory objects that reading HR's lists and telling people depend on."""
 
 Change: TypeAlias = "WorkerPicture | DirectoryChange | None"
 

@@ -60,9 +60,15 @@ async def store_workers(conn: Connection, pictures: Sequence[WorkerPicture]) -> 
     erased = [each for each in ordered if each.known is None]
     if erased:
         keys = [each.organization for each in erased], [each.worker for each in erased]
-        for table in ("source_worker", "hr_question"):
+        for table, column in (
+            ("source_worker", "worker"),
+            ("hr_question", "worker"),
+            ("contact", "worker"),
+            ("notice", "about"),
+            ("notice_to", "recipient"),
+        ):
             await conn.execute(
-                f"DELETE FROM {table} WHERE (organization, worker) IN"
+                f"DELETE FROM {table} WHERE (organization, {column}) IN"
                 " (SELECT * FROM unnest($1::text[], $2::text[]))",
                 *keys,
             )

@@ -1,0 +1,110 @@
+"""The process that tells people: `python -m services.gateway.notifier`."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import httpx
+import uvloop
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from services.gateway.channels import Channels, load_channels
+from services.gateway.handlers.notices import NoticeIntake, Notifier
+from services.gateway.sealing import load_body_seal
+from services.gateway.settings import Settings
+from shared import problems
+from shared.auth import Authenticator
+from shared.clock import DatabaseClock
+from shared.contracts.hr import describe
+from shared.contracts.topics import ACCESS_EVENTS, REVIEW_EVENTS
+from shared.kafka import BatchConsumer
+from shared.ops import ops_router
+from shared.postgres import create_pool
+from shared.process import serve
+from shared.refusals import Refusals
+from shared.telemetry import configure_logging
+from shared.timers import Ticker
+
+SERVICE = "gateway"
+GROUP = "gateway-notifier"
+IDLE_SECONDS = 2.0
+FORGET_IDLE_SECONDS = 3600.0
+
+
+async def build_app(settings: Settings) -> FastAPI:
+    """The consumer, the loops that tell people, and the operational routes.
+
+    Raises:
+        ValueError: a key or the file with the channels is missing or wrong.
+        OSError, asyncpg.PostgresError: the database does not answer.
+    """
+    reach = load_channels(settings.notify_file)
+    seal = load_body_seal(settings.body_key_file)
+    clock = DatabaseClock()
+    pool = await create_pool(settings.database_url, max_size=4)
+    http = httpx.AsyncClient()
+    channels = Channels(reach, http)
+    notifier = Notifier(pool, clock, channels, seal, settings.gateway_url)
+    consumer = BatchConsumer(
+        bootstrap=settings.kafka,
+        group=GROUP,
+        topics=[ACCESS_EVENTS.name, REVIEW_EVENTS.name],
+        pool=pool,
+        handler=NoticeIntake(clock, channels),
+        service=SERVICE,
+    )
+    tickers = [
+        Ticker("address", notifier.address, idle_seconds=IDLE_SECONDS),
+        Ticker("urgent", notifier.tell_urgent, idle_seconds=IDLE_SECONDS),
+        Ticker("others", notifier.tell_others, idle_seconds=IDLE_SECONDS),
+        Ticker("forget", notifier.forget, idle_seconds=FORGET_IDLE_SECONDS),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await consumer.start()
+        for ticker in tickers:
+            ticker.start()
+        yield
+        for ticker in tickers:
+            await ticker.stop()
+        await consumer.stop()
+        await http.aclose()
+        await pool.close()
+
+    app = FastAPI(title="Portalkeeper gateway, notifier", lifespan=lifespan)
+    problems.install(app, Refusals(pool, clock, SERVICE).say)
+    app.include_router(
+        ops_router(
+            service="gateway-notifier",
+            pool=pool,
+            authenticator=Authenticator(settings.jwks_file),
+            consumers={GROUP: consumer},
+        )
+    )
+    return app
+
+
+async def run(settings: Settings) -> None:
+    """Run until the process is asked to stop."""
+    await serve(await build_app(settings), settings.host, settings.port)
+
+
+def main() -> int:
+    """Run the process; the exit status is 0, or 1 after a sentence on standard error."""
+    configure_logging("gateway-notifier")
+    try:
+        uvloop.run(run(Settings()))
+    except ValidationError as error:
+        print(f"The notifier cannot start: {describe(error)}.", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, asyncpg.PostgresError) as error:
+        print(f"The notifier cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
