@@ -420,6 +420,9 @@ def campaign_closed(campaign: ClosedCampaign, now: datetime) -> OutboxMessage:
             kept=campaign.kept,
             removed=campaign.removed,
             moot=campaign.moot,
+            population=campaign.population,
+            seen=campaign.seen,
+            elsewhere=campaign.elsewhere,
         ),
     )
 

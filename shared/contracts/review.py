@@ -384,7 +384,11 @@ class CampaignOpened(ReviewData):
 
 
 class CampaignClosed(ReviewData):
-    """All reviews of the campaign are closed; all but `reviews` count lines."""
+    """All reviews of the campaign are closed; kept, removed, moot and elsewhere count lines.
+
+    `population` is how many workers held anything when it began, `seen` how many had their turn;
+    `elsewhere` are lines that were left out because another campaign was asking about them.
+    """
 
     campaign_id: str
     closed_at: AwareDatetime
@@ -392,6 +396,9 @@ class CampaignClosed(ReviewData):
     kept: int
     removed: int
     moot: int
+    population: int | None = None
+    seen: int | None = None
+    elsewhere: int = 0
 
 
 REVIEW_EVENT_MODELS: Mapping[str, type[ReviewData]] = MappingProxyType(

@@ -81,7 +81,7 @@ def told() -> list[tuple[str, dict[str, Any]]]:
         grade="roster",
         detail=None,
     )
-    counts = {"reviews": 1, "kept": 1, "removed": 1, "moot": 1}
+    counts = {"reviews": 1, "kept": 1, "removed": 1, "moot": 1, "population": 1, "seen": 1}
     closed = {"campaign_id": CAMPAIGN, "closed_at": "2026-03-03T08:00:00Z", **counts}
     return [
         *opened(),

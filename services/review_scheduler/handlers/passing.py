@@ -1,13 +1,13 @@
 """Passing a review on: asking somebody who knows more, and saying that it is not one's own."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import UUID
 
 from services.review_scheduler import events
 from services.review_scheduler.handlers.decisions import Desk, lay_out, refuse_person
 from services.review_scheduler.handlers.refusing import refused
 from services.review_scheduler.rules.deciding import RefusalRule, refuse_asking
+from services.review_scheduler.rules.ladder import never_asked
 from services.review_scheduler.rules.lines import LineStatus
 from services.review_scheduler.rules.opening import derive_id
 from services.review_scheduler.rules.reviewers import Choice, choose_reviewer, identify
@@ -22,6 +22,7 @@ from services.review_scheduler.store.reviews import (
     load_lines_by_id,
     reassign_review,
 )
+from services.review_scheduler.store.waiting import load_pending
 from services.review_scheduler.store.workers import load_people, load_people_around, lock_workers
 from shared.auth import Principal
 from shared.clock import Clock
@@ -139,10 +140,13 @@ async def _choose_next(conn: Connection, desk: Desk, declined: Sequence[str]) ->
     portal = max(sorted(set(left)), key=left.count)
     key = (desk.review.organization, desk.review.worker)
     people = await load_people_around(conn, desk.review.organization, [key], desk.directory)
-    others = {
-        worker: replace(person, present=person.present and worker not in declined)
-        for worker, person in people.items()
-    }
+    pending = await load_pending(conn, [desk.review.review_id])
+    barred = {each for one in pending for each in never_asked(one, desk.directory.reviews)}
     return choose_reviewer(
-        desk.review.worker, portal, others, desk.directory.administrators, desk.today
+        desk.review.worker,
+        portal,
+        people,
+        desk.directory.administrators,
+        desk.today,
+        barred | set(declined),
     )

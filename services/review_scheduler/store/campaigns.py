@@ -171,14 +171,21 @@ async def advance_opening(conn: Connection, campaign: OpeningCampaign, turn: Tur
 
 @dataclass(frozen=True, slots=True)
 class ClosedCampaign:
-    """A campaign that has just closed; all but `reviews` count lines."""
+    """A campaign that has just closed; all but the first three numbers count lines.
+
+    `population` is how many workers held anything when it began, `seen` how many of those have had
+    their turn; `elsewhere` are lines about which another campaign was asking already.
+    """
 
     campaign_id: UUID
     organization: str
+    population: int
+    seen: int
     reviews: int
     kept: int
     removed: int
     moot: int
+    elsewhere: int
 
 
 async def close_finished_campaigns(
@@ -199,14 +206,15 @@ async def close_finished_campaigns(
             WHERE campaign_id = ANY($1::uuid[]) AND NOT EXISTS (
                 SELECT FROM review
                 WHERE review.campaign_id = campaign.campaign_id AND review.status <> 'closed')
-            RETURNING campaign_id, organization
+            RETURNING campaign_id, organization, population, seen, elsewhere
         )
-        SELECT finished.campaign_id, finished.organization, count(review_id) AS reviews,
+        SELECT finished.*, count(review_id) AS reviews,
             coalesce(sum(kept), 0)::bigint AS kept,
             coalesce(sum(removal_confirmed), 0)::bigint AS removed,
             coalesce(sum(moot), 0)::bigint AS moot
         FROM finished LEFT JOIN review USING (campaign_id)
-        GROUP BY finished.campaign_id, finished.organization
+        GROUP BY finished.campaign_id, finished.organization, finished.population, finished.seen,
+            finished.elsewhere
         ORDER BY finished.campaign_id
         """,
         [row["campaign_id"] for row in locked],
