@@ -12,12 +12,13 @@ from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.recompute import Directories
 from services.provisioning.rules.operations import Transition
 from services.provisioning.rules.outages import Trouble
+from shared.contracts.directory import Directory
 from shared.contracts.envelope import event_key
 from shared.postgres import in_transaction
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import ADMINISTRATOR, Desk, RawRecord, hire, hr_record, leave_now
 from tests.provisioning.importing import Importing, existing
-from tests.provisioning.worlds import TIN, as_date, day
+from tests.provisioning.worlds import OTHER_TIN, TIN, as_date, day, directory
 
 PATH = "/access/v1/replay"
 
@@ -218,6 +219,81 @@ async def test_deadlines_that_an_outage_put_off_are_told(desk: Desk, asking: Ask
     assert (await logged.replay())["differences"] == []
     await logged.tamper("UPDATE operation SET deadline = deadline + interval '1 day'")
     assert {one["field"] for one in (await logged.replay())["differences"]} == {"deadline"}
+
+
+async def beyond(logged: Logged) -> None:
+    """Access beyond policy, approved and used up, a portal in trouble, and an enrolment on its way.
+
+    The Medicare portal disables idle logins, so that a date is kept for each of them.
+    """
+    desk, asking = logged.desk, logged.asking
+    base = directory().model_dump(mode="json")
+    next(one for one in base["portals"] if one["id"] == "mac")["rules"] = [
+        {"rule": "inactivity_days", "value": 30, "source": "the guide"}
+    ]
+    begun = next(one for one in base["enrolments"] if one["id"] == f"old-{OTHER_TIN}")
+    begun["registered_on"] = None
+    await desk.apply_directory(Directory.model_validate(base))
+    await desk.pass_time(minutes=1)
+    wish = {
+        "worker": "w1",
+        "portal": "old",
+        "tin": TIN,
+        "function": "fee_schedule",
+        "reason": "covers for a colleague",
+        "ends_at": (desk.clock.at + timedelta(days=5)).isoformat(),
+    }
+    asked = await asking.post("/access/v1/exceptions", wish, worker="w3")
+    await asking.post(f"/access/v1/exceptions/{asked['exception_id']}/approve", {}, worker="w4")
+    incident = {"portal": "hub", "kind": "login_loop", "note": "round and round"}
+    await asking.post("/access/v1/incidents", incident)
+    down = {"portal": "hub", "kind": "down", "note": "no answer"}
+    await asking.post("/access/v1/outages", down)
+    registration = f"/access/v1/enrolments/{begun['id']}/registration"
+    await asking.post(f"{registration}/begin", {})
+    await asking.post(f"{registration}/items/npis", {"done": True})
+
+
+async def test_what_stands_beside_accounts_and_work_is_retold_as_well(logged: Logged) -> None:
+    await beyond(logged)
+    report = await logged.replay()
+    assert report["differences"] == []
+    assert (report["exceptions"], report["portals"]) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("what", "statement"),
+    [
+        ("exception", "UPDATE exception SET approved_by = 'mallory'"),
+        ("exception", "DELETE FROM exception"),
+        ("outage", "UPDATE outage SET note = 'nothing'"),
+        ("outage", "DELETE FROM outage"),
+        ("incident", "DELETE FROM incident"),
+        ("enrolment", "UPDATE enrolment_phase SET ticked = '{}'"),
+        ("account", "UPDATE account SET lapses_at = lapses_at + interval '1 year'"),
+        (
+            "portal",
+            "UPDATE directory_version SET observed = jsonb_set(observed,"
+            " '{hub,reconciled_as_of}', '\"2026-06-01T00:00:00+00:00\"')",
+        ),
+        (
+            "parked removal",
+            "WITH cause AS (INSERT INTO brake_cause (organization, cause_id, kind, opened_at,"
+            " status) VALUES ('maple-clinic', 'x-1', 'x', now(), 'engaged'))"
+            " INSERT INTO parked_removal (organization, worker, portal, tin, function, cause_id,"
+            " parked_at) VALUES ('maple-clinic', 'w4', 'gate', '12-3456789', 'sign_on', 'x-1',"
+            " now())",
+        ),
+    ],
+)
+async def test_what_somebody_changed_beside_accounts_and_work_is_found(
+    logged: Logged, what: str, statement: str
+) -> None:
+    await beyond(logged)
+    await logged.tamper(statement)
+    logged.desk.recompute.directories = Directories()
+    report = await logged.replay()
+    assert {one["what"] for one in report["differences"]} == {what}, report["differences"]
 
 
 async def test_the_erased_are_not_comparable(logged: Logged) -> None:

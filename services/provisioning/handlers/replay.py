@@ -30,7 +30,15 @@ from services.provisioning.rules.replay import (
     compare_operations,
     retell,
 )
+from services.provisioning.rules.replay_beside import (
+    Portals,
+    compare_decided,
+    compare_exceptions,
+    compare_portals,
+)
 from services.provisioning.store import accounts as accounts_store
+from services.provisioning.store import enrolment as enrolment_store
+from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import history as history_store
 from services.provisioning.store import plans as plans_store
 from services.provisioning.store import replay as replay_store
@@ -74,6 +82,8 @@ class Report:
     accounts: int = 0
     holdings: int = 0
     chores: int = 0
+    exceptions: int = 0
+    portals: int = 0
     differing: dict[str, None] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
@@ -194,6 +204,8 @@ class Replay:
             raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
         told = await replay_store.told_directory(conn, organization, compiled.version)
         report.add("", compare_directory(told, compiled.directory))
+        if only is None:
+            await self._compare_portals(conn, organization, compiled, report)
         after = ""
         while True:
             async with conn.transaction(isolation="repeatable_read", readonly=True):
@@ -207,6 +219,24 @@ class Replay:
                     await self._compare_page(conn, organization, rows, compiled, report)
         for worker in await replay_store.told_of_nobody(conn, organization):
             report.add(worker, [Difference("worker", worker, "", "published", "missing")])
+
+    async def _compare_portals(
+        self,
+        conn: Connection,
+        organization: str,
+        compiled: CompiledDirectory,
+        report: Report,
+    ) -> None:
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
+            told = await replay_store.told_of_portals(conn, organization)
+            kept = Portals(
+                await replay_store.outages(conn, organization),
+                await replay_store.incidents(conn, organization),
+                await enrolment_store.phases(conn, organization),
+                compiled.knowledge,
+            )
+        report.portals = len(kept.observed)
+        report.add("", compare_portals(told, kept))
 
     async def _compare_page(
         self,
@@ -234,11 +264,12 @@ class Replay:
             if unsettled.isdisjoint(facts.person.aliases):
                 outcome = decide(facts, compiled, as_of)
                 report.add(facts.person.worker, _open_work(facts, outcome, compiled))
+                report.add(facts.person.worker, compare_decided(facts, outcome))
 
     async def _compare_told(
         self, conn: Connection, organization: str, workers: Sequence[str], report: Report
     ) -> None:
-        """Operations, accounts, history and chores of these workers, worker by worker."""
+        """What is kept of these workers and events tell, worker by worker."""
         told = _by_worker(await replay_store.told(conn, workers), workers)
         keys = [event_key(organization, worker) for worker in workers]
         seen = {one.id for own in told.values() for one in own}
@@ -247,15 +278,18 @@ class Replay:
             about = _about(one, headers["ce_subject"])
             if one.id not in seen and about in told:
                 told[about].append(one)
-        postponed = await replay_store.ends_of_outages(conn, organization)
+        of_portals = await replay_store.told_of_portals(conn, organization)
+        postponed = [one for one in of_portals if one.type == "outage.ended"]
         accounts = await accounts_store.accounts_of(conn, organization, workers)
         operations = await replay_store.operations(conn, organization, workers)
         chores = await replay_store.chores(conn, organization, workers)
         holdings = await history_store.known_of(conn, organization, workers)
+        exceptions = await exceptions_store.exceptions_of(conn, organization, workers)
         report.accounts += len(accounts)
         report.operations += len(operations)
         report.chores += len(chores)
         report.holdings += len(holdings)
+        report.exceptions += len(exceptions)
         for worker in workers:
             retold = retell(told[worker], postponed)
             own_accounts = [one for one in accounts if one.worker == worker]
@@ -268,6 +302,8 @@ class Replay:
             report.add(worker, compare_accounts(retold, own_accounts))
             report.add(worker, compare_history(retold, own_accounts, own_holdings))
             report.add(worker, compare_chores(retold, own_chores))
+            own_exceptions = [one for one in exceptions if one.worker == worker]
+            report.add(worker, compare_exceptions(told[worker], own_exceptions))
 
 
 def _record(line: bytes) -> LoggedRecord:

@@ -92,6 +92,18 @@ async def find_exception(
     return None if row is None else _exception(row)
 
 
+async def exceptions_of(
+    conn: Connection, organization: str, workers: Sequence[str]
+) -> list[AccessException]:
+    """Every exception of these workers, whatever became of it."""
+    rows = await conn.fetch(
+        f"SELECT {COLUMNS} FROM exception WHERE organization = $1 AND worker = ANY($2::text[])",
+        organization,
+        list(workers),
+    )
+    return [_exception(row) for row in rows]
+
+
 async def exceptions(
     conn: Connection, organization: str, *, live: bool | None, worker: str | None, limit: int
 ) -> list[Any]:

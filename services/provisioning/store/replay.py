@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from services.provisioning.rules.replay import Told
+from services.provisioning.rules.replay_beside import OF_PORTALS
+from shared.contracts.facts import to_json
 from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS
 from shared.postgres import Connection
 
@@ -143,26 +147,46 @@ async def unpublished(conn: Connection, keys: Sequence[str]) -> list[tuple[dict[
     return [(row["headers"], row["value"]) for row in rows]
 
 
-async def ends_of_outages(conn: Connection, organization: str) -> list[Told]:
-    """The ends of outages that were told or wait for the relay, in order."""
+async def told_of_portals(conn: Connection, organization: str) -> list[Told]:
+    """What was told of portals themselves, or waits for the relay, each once and in order."""
     rows = await conn.fetch(
         """
-        SELECT id, type, time, data FROM pg_temp.told WHERE type = 'outage.ended'
-        UNION ALL
-        SELECT headers ->> 'ce_id', headers ->> 'ce_type', (headers ->> 'ce_time')::timestamptz,
-               value
-        FROM (
-            SELECT convert_from(headers, 'UTF8')::json AS headers,
-                   convert_from(value, 'UTF8')::json AS value
-            FROM outbox WHERE topic = $1 AND key LIKE $2
-        ) AS waiting
-        WHERE headers ->> 'ce_type' = 'outage.ended'
-        ORDER BY time
+        SELECT DISTINCT ON (time, id) id, type, time, data FROM (
+            SELECT id, type, time, data FROM pg_temp.told
+            UNION ALL
+            SELECT headers ->> 'ce_id', headers ->> 'ce_type',
+                   (headers ->> 'ce_time')::timestamptz, value
+            FROM (
+                SELECT convert_from(headers, 'UTF8')::json AS headers,
+                       convert_from(value, 'UTF8')::json AS value
+                FROM outbox WHERE topic = $1 AND key LIKE $2
+            ) AS waiting
+        ) AS told
+        WHERE type = ANY($3::text[]) ORDER BY time, id
         """,
         ACCESS_EVENTS.name,
         f"{organization}/%",
+        sorted(OF_PORTALS),
     )
     return [Told(row["id"], row["type"], row["time"], row["data"]) for row in rows]
+
+
+async def outages(conn: Connection, organization: str) -> dict[str, Any]:
+    """Every outage by its id, as JSON."""
+    rows = await conn.fetch(
+        "SELECT outage_id::text AS outage_id, portal, kind, note, started_by, started_at,"
+        " ended_by, ended_at FROM outage WHERE organization = $1",
+        organization,
+    )
+    return {row["outage_id"]: orjson.loads(to_json(dict(row))) for row in rows}
+
+
+async def incidents(conn: Connection, organization: str) -> frozenset[str]:
+    """The ids of every incident."""
+    rows = await conn.fetch(
+        "SELECT incident_id::text AS id FROM incident WHERE organization = $1", organization
+    )
+    return frozenset(row["id"] for row in rows)
 
 
 async def operations(conn: Connection, organization: str, workers: Sequence[str]) -> list[Any]:
