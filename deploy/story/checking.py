@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from deploy.story.clinic import Event, Feed
-from deploy.story.playing import explain, find_clinic
+from deploy.story.playing import REMOVAL_KINDS, explain, find_clinic
 from deploy.story.quiet import wait_until_quiet
 from deploy.story.services import Installed, Services, StoryFailed
 from services.cli.audit_sources import FreshServer
@@ -24,7 +24,6 @@ from shared.contracts.topics import DEAD_LETTERS, HR_EVENTS
 from shared.errors import Rejected
 from shared.tlog.leaf import Opening
 
-REMOVAL_KINDS = frozenset({"revoke", "suspend"})
 SETTLE_SECONDS = 2.0
 SHOWN = 5
 """Examples that a broken promise names."""

@@ -1,7 +1,7 @@
 """Playing the example: the directory, the feed stage by stage, the work by hand, a review."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -23,14 +23,16 @@ from deploy.story.quiet import wait_until_quiet
 from deploy.story.services import Installed, Services, StoryFailed
 from services.cli.client import Failure
 from services.cli.hr import read_secret, send
-from shared.contracts.directory import OperationKind
+from shared.contracts.directory import OperationKind, RuleName
 
 Say = Callable[[str], None]
 
 HANDS = 4
 """How many work items are carried out at a time."""
 
-REMOVALS = frozenset({"revoke", "suspend"})
+SHARED_LOGIN = "practice"
+
+REMOVAL_KINDS = frozenset({"revoke", "suspend", "rotate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def _play_feed(services: Services, installed: Installed, clinic: Clinic, s
                 services, clinic.folder, clinic.played_on, clinic.feed.zone, say
             )
         if stage is not stages[-1] or stage not in sent:
-            await _work_off(services, stage)
+            await _work_off(services, clinic, stage)
 
 
 async def _is_sent(services: Services, stage: Stage) -> bool:
@@ -132,9 +134,15 @@ async def _send(installed: Installed, events: Sequence[Event]) -> None:
         raise StoryFailed(failure.sentence) from failure
 
 
-async def _work_off(services: Services, stage: Stage) -> None:
+async def _work_off(services: Services, clinic: Clinic, stage: Stage) -> None:
     """Do by hand what administrators did, until nothing new follows from it."""
     finished: set[str] = set()
+    directory = read_directory(clinic.folder / "directory.yaml", clinic.played_on)
+    shared = {
+        portal.id
+        for portal in directory.portals
+        if portal.holds(RuleName.ONE_LOGIN, clinic.played_on)
+    }
     while True:
         todo = [
             item async for item in _by_hand(services, stage) if item["operation_id"] not in finished
@@ -143,7 +151,7 @@ async def _work_off(services: Services, stage: Stage) -> None:
             return
         for start in range(0, len(todo), HANDS):
             together = todo[start : start + HANDS]
-            await asyncio.gather(*(_carry_out(services, item) for item in together))
+            await asyncio.gather(*(_carry_out(services, item, shared) for item in together))
         finished |= {item["operation_id"] for item in todo}
         await wait_until_quiet(services)
 
@@ -154,18 +162,23 @@ async def _by_hand(services: Services, stage: Stage) -> AsyncIterator[dict[str, 
             "provisioning", "/access/v1/work", "items", status="open", portal=portal
         ):
             if item["kind"] in set(OperationKind) and (
-                what == "everything" or item["kind"] in REMOVALS
+                what == "everything" or item["kind"] in REMOVAL_KINDS
             ):
                 yield item
 
 
-async def _carry_out(services: Services, item: dict[str, Any]) -> None:
-    """Tick a work item off with evidence; somebody may have been faster."""
+async def _carry_out(services: Services, item: dict[str, Any], shared: Collection[str]) -> None:
+    """Tick a work item off with evidence; somebody may have been faster.
+
+    Args:
+        shared: portals that give the practice one login.
+    """
     path = f"/access/v1/work/{item['operation_id']}"
     evidence = {"kind": "note", "text": "Example: seen in the portal's list of users."}
-    login = f"{item['worker']}.{item['portal']}" if item["kind"] == "open" else None
+    holder = SHARED_LOGIN if item["portal"] in shared else item["worker"]
+    login = f"{holder}.{item['portal']}" if item["kind"] == "open" else None
     try:
-        if item["kind"] in REMOVALS:
+        if item["kind"] in REMOVAL_KINDS:
             await services.post("provisioning", f"{path}/claim", {})
             for step in item["steps"]:
                 if step["done_at"] is None:

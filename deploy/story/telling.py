@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from deploy.story.checking import REMOVAL_KINDS, dead_letters, verify_audit_log
-from deploy.story.playing import explain
+from deploy.story.checking import dead_letters, verify_audit_log
+from deploy.story.playing import REMOVAL_KINDS, explain
 from deploy.story.services import Installed, Services, StoryFailed
 
 RECENT_DAYS = 7
@@ -173,11 +173,37 @@ class _Teller:
             for each in (await self._services.get("provisioning", "/access/v1/brake"))["causes"]
             if each["status"] == "engaged"
         ]
+        items += await self._rotating()
         more = overview["work_open"]
         return [
             f"DO TODAY  {len(items)}, and {_count(more, 'work item')} in the queue",
             *_indent(items or ["nothing is overdue or exposed"]),
         ]
+
+    async def _rotating(self) -> list[str]:
+        """Logins that several people know and one of them must not know any more."""
+        leaving: dict[str, list[Mapping[str, Any]]] = {}
+        async for item in self._open_work("rotate"):
+            leaving.setdefault(item["portal"], []).append(item)
+        lines = []
+        for portal, items in sorted(leaving.items()):
+            found = await self._services.get(
+                "provisioning", "/access/v1/who-had-access", portal=portal, at=self._now.isoformat()
+            )
+            names = " and ".join(item["worker_name"] or item["worker"] for item in items)
+            stay = found["summary"]["people"] - len(items)
+            lines.append(
+                f"ROTATE   {items[0]['portal_name']} gives one login: {names} knew it,"
+                f" {_count(stay, 'holder')} remain"
+            )
+        return lines
+
+    async def _open_work(self, kind: str) -> AsyncIterator[Mapping[str, Any]]:
+        async for item in self._services.pages(
+            "provisioning", "/access/v1/work", "items", status="open"
+        ):
+            if item["kind"] == kind:
+                yield item
 
     async def _lapsing(self) -> list[str]:
         """Logins that portals will disable within a week, a line for each portal."""
@@ -242,11 +268,7 @@ class _Teller:
 
     async def _leaving_administrators(self) -> list[str]:
         lines = []
-        async for item in self._services.pages(
-            "provisioning", "/access/v1/work", "items", status="open"
-        ):
-            if item["kind"] != "appoint_successor":
-                continue
+        async for item in self._open_work("appoint_successor"):
             found = await self._services.get("provisioning", f"/access/v1/workers/{item['worker']}")
             ends = [each["ends_at"] for each in found["state"]["employments"] if each["ends_at"]]
             when = f" leaves {self._local(max(ends)) - timedelta(seconds=1):%-d %b}" if ends else ""

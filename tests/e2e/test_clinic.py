@@ -191,22 +191,33 @@ async def test_whoever_left_on_friday_is_off_every_portal_that_answered(
     found = await _worker(services, BILLER_GONE_FRIDAY)
     assert found["state"]["status"] == "terminated"
     assert _wants(found) == set()
-    assert _holds(found) == {"lni"}
+    assert _holds(found) == {"lni", "olympic-crest-portal"}, "and knows the practice's login"
     last_friday = next(
         event["data"]["effective_at"]
         for event in feed.events()
         if event["subject"] == BILLER_GONE_FRIDAY and event["type"] == "worker.terminated"
     )
     overview = await services.get("provisioning", "/access/v1/overview")
-    exposure = next(each for each in overview["exposures"] if each["worker"] == BILLER_GONE_FRIDAY)
-    assert exposure["portal"] == "lni"
+    exposure = next(
+        each
+        for each in overview["exposures"]
+        if (each["worker"], each["portal"]) == (BILLER_GONE_FRIDAY, "lni")
+    )
     assert datetime.fromisoformat(exposure["since"]) == datetime.fromisoformat(last_friday)
     assert exposure["owner"]
     assert exposure["deadline"]
     removals = {item["portal"]: item for item in _removals(found)}
     assert removals["lni"]["status"] == "requested"
     assert removals["availity"]["status"] == "done"
-    assert removals["olympic-crest-portal"]["evidence"]["kind"] == "confirmation_number"
+    assert removals["secureaccess-washington"]["evidence"]["kind"] == "confirmation_number"
+
+
+async def test_a_login_that_the_practice_shares_is_to_be_rotated_for_who_left(
+    services: Services,
+) -> None:
+    found = await _worker(services, BILLER_GONE_FRIDAY)
+    rotation = next(item for item in found["operations"] if item["kind"] == "rotate")
+    assert (rotation["portal"], rotation["status"]) == ("olympic-crest-portal", "requested")
 
 
 async def test_removals_are_listed_in_order_of_harm(services: Services) -> None:
