@@ -1,4 +1,4 @@
-"""HTTP under `/review/v1`: campaigns, reviews and decisions.
+"""HTTP under `/review/v1`: campaigns, reviews, decisions, questions, quality and coverage.
 
 Instants are RFC 3339 in UTC. Lists take `limit` and answer `next_cursor`, null at the end.
 A review is
@@ -24,7 +24,9 @@ and one that is read by itself has, in the place of the number, its lines:
      "login": {"status", "last_login_at", "last_login_grade", "last_login_source", "lapses_at"},
      "order": the removal under way {"operation_id", "kind", "status", "deadline", "claimed_by"},
      "ordered_at", "removal_due_at", "overdue_at", "removed_at", "removed_grade",
-     "decidable": whether it can be decided on now}
+     "decidable": whether it can be decided on now, "expired_at",
+     "questions": [{"question_id", "asked", "asked_by", "asked_at", "words", "advice", "answer",
+         "answered_by", "answered_at"}]}
 
 whose access, authorization, duties and risks are those of now, until the review is closed.
 
