@@ -46,14 +46,14 @@ async def check_old_spreadsheet(
     fresh = [portal for portal in files if portal not in imported]
     for portal in fresh:
         await _begin_portal(services, portal, files[portal], played_on, zone)
-        await _import(services, portal, _shared_names(folder, portal))
+        await import_list(services, portal, _shared_names(folder, portal))
     if fresh:
         say(f"Imported the user lists of {len(fresh)} portals; the portals are worked on now.")
         await wait_until_quiet(services)
     once = [portal for portal in files if imported.get(portal, 1) < 2]
     for portal in once:
         await _remove_nobodys(services, portal, files[portal])
-        await _import(services, portal, {})
+        await import_list(services, portal, {})
     if once:
         say("Imported them again, to see what was put right on the portals' own lists.")
         await wait_until_quiet(services)
@@ -114,7 +114,7 @@ async def _put(services: Services, portal: str, logins: list[dict[str, Any]]) ->
     await services.post("provisioning", path, {"logins": logins})
 
 
-async def _import(services: Services, portal: str, answers: Mapping[str, str]) -> None:
+async def import_list(services: Services, portal: str, answers: Mapping[str, str]) -> None:
     """Fetch the list that the portal hands out, and import it."""
     lines = await services.content("provisioning", f"/access/v1/simulator/{portal}/roster")
     body = {

@@ -20,6 +20,7 @@ from deploy.story.clinic import (
     read_feed,
 )
 from deploy.story.quiet import wait_until_quiet
+from deploy.story.reviewing import review_access
 from deploy.story.services import Installed, Services, StoryFailed
 from services.cli.client import Failure
 from services.cli.hr import read_secret, send
@@ -57,7 +58,7 @@ async def play(installed: Installed, *, say: Say = print) -> None:
             clinic = await find_clinic(services)
             await _apply_directory(services, clinic, say)
             await _play_feed(services, installed, clinic, say)
-            await _open_review(services, clinic, say)
+            await review_access(services, clinic.played_on, say)
         except httpx.HTTPStatusError as error:
             raise StoryFailed(explain(error)) from error
 
@@ -194,12 +195,3 @@ async def _carry_out(services: Services, item: dict[str, Any], shared: Collectio
     except httpx.HTTPStatusError as error:
         if error.response.status_code != httpx.codes.CONFLICT:
             raise
-
-
-async def _open_review(services: Services, clinic: Clinic, say: Say) -> None:
-    if (await services.get("review", "/review/v1/campaigns"))["campaigns"]:
-        return
-    key = f"example-{clinic.played_on.isoformat()}"
-    campaign = await services.post("review", "/review/v1/campaigns", {}, key=key)
-    say(f"Opened the review {campaign['title']}.")
-    await wait_until_quiet(services)

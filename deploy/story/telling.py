@@ -375,17 +375,82 @@ class _Teller:
         campaigns = (await self._services.get("review", "/review/v1/campaigns"))["campaigns"]
         if not campaigns:
             return ["REVIEW  none opened yet"]
-        campaign = campaigns[0]
+        campaign = next((each for each in campaigns if each["calendar"]), campaigns[0])
         decided = campaign["lines"] - campaign["undecided"]
         removing = campaign["removal_decided"] + campaign["removal_ordered"]
         line = (
             f"REVIEW {campaign['title']}  {decided} of {campaign['lines']} lines decided by "
             f"{_count(campaign['reviewers'], 'reviewer')}, due "
-            f"{self._local(campaign['due_at']):%a %-d %b}"
+            f"{self._last_day(campaign['due_at'])}"
         )
         if removing or campaign["removal_confirmed"]:
             line += f"; {campaign['removal_confirmed']} removed, {removing} on their way"
-        return [line]
+        if campaign["elsewhere"]:
+            line += f"; {campaign['elsewhere']} left to reviews that ask about them already"
+        return [line, *_indent(await self._micro_reviews()), *_indent(await self._unanswered())]
+
+    def _last_day(self, due_at: str) -> str:
+        """The day whose end something is due by."""
+        return f"{self._local(due_at) - timedelta(seconds=1):%a %-d %b}"
+
+    async def _micro_reviews(self) -> list[str]:
+        """What changed about workers so that somebody has to look, and how often."""
+        rules: dict[str, int] = {}
+        async for review in self._services.pages("review", "/review/v1/reviews", "reviews"):
+            if review["kind"] == "micro":
+                rules[review["rule"]] = rules.get(review["rule"], 0) + 1
+        if not rules:
+            return []
+        told = [f"{number} {rule.replace('_', ' ')}" for rule, number in sorted(rules.items())]
+        return [f"CHANGED   {_count(sum(rules.values()), 'micro-review')}: {', '.join(told)}"]
+
+    async def _unanswered(self) -> list[str]:
+        """What followed where nobody answered in time: who is asked now, and what is gone."""
+        passed_on: dict[tuple[str, str, str], set[str]] = {}
+        async for review in self._services.pages(
+            "review", "/review/v1/reviews", "reviews", status="open"
+        ):
+            if review["escalations"] and review["reviewer"]:
+                key = (review["reason"], review["reviewer"], review["due_at"])
+                passed_on.setdefault(key, set()).add(review["worker"])
+        lines = [
+            f"ESCALATED {reason}: nobody answered in time;"
+            f" {(await self._worker(reviewer))['state']['name'] or reviewer} is asked about"
+            f" {len(workers)} now, due {self._last_day(due_at)}"
+            for (reason, reviewer, due_at), workers in sorted(passed_on.items())
+        ]
+        for campaign in (await self._services.get("review", "/review/v1/campaigns"))["campaigns"]:
+            if campaign["no_answer"] != "remove" or not campaign["removal_confirmed"]:
+                continue
+            gone = campaign["removal_confirmed"]
+            seen = await self._seen_gone(campaign["campaign_id"])
+            lines.append(
+                f"NO ANSWER {campaign['title']}: {_count(gone, 'function')} removed by policy;"
+                f" {seen} seen gone on the portal's own list"
+            )
+        return lines
+
+    async def _seen_gone(self, campaign_id: str) -> int:
+        """Of what a campaign removed, how much the portal's own list shows to be gone."""
+        seen = 0
+        async for listed in self._services.pages(
+            "review", "/review/v1/reviews", "reviews", campaign=campaign_id
+        ):
+            review = await self._services.get("review", f"/review/v1/reviews/{listed['review_id']}")
+            portals = (await self._worker(review["worker"]))["state"]["portals"]
+            now = {each["portal"]: each for each in portals}
+            for line in review["lines"]:
+                access = now.get(line["portal"])
+                seen += (
+                    line["status"] == "removal_confirmed"
+                    and access is not None
+                    and access["grade"] == "roster"
+                    and not any(
+                        (each["tin"], each["function"]) == (line["tin"], line["function"])
+                        for each in access["effective"]
+                    )
+                )
+        return seen
 
     def _removals(self, removals: Mapping[str, Any]) -> list[str]:
         line = (

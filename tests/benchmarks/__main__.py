@@ -23,6 +23,7 @@ from tests.benchmarks import (
     provisioning,
     relay,
     replaying,
+    reviewing,
     terminations,
     who_had_access,
     workload,
@@ -51,7 +52,19 @@ ACCOUNTS = 1_000_000
 WORKERS = 10_000
 """Enough that the recompute outlasts the samples; hiring ten times as many takes an hour here."""
 
-PARTS = ("provisioning", "terminations", "relay", "audit", "audit_search", "history", "replay")
+PARTS = (
+    "provisioning",
+    "terminations",
+    "relay",
+    "audit",
+    "audit_search",
+    "history",
+    "replay",
+    "reviews",
+)
+REVIEWED = 1_000_000
+"""Lines of one campaign."""
+
 LOGGED = 1_000_000
 """Entries of the log that is searched."""
 
@@ -271,6 +284,25 @@ class Bench:
             rate, count = await replaying.run_replay(dsns, messages)
         against = f"{count:,} events, of which HR's were decided about at {decided:,.0f}/s"
         self.figures.append(Figure("replay", rate, "events/s", against, rate / decided))
+
+    async def reviews(self) -> None:
+        """Lines a second that a campaign opens in the background, and that are decided in bulk."""
+        say("reviews: opening a campaign")
+        async with database_copy(self.admin_dsn, self.template) as dsns:
+            found = await reviewing.measure(dsns, self._scaled(REVIEWED))
+        longest = max(found.chunks)
+        bulk = f"{len(found.bulks)} bulks of {found.decided / len(found.bulks):,.0f} lines"
+        self.figures += [
+            Figure(
+                "reviews.campaign_open",
+                found.lines / sum(found.chunks),
+                "lines/s",
+                f"{found.lines:,} lines; longest transaction {longest * 1000:,.0f} ms",
+                runs=len(found.chunks),
+            ),
+            Figure("reviews.campaign_shown", found.shown * 1000, "ms", f"{found.lines:,} lines"),
+            Figure("reviews.bulk", found.decided / sum(found.bulks), "lines/s", bulk),
+        ]
 
 
 async def main(kafka: str, admin_dsn: str, parts: list[str], scale: float) -> None:

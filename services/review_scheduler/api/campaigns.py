@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from services.review_scheduler.api.answering import (
     PAGE_DEFAULT,
@@ -34,7 +34,8 @@ from shared.postgres import Connection
 class CampaignOrder(BaseModel):
     """A campaign to open now: over everything, or what `scope` names, or as a calendar says.
 
-    Without a title it is called after its calendar and the present period.
+    Without a title it is called after its calendar and the present period. `due_at` is for what
+    cannot wait for whole days.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,13 +46,20 @@ class CampaignOrder(BaseModel):
     days_to_decide: int | None = Field(default=None, ge=1, le=90)
     spread_days: int | None = Field(default=None, ge=1, le=31)
     no_answer: NoAnswer | None = None
+    due_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.due_at is not None and (self.days_to_decide or self.spread_days):
+            raise ValueError("give due_at, or days_to_decide and spread_days")
+        return self
 
 
 def campaign_planned(order: CampaignOrder, directory: DirectoryView, now: datetime) -> Plan:
     """The campaign that somebody wants.
 
     Raises:
-        Problem: 404 for a calendar that the policy does not have.
+        Problem: 404 for a calendar that the policy does not have, 422 for an end that is over.
     """
     calendars = {each.id: each for each in directory.reviews.calendars}
     calendar = CampaignCalendar(id="command", name="Review", every="quarter")
@@ -67,6 +75,10 @@ def campaign_planned(order: CampaignOrder, directory: DirectoryView, now: dateti
     wanted = order.model_dump(include={"scope", "days_to_decide", "spread_days", "no_answer"})
     given = {name: getattr(order, name) for name, value in wanted.items() if value is not None}
     plan = plan_of(calendar.model_copy(update=given), directory, now)
+    if order.due_at is not None:
+        if order.due_at <= now:
+            raise Problem(422, "due_at_over", "due_at lies behind; say when it is to be.")
+        plan = replace(plan, due_at=order.due_at, waves=1)
     return replace(plan, title=order.title or plan.title, calendar=order.calendar)
 
 

@@ -12,7 +12,8 @@ _REVIEW_COLUMNS = """
     CASE WHEN review.campaign_id IS NULL THEN 'micro' ELSE 'campaign' END AS kind,
     review.worker, worker.name AS worker_name, review.reviewer, review.reviewer_rule,
     review.status, review.opened_at, review.due_at, review.closed_at, review.read_at, review.reason,
-    review.rule, review.no_answer, review.expired_at, review.lines, review.undecided
+    review.rule, review.no_answer, review.expired_at, review.escalations, review.lines,
+    review.undecided
 """
 _REVIEW_SOURCES = """
     review
