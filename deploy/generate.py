@@ -24,6 +24,7 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.clients import clients_router, token_router
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.provisioning.api.routers import routers
@@ -100,7 +101,9 @@ def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
     reading = Reading(NOTHING, NOTHING, DatabaseClock(), "log", NOTHING)
     own: dict[str, list[APIRouter]] = {
         "gateway": [
-            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING),
+            ingress_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, authenticator),
+            token_router(NOTHING, NOTHING),
+            clients_router(NOTHING, authenticator),
             secrets_router(NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),

@@ -24,6 +24,7 @@ from services.cli.client import (
     read_session,
     store_session,
 )
+from services.cli.clients import client_app
 from services.cli.directory import directory_app, simulate
 from services.cli.enrolment import enrolment_app
 from services.cli.exceptions import break_glass_app, exception_app
@@ -118,6 +119,7 @@ app.add_typer(own_app, name="own")
 app.add_typer(training_app, name="training")
 app.command()(clocks)
 app.add_typer(portal_app, name="portal")
+app.add_typer(client_app, name="client")
 app.add_typer(simulator_app, name="simulator")
 app.command()(adopt)
 app.add_typer(review_app, name="review")

@@ -18,12 +18,14 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.clients import clients_router, token_router
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.gateway.channels import Channels, load_channels
 from services.gateway.console.app import console_app
 from services.gateway.console.hr_lists import HrDesk
 from services.gateway.console.services import Services
+from services.gateway.handlers.clients import Clients
 from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.picture import PictureHandler
@@ -90,8 +92,13 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         secrets = SourceSecrets(pool, sources, seal, clock)
         health = SourceHealth(pool, sources, clock)
         rates = Rates(settings.source_events_per_minute)
-        app.include_router(ingress_router(ingress, sources, secrets, rates, health))
         authenticator = Authenticator(settings.jwks_file)
+        clients = Clients(pool, clock, doorkeeper)
+        app.include_router(
+            ingress_router(ingress, sources, secrets, rates, health, clients, authenticator)
+        )
+        app.include_router(token_router(clients, key))
+        app.include_router(clients_router(clients, authenticator))
         app.include_router(secrets_router(secrets, authenticator))
         app.include_router(entries_router(ingress, authenticator))
         rejected = RejectedEvents(pool, publisher, seal, clock, sources)

@@ -132,9 +132,9 @@ class KeyRotated:
 
     `kind` is `signing` (`key` is the audit log's new verifier key, which the one before has named
     as its successor), `master` (`key` is the first half of the audit log's new key's SHA-256, in
-    hexadecimal) or `source_secret` (`key` is the first eight bytes of the new webhook secret's
-    SHA-256, in hexadecimal; `source` is the HR source, whose other secrets count until
-    `others_end_at`, UTC).
+    hexadecimal), `client` (`key` is the id of the program whose secret it is) or `source_secret`
+    (`key` is the first eight bytes of the new webhook secret's SHA-256, in hexadecimal; `source` is
+    the HR source, whose other secrets count until `others_end_at`, UTC).
     """
 
     kind: str

@@ -30,6 +30,7 @@ OPEN = {
     "POST /hr/v1/rosters",
     "POST /session",
     "POST /session/token",
+    "POST /oauth/token",
 }
 """Routes without a scope; a new one is either named here or refused by these tests."""
 
@@ -131,4 +132,7 @@ async def test_what_cannot_be_undone_asks_for_a_fresh_sign_in(
         "POST /audit/v1/erasures",
         "POST /audit/v1/holds/{hold_id}/release",
         "POST /ops/v1/accept-gap",
+        "POST /ops/v1/clients",
+        "POST /ops/v1/clients/{client_id}/revoke",
+        "POST /ops/v1/clients/{client_id}/secrets",
     }

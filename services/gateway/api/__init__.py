@@ -11,6 +11,7 @@ from joserfc.jwk import OKPKey
 from pydantic import BaseModel, Field
 
 from services.gateway.api.body import read_body
+from services.gateway.handlers.clients import Clients
 from services.gateway.handlers.ingress import (
     RETRY_AFTER_SECONDS,
     Ingress,
@@ -68,19 +69,21 @@ def ingress_router(
     secrets: SourceSecrets,
     rates: Rates,
     health: SourceHealth,
+    clients: Clients,
+    authenticator: Authenticator,
 ) -> APIRouter:
     """Where HR systems post."""
     router = APIRouter(tags=["hr"])
+    writes = authenticator.requires("hr:write")
 
-    @router.post("/hr/v1/events", status_code=202)
-    async def receive_events(request: Request) -> JSONResponse:
-        """Take CloudEvents about workers, signed as Standard Webhooks.
-
-        Answers 202 with a result per event once every acceptable one is acknowledged by Kafka, 422
-        when none is acceptable, 503 with Retry-After when the fate of any is unknown, 429 with
-        Retry-After when the source sends more than it may.
-        """
-        body = await read_body(request, BODY_MAX_BYTES)
+    async def speakers(request: Request, body: bytes) -> dict[str, frozenset[str]]:
+        """The sources that a request speaks for, by its token or else by its signature."""
+        if "authorization" in request.headers:
+            who = await writes(request)
+            speaks_for = await clients.speaks_for(who)
+            if not speaks_for:
+                raise Problem(403, "no_source", "This program was revoked, or has no HR source.")
+            return speaks_for
         await secrets.refresh()
         speaks_for = sources.signed_by(body, request.headers)
         if not speaks_for:
@@ -89,8 +92,20 @@ def ingress_router(
                 401,
                 "signature_invalid",
                 "Sign the exact bytes as Standard Webhooks with a secret of a configured source, "
-                "and send within five minutes of webhook-timestamp.",
+                "and send within five minutes of webhook-timestamp; or send a bearer token.",
             )
+        return speaks_for
+
+    @router.post("/hr/v1/events", status_code=202)
+    async def receive_events(request: Request) -> JSONResponse:
+        """Take CloudEvents about workers, signed as Standard Webhooks or with a bearer token.
+
+        Answers 202 with a result per event once every acceptable one is acknowledged by Kafka, 422
+        when none is acceptable, 503 with Retry-After when the fate of any is unknown, 429 with
+        Retry-After when the source sends more than it may.
+        """
+        body = await read_body(request, BODY_MAX_BYTES)
+        speaks_for = await speakers(request, body)
         documents = read_request(request.headers.get("content-type", ""), request.headers, body)
         wait = rates.wait_for(speaks_for.keys(), len(documents), time.monotonic())
         if wait:

@@ -21,6 +21,9 @@ ROLE_SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """An administrator reads no audit data by that role: whoever is watched does not hold the lens."""
 
+CLIENT_SCOPES = frozenset({"hr:write", "access:read", "audit:read", "directory:read"})
+"""What programs get. What decides, approves or does work asks for a person."""
+
 WORKER_ROLES = frozenset({"reviewer", "worker"})
 """Roles that mean nothing without the worker id of the person."""
 
