@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from services.review_scheduler.handlers.decisions import Wish, decide_lines
 from services.review_scheduler.handlers.ladder import climb
+from shared.auth import Principal
 from shared.contracts.review_policy import ReviewPolicy
 from shared.contracts.state import AuthorizedBy, WorkerStatus
+from shared.postgres import in_transaction
 from tests.review_scheduler.worlds import (
     ORGANIZATION,
     START,
@@ -17,6 +20,7 @@ from tests.review_scheduler.worlds import (
     administrator,
     directory_record,
     holds,
+    person,
     state,
 )
 
@@ -190,6 +194,12 @@ async def test_when_a_reviewer_leaves_somebody_else_is_asked(world: World) -> No
     assert {each["reviewer"] for each in await world.lines()} == {"tom"}
 
 
+async def decide(world: World, who: Principal, line: dict[str, Any], wish: Wish) -> object:
+    return await in_transaction(
+        world.pool, lambda conn: decide_lines(conn, world.clock, who, line["review_id"], [wish])
+    )
+
+
 async def test_an_authorizer_is_not_asked_about_what_they_authorized_unless_policy_says_so(
     world: World,
 ) -> None:
@@ -201,9 +211,13 @@ async def test_an_authorizer_is_not_asked_about_what_they_authorized_unless_poli
 
     await world.open_campaign()
 
-    asked = {each["function"]: each["reviewer"] for each in await world.lines()}
-    assert asked[by_sam.function] == "tom"
-    assert asked[second.function] == "sam"
+    lines = {each["function"]: each for each in await world.lines()}
+    assert lines[by_sam.function]["reviewer"] == "tom"
+    assert lines[second.function]["reviewer"] == "sam"
+    own = lines[by_sam.function]
+    wish = Wish(own["line_id"], "keep", "needed")
+    assert await decide(world, person("sam", "review:admin"), own, wish) == "authorizer"
+    assert await decide(world, person("tom"), own, wish) == own["review_id"]
 
 
 async def test_who_covers_for_a_reviewer_is_told_with_them(world: World) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from services.review_scheduler.handlers.decisions import Wish, decide_lines
+from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.review_policy import CampaignCalendar, ReviewPolicy, Rung
 from shared.contracts.state import DecisionApplied, Employment, PortalAccess, WorkerStatus
 from shared.postgres import in_transaction
@@ -288,6 +289,12 @@ async def test_nothing_in_scope_is_lost_in_whatever_happens(world: World, seed: 
     await everything_ends(model)
 
 
+async def every_word_is_by_its_contract(world: World) -> None:
+    for type, contract in REVIEW_EVENT_MODELS.items():
+        for data in await world.said(type):
+            assert contract.model_validate(data).model_dump(mode="json", exclude_unset=True) == data
+
+
 async def everything_ends(model: Model) -> None:
     """Once everybody answers and everything is carried out, every line has an end."""
     world = model.world
@@ -301,6 +308,7 @@ async def everything_ends(model: Model) -> None:
             model.people[line["worker"]].held.pop((line["portal"], line["function"]), None)
     await model.publish(*model.people)
     await model.check()
+    await every_word_is_by_its_contract(world)
     ends = {each["status"] for each in await world.lines()}
     assert ends <= {"kept", "removal_confirmed", "moot"}
     opening = await world.rows("SELECT title FROM campaign WHERE status = 'open'")

@@ -100,7 +100,9 @@ async def decide_in_bulk(
     for review_id, lines in _by_review(found).items() if refusal is None else ():
         desk = await lay_out(conn, clock, who.organization, review_id)
         wishes = [Wish(line_id, decision, reason) for line_id in lines]
-        refusal = await refuse_person(conn, clock, who, desk.review) or refuse_wishes(desk, wishes)
+        refusal = await refuse_person(conn, clock, who, desk.review) or refuse_wishes(
+            desk, who, wishes
+        )
         if refusal is not None:
             break
         desks.append((desk, wishes))

@@ -18,7 +18,13 @@ from services.review_scheduler.rules.deciding import (
     refuse_reviewer,
 )
 from services.review_scheduler.rules.lines import LINE_MOVES, Line, LineMove, ReviewStatus
-from services.review_scheduler.rules.opening import NewLine, NewReview, Occasion, derive_id
+from services.review_scheduler.rules.opening import (
+    NewLine,
+    NewReview,
+    Occasion,
+    authorizers,
+    derive_id,
+)
 from services.review_scheduler.rules.reviewers import identify
 from services.review_scheduler.store.directory import DirectoryView, load_directory
 from services.review_scheduler.store.reviews import (
@@ -97,7 +103,7 @@ async def decide_lines(
         Problem: 404 when the organization has no such review.
     """
     desk = await lay_out(conn, clock, who.organization, review_id)
-    refusal = await refuse_person(conn, clock, who, desk.review) or refuse_wishes(desk, wishes)
+    refusal = await refuse_person(conn, clock, who, desk.review) or refuse_wishes(desk, who, wishes)
     if refusal is not None:
         return await refused(conn, who, "review.decide", str(review_id), refusal, desk.at)
     news = [wish for wish in wishes if _says_something_new(desk.lines[wish.line_id], wish)]
@@ -201,10 +207,14 @@ async def refuse_person(
     )
 
 
-def refuse_wishes(desk: Desk, wishes: Sequence[Wish]) -> RefusalRule | None:
+def refuse_wishes(desk: Desk, who: Principal, wishes: Sequence[Wish]) -> RefusalRule | None:
     """Why lines cannot be decided on like this, or None: they all can."""
     for wish in wishes:
         line, live = desk.lines.get(wish.line_id), desk.live.get(wish.line_id)
+        held = live.now.held if live else None
+        may = desk.directory.reviews.authorizer_may_review
+        if held is not None and not may and who.worker in authorizers(held):
+            return RefusalRule.AUTHORIZER
         refusal = refuse_decision(
             line.status if line else None,
             wish.decision,

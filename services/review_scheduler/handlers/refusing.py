@@ -13,6 +13,7 @@ REFUSAL_STATUS: Mapping[RefusalRule, int] = {
     RefusalRule.REVIEWER_UNKNOWN: 403,
     RefusalRule.SELF_REVIEW: 403,
     RefusalRule.NOT_REVIEWER: 403,
+    RefusalRule.AUTHORIZER: 403,
     RefusalRule.NOT_ASKED: 403,
     RefusalRule.LINE_UNKNOWN: 422,
     RefusalRule.REASON_MISSING: 422,

@@ -14,6 +14,7 @@ class RefusalRule(StrEnum):
     REVIEWER_UNKNOWN = "reviewer_unknown"
     SELF_REVIEW = "self_review"
     NOT_REVIEWER = "not_reviewer"
+    AUTHORIZER = "authorizer"
     LINE_UNKNOWN = "line_unknown"
     LINE_MOOT = "line_moot"
     REMOVAL_CONFIRMED = "removal_confirmed"
@@ -33,6 +34,8 @@ REFUSAL_IN_WORDS: dict[RefusalRule, str] = {
     " is not your own; ask for a sign-in that does.",
     RefusalRule.SELF_REVIEW: "This is your own access; nobody reviews their own.",
     RefusalRule.NOT_REVIEWER: "Somebody else was asked to review this; a review:admin may step in.",
+    RefusalRule.AUTHORIZER: "You authorized this access yourself, and policy wants somebody else to"
+    " look at it; pass the review on.",
     RefusalRule.LINE_UNKNOWN: "The review has no such line; read the review again.",
     RefusalRule.LINE_MOOT: "The line is moot and needs no decision; read the review again.",
     RefusalRule.REMOVAL_CONFIRMED: "The access is already gone; to have it back, ask for it anew.",
