@@ -19,12 +19,12 @@ from starlette.routing import BaseRoute
 from services.audit_log.api import Reading
 from services.audit_log.api import routers as audit_routers
 from services.gateway.api import (
-    entries_router,
     ingress_router,
     rejected_router,
     session_router,
 )
 from services.gateway.api.clients import clients_router, token_router
+from services.gateway.api.entries import entries_router
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.provisioning.api.routers import routers

@@ -13,12 +13,12 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from services.gateway.api import (
-    entries_router,
     ingress_router,
     rejected_router,
     session_router,
 )
 from services.gateway.api.clients import clients_router, token_router
+from services.gateway.api.entries import entries_router
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.gateway.channels import Channels, load_channels
@@ -26,6 +26,7 @@ from services.gateway.console.app import console_app
 from services.gateway.console.hr_lists import HrDesk
 from services.gateway.console.services import Services
 from services.gateway.handlers.clients import Clients
+from services.gateway.handlers.entries import OPEN_IDLE_SECONDS, Entries
 from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.picture import PictureHandler
@@ -100,7 +101,9 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.include_router(token_router(clients, key))
         app.include_router(clients_router(clients, authenticator))
         app.include_router(secrets_router(secrets, authenticator))
-        app.include_router(entries_router(ingress, authenticator))
+        services = Services(http, key, settings)
+        entries = Entries(pool, ingress, seal, clock, services, doorkeeper)
+        app.include_router(entries_router(entries, authenticator))
         rejected = RejectedEvents(pool, publisher, seal, clock, sources)
         app.include_router(rejected_router(rejected, authenticator))
         rosters = Rosters(pool, sources, seal, clock)
@@ -130,10 +133,10 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             "/",
             console_app(
                 doorkeeper,
-                Services(http, key, settings),
+                services,
                 pool,
                 sources,
-                ingress,
+                entries,
                 HrDesk(rosters, questions, health),
                 Notifier(pool, clock, channels, seal, settings.gateway_url),
                 refusals,
@@ -148,6 +151,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 idle_seconds=PURGE_IDLE_SECONDS,
             ),
             Ticker("rosters", rosters.publish_next, idle_seconds=PUBLISH_IDLE_SECONDS),
+            Ticker("embargo", entries.open_due, idle_seconds=OPEN_IDLE_SECONDS),
             Ticker("hr-health", health.check, idle_seconds=CHECK_IDLE_SECONDS),
         ]
         for ticker in tickers:

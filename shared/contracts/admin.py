@@ -13,6 +13,8 @@ from typing import Any
 
 INSTALLATION = "installation"
 UNKNOWN_ACTOR = "unknown"
+SEALED_ACTOR = "sealed"
+"""Whoever acts on an embargoed entry, until it takes effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,10 @@ class SessionRefused:
 
 @dataclass(frozen=True, slots=True)
 class SessionClosed:
-    """A session is over: `signed_out`, `expired`, or `renewed` by signing in again."""
+    """A session is over.
+
+    `reason`: `signed_out`, `expired`, `renewed` by signing in again, or `left`, where the person has.
+    """
 
     session: str
     reason: str
@@ -194,6 +199,38 @@ class NotificationFailed:
     retry_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EntrySealed:
+    """Somebody in HR sealed an entry until it takes effect; nothing else is said of it before.
+
+    `commitment` is in hexadecimal: SHA-256 over the label `portalkeeper embargo v1` and a line
+    feed, a salt of 32 bytes, organization, source and id joined by U+001F, and the event's
+    fingerprint.
+    """
+
+    commitment: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryWithdrawn:
+    """A sealed entry was withdrawn, or replaced by another, before it took effect."""
+
+    commitment: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOpened:
+    """A sealed entry took effect and was sent as the HR event `event`.
+
+    The actor is who entered it. With `salt`, in hexadecimal, the event can be held against the
+    commitment.
+    """
+
+    commitment: str
+    salt: str
+    event: str
+
+
 ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
     {
         "session.opened": SessionOpened,
@@ -210,5 +247,8 @@ ADMIN_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "notification.failed": NotificationFailed,
         "hr_file.held": HrFileHeld,
         "hr_file.late": HrFileLate,
+        "entry.sealed": EntrySealed,
+        "entry.withdrawn": EntryWithdrawn,
+        "entry.opened": EntryOpened,
     }
 )

@@ -101,6 +101,12 @@ class Door:
         session = await make_session(self.settings, ORGANIZATION, roles)
         return str(session["session"])
 
+    async def authorized(self, *roles: str) -> dict[str, str]:
+        """The header of a token that holds `roles` (`ROLE` or `ROLE=WORKER`)."""
+        session = {"Authorization": f"Bearer {await self.secret(*roles)}"}
+        token = await self.http.post("/session/token", headers=session)
+        return {"Authorization": f"Bearer {token.json()['token']}"}
+
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Rows of the gateway's own tables."""
         conn = await asyncpg.connect(self.settings.database_url)

@@ -263,12 +263,10 @@ async def test_what_the_cloudevents_sdk_writes_is_understood(
 
 async def enter(door: Door, role: str, type_: str, worker: str, **data: Any) -> Any:
     """What somebody in a role enters by hand."""
-    session = await door.secret(role)
-    token = await door.http.post("/session/token", headers={"Authorization": f"Bearer {session}"})
     return await door.http.post(
         "/hr/v1/entries",
         json={"type": type_, "worker": worker, "data": data},
-        headers={"Authorization": f"Bearer {token.json()['token']}"},
+        headers=await door.authorized(role),
     )
 
 

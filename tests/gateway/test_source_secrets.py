@@ -20,14 +20,8 @@ from tests.gateway.conftest import (
 
 async def rotate(door: Door, source: str = SOURCE, role: str = "operator", **body: Any) -> Any:
     return await door.http.post(
-        f"/hr/v1/sources/{source}/secrets", json=body, headers=await authorized(door, role)
+        f"/hr/v1/sources/{source}/secrets", json=body, headers=await door.authorized(role)
     )
-
-
-async def authorized(door: Door, role: str) -> dict[str, str]:
-    session = await door.secret(role)
-    token = await door.http.post("/session/token", headers={"Authorization": f"Bearer {session}"})
-    return {"Authorization": f"Bearer {token.json()['token']}"}
 
 
 async def answers(door: Door, *secrets: str) -> list[int]:
@@ -70,7 +64,7 @@ async def test_a_secret_is_shown_once_and_kept_in_no_table_event_or_list_in_clea
     assert {row["ends_at"] is None for row in rows} == {True, False}
     assert answer["secret"].removeprefix("whsec_") not in repr(rows)
     listed = await fresh_door.http.get(
-        f"/hr/v1/sources/{SOURCE}/secrets", headers=await authorized(fresh_door, "operator")
+        f"/hr/v1/sources/{SOURCE}/secrets", headers=await fresh_door.authorized("operator")
     )
     assert answer["secret"] not in listed.text
     assert len(listed.json()["secrets"]) == 3

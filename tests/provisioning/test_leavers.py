@@ -9,7 +9,7 @@ import pytest
 from services.provisioning.rules.operations import Transition
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
-from tests.provisioning.worlds import NOW
+from tests.provisioning.worlds import NOW, directory
 
 SHEET = "/access/v1/leavers/w1"
 
@@ -112,3 +112,21 @@ async def test_nobody_has_a_sheet_who_works_here(desk: Desk, asking: Asking) -> 
     await desk.hear(hire())
     await asking.get(SHEET, status=409)
     await asking.get("/access/v1/leavers/nobody", status=404)
+
+
+async def test_when_an_administrator_leaves_their_removal_is_the_deputys_and_never_their_own(
+    desk: Desk, asking: Asking
+) -> None:
+    appointed = {"id": "hub-1", "portal": "hub", "since": "2026-01-01"}
+    await desk.apply_directory(
+        directory(administrators=[{**appointed, "worker": "w1", "deputy": "w9"}])
+    )
+    await departed(desk)
+    overview = await asking.get("/access/v1/overview")
+    owners = {one["portal"]: one["owner"] for one in overview["exposures"]}
+    assert owners == {"gate": None, "hub": "w9", "mac": None}
+    others = [{**appointed, "worker": "w1", "deputy": "w9"}]
+    others.append({**appointed, "id": "hub-2", "worker": "w5"})
+    await desk.apply_directory(directory(administrators=others))
+    overview = await asking.get("/access/v1/overview")
+    assert "w5" in {one["owner"] for one in overview["exposures"]}

@@ -3,9 +3,9 @@
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, Field
@@ -33,23 +33,7 @@ from shared.contracts.envelope import rfc3339
 from shared.errors import Problem
 from shared.problems import problem_response
 
-
-class Entry(BaseModel):
-    """What a person in HR (or, for training, an administrator) says of somebody else."""
-
-    type: str = Field(pattern=r"^worker\.[a-z_]{1,40}$")
-    worker: str = Field(min_length=1, max_length=200)
-    data: dict[str, Any]
-
-
 REJECTIONS_PAGE_MAX = 500
-
-ENTERED_BY = {
-    "worker.training_completed": "access:admin",
-    "worker.training_expired": "access:admin",
-    "worker.erased": "audit:admin",
-}
-"""Who else than HR enters what: administrators sign training off, privacy officers erase."""
 
 
 class OneTimeCode(BaseModel):
@@ -126,36 +110,6 @@ def ingress_router(
                 {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         return JSONResponse(_answer(receipt), status_code=202 if receipt.accepted else 422)
-
-    return router
-
-
-def entries_router(ingress: Ingress, authenticator: Authenticator) -> APIRouter:
-    """Where people enter by hand what no HR system sends."""
-    router = APIRouter(tags=["hr"])
-    enters = authenticator.requires("hr:enter", *ENTERED_BY.values())
-
-    @router.post("/hr/v1/entries", status_code=202)
-    async def enter(
-        body: Annotated[Entry, Body()],
-        who: Annotated[Principal, Depends(enters)],
-        key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
-    ) -> dict[str, str]:
-        """Take one event about a worker, under the name of whoever enters it.
-
-        Answers 202 once Kafka has it. Administrators sign off training and privacy officers erase;
-        all else is HR's.
-        """
-        scopes = {"hr:enter", ENTERED_BY.get(body.type, "hr:enter")}
-        if not who.may(*scopes):
-            raise Problem(
-                403, "scope_missing", f"This needs the scope {' or '.join(sorted(scopes))}."
-            )
-        try:
-            id_ = await ingress.enter(who, body.type, body.worker, body.data, key or str(uuid4()))
-        except Unacknowledged as unknown:
-            raise unacknowledged_problem() from unknown
-        return {"id": id_, "status": "accepted"}
 
     return router
 

@@ -38,7 +38,7 @@ from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.tables import Tables
 from services.gateway.console.view import FOLDER, with_query
 from services.gateway.console.visitor import Console, SignInNeeded
-from services.gateway.handlers.ingress import Ingress
+from services.gateway.handlers.entries import Entries
 from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.sign_in import Doorkeeper
@@ -98,7 +98,7 @@ def console_app(
     services: Services,
     pool: "asyncpg.Pool[Any]",
     sources: Sources,
-    ingress: Ingress,
+    entries: Entries,
     desk: HrDesk,
     notifier: Notifier,
     refusals: Refusals,
@@ -123,12 +123,12 @@ def console_app(
         brake.routes(console),
         exceptions.routes(console),
         outages.routes(console),
-        training.routes(console, ingress),
+        training.routes(console, entries),
         # Before the reviews, whose ids stand under the same address.
         campaigns.routes(console),
         reviews.routes(console),
         # Before the entries, whose pages are numbers under the same address.
-        audit_keeping.routes(console, ingress),
+        audit_keeping.routes(console, entries),
         audit.routes(console),
         history.routes(console),
         imports.routes(console),

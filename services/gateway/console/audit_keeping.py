@@ -11,7 +11,8 @@ from services.gateway.console.audit import TABS, download, read_asked
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console
-from services.gateway.handlers.ingress import Ingress, Unacknowledged, unacknowledged_problem
+from services.gateway.handlers.entries import Entries
+from services.gateway.handlers.ingress import Unacknowledged, unacknowledged_problem
 from shared.errors import Problem
 
 HANDOUT = ("verify_audit_log.py", "WHAT-IT-PROVES.md")
@@ -26,7 +27,7 @@ SAID: Mapping[str, str] = {
 }
 
 
-def routes(console: Console, ingress: Ingress) -> APIRouter:
+def routes(console: Console, entries: Entries) -> APIRouter:
     """The pages beside the entries."""
     router = APIRouter(prefix="/audit")
     services = console.services
@@ -140,7 +141,7 @@ def routes(console: Console, ingress: Ingress) -> APIRouter:
             await services.post(visitor.principal, "audit", route, body, key)
             if did == "erase":
                 # Only now: the log refuses while access is open, under a hold, inside retention.
-                await ingress.enter(visitor.principal, "worker.erased", body["worker"], {}, key)
+                await entries.enter(visitor.principal, "worker.erased", body["worker"], {}, key)
         except Unacknowledged as unknown:
             raise unacknowledged_problem() from unknown
         except Problem as problem:

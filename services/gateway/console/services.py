@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -117,13 +118,43 @@ class Services:
         if known is not None and known[0] > time.monotonic():
             return known[1]
         try:
+            return await self.zone_for_certain(who)
+        except (ServiceDown, LookupError):
+            return known[1] if known else UTC_ZONE
+
+    async def zone_for_certain(self, who: Principal) -> ZoneInfo:
+        """The organization's zone.
+
+        Raises:
+            ServiceDown: provisioning does not answer.
+            LookupError: it knows of no zone.
+        """
+        try:
             # Everybody may read the directory; the overview is not for every worker.
             found = await self.get(who, "provisioning", "/access/v1/directory")
             zone = ZoneInfo(found["directory"]["organization"]["zone"])
-        except (ServiceDown, Problem, KeyError, TypeError, ValueError):
-            return known[1] if known else UTC_ZONE
+        except (Problem, KeyError, TypeError, ValueError) as error:
+            raise LookupError(f"{who.organization} has no zone") from error
         self._zones[who.organization] = (time.monotonic() + ZONE_CACHE_SECONDS, zone)
         return zone
+
+    async def ids_of(self, who: Principal, worker: str) -> set[str]:
+        """Every worker id of a person, as far as `who` may know; the one given at least.
+
+        Raises:
+            ServiceDown: provisioning does not answer.
+        """
+        if not who.may("access:read", "access:admin"):
+            # A refusal there would go on record with the worker's id.
+            return {worker}
+        try:
+            found = await self.get(
+                who, "provisioning", f"/access/v1/workers/{quote(worker, safe='')}"
+            )
+        except Problem:
+            return {worker}
+        state = found["state"]
+        return {worker, *state["aliases"], *filter(None, [state["merged_into"]])}
 
     def _authorization(self, who: Principal) -> dict[str, str]:
         return {"Authorization": f"Bearer {mint(self._key, who)}"}

@@ -8,14 +8,14 @@ from fastapi.responses import RedirectResponse, Response
 
 from services.gateway.console.commands import form_text, fresh_key, show
 from services.gateway.console.visitor import Console
-from services.gateway.handlers.ingress import Ingress, Unacknowledged, unacknowledged_problem
-from shared.errors import Problem
+from services.gateway.handlers.entries import Entries
+from services.gateway.handlers.ingress import Unacknowledged, unacknowledged_problem
 
 READS = ("access:read", "access:admin", "hr:enter")
 SAID = {"signed": "Signed off. Access that waited for it is ordered as soon as the record arrives."}
 
 
-def routes(console: Console, ingress: Ingress) -> APIRouter:
+def routes(console: Console, entries: Entries) -> APIRouter:
     """Who still has to be trained, and the sign-off."""
     router = APIRouter(prefix="/training")
 
@@ -41,9 +41,8 @@ def routes(console: Console, ingress: Ingress) -> APIRouter:
         data: dict[str, Any] = {
             name: form_text(form, name) for name in ("module", "version", "completed_on")
         }
-        record = console.doorkeeper.record_command
         try:
-            await ingress.enter(
+            await entries.enter(
                 visitor.principal,
                 "worker.training_completed",
                 worker,
@@ -52,10 +51,7 @@ def routes(console: Console, ingress: Ingress) -> APIRouter:
             )
         except Unacknowledged as unknown:
             raise unacknowledged_problem() from unknown
-        except Problem as problem:
-            await record(visitor.session, "training.sign_off", worker, problem)
-            raise
-        await record(visitor.session, "training.sign_off", worker)
+        await console.doorkeeper.record_command(visitor.session, "training.sign_off", worker)
         return RedirectResponse("/training?did=signed", status_code=303)
 
     return router

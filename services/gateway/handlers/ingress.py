@@ -12,13 +12,13 @@ import structlog
 
 from services.gateway import store
 from services.gateway.publisher import Publisher, Record
-from services.gateway.rules.intake import Accepted, Refused, judge
+from services.gateway.rules.intake import Accepted, Refused, entry_document, judge
 from services.gateway.sealing import BodySeal
 from services.gateway.store import rosters as rosters_store
 from shared.auth import Principal
 from shared.clock import Clock
-from shared.contracts.envelope import event_id, event_key, rfc3339
-from shared.contracts.hr import CONSOLE_SOURCE
+from shared.contracts.envelope import event_key, rfc3339
+from shared.contracts.hr import CONSOLE_SOURCE, HrEvent
 from shared.contracts.topics import DEAD_LETTERS, HR_EVENTS
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction, is_transient
@@ -83,32 +83,20 @@ class Ingress:
 
     async def enter(
         self, who: Principal, type_: str, worker: str, data: Mapping[str, Any], key: str
-    ) -> str:
-        """Publish what a person says of somebody else; the event's id, the same for the same key.
+    ) -> HrEvent:
+        """Publish what a person says of somebody else; the event, of one id for one key.
 
         Raises:
             Problem: 403 about oneself, 422 for what is no event.
             Unacknowledged: whether it was written is unknown; the same key again is safe.
         """
-        if worker in (who.worker, who.subject):
-            raise Problem(403, "self_entry", "Nobody enters anything about themselves; ask HR.")
-        id_ = event_id(type_, who.organization, who.subject, worker, key)
-        document = {
-            "specversion": "1.0",
-            "id": id_,
-            "type": type_,
-            "source": CONSOLE_SOURCE,
-            "subject": worker,
-            "time": rfc3339(datetime.now(UTC)),
-            "organization": who.organization,
-            "data": dict(data),
-        }
+        document = entry_document(who, type_, worker, data, key, rfc3339(datetime.now(UTC)))
         bound = {CONSOLE_SOURCE: frozenset({who.organization})}
         receipt = await self.receive([document], bound, who.worker or who.subject)
         if receipt.refused:
             refused = receipt.refused[0]
             raise Problem(422, refused.code, f"{refused.detail}.")
-        return id_
+        return receipt.accepted[0].event
 
     async def _keep(self, conn: Connection, refused: Sequence[Refused]) -> None:
         now = await self._clock.now(conn)

@@ -288,6 +288,14 @@ class Doorkeeper:
 
         return await in_transaction(self._pool, close)
 
+    async def close_all_of(
+        self, conn: Connection, organization: str, workers: Sequence[str]
+    ) -> None:
+        """Sign a person out everywhere, and let no link that waits for them in any more."""
+        now = await self._clock.now(conn)
+        closed = await store.close_sessions_of(conn, organization, workers, now)
+        await enqueue(conn, [_closed(session, "left", now) for session in closed])
+
     async def record_command(
         self, session: Session, command: str, target: str, refusal: Problem | None = None
     ) -> None:

@@ -123,6 +123,7 @@ class SourceSecrets:
         except Problem as problem:
             refuse = partial(self._refuse, who=who, source=source, problem=problem)
             await in_transaction(self._pool, refuse)
+            problem.said = True
             raise
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         rotated = await in_transaction(

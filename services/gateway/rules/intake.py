@@ -9,8 +9,21 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from shared.contracts.envelope import EVENT_NAMESPACE, binary_headers, check_id, read_structured
-from shared.contracts.hr import HR_EVENT_MODELS, HrEvent, dropped_fields, validate
+from shared.auth import Principal
+from shared.contracts.envelope import (
+    EVENT_NAMESPACE,
+    binary_headers,
+    check_id,
+    event_id,
+    read_structured,
+)
+from shared.contracts.hr import (
+    CONSOLE_SOURCE,
+    HR_EVENT_MODELS,
+    HrEvent,
+    dropped_fields,
+    validate,
+)
 from shared.errors import Problem, Rejected
 
 BODY_MAX_BYTES = 1024 * 1024
@@ -102,6 +115,31 @@ class Refused:
             (self.source or "", self.organization or "", self.code, self.sha256.hex())
         )
         return uuid5(EVENT_NAMESPACE, cause)
+
+
+def entry_document(
+    who: Principal, type_: str, worker: str, data: Mapping[str, Any], key: str, time: str
+) -> dict[str, Any]:
+    """What a person enters by hand, as an event whose id is the same for the same key.
+
+    Args:
+        time: when it counts as recorded, RFC 3339.
+
+    Raises:
+        Problem: 403 about oneself.
+    """
+    if worker in (who.worker, who.subject):
+        raise Problem(403, "self_entry", "Nobody enters anything about themselves; ask HR.")
+    return {
+        "specversion": "1.0",
+        "id": event_id(type_, who.organization, who.subject, worker, key),
+        "type": type_,
+        "source": CONSOLE_SOURCE,
+        "subject": worker,
+        "time": time,
+        "organization": who.organization,
+        "data": dict(data),
+    }
 
 
 def read_request(content_type: str, headers: Mapping[str, str], body: bytes) -> list[Any]:

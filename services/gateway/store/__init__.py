@@ -199,6 +199,33 @@ async def close_expired_sessions(conn: Connection, now: datetime, limit: int) ->
     return [Session(**{**row, "roles": tuple(row["roles"])}) for row in rows]
 
 
+async def close_sessions_of(
+    conn: Connection, organization: str, workers: Sequence[str], now: datetime
+) -> list[Session]:
+    """Close a person's open sessions and end their unused links; the sessions closed."""
+    await conn.execute(
+        """
+        UPDATE sign_in_link SET expires_at = $3
+        WHERE organization = $1 AND worker = ANY($2::text[]) AND used_at IS NULL
+          AND expires_at > $3
+        """,
+        organization,
+        list(workers),
+        now,
+    )
+    rows = await conn.fetch(
+        f"""
+        UPDATE session SET closed_at = $3
+        WHERE organization = $1 AND worker = ANY($2::text[]) AND closed_at IS NULL
+        RETURNING {_SESSION}
+        """,
+        organization,
+        list(workers),
+        now,
+    )
+    return [Session(**{**row, "roles": tuple(row["roles"])}) for row in rows]
+
+
 async def count_refused_attempts(conn: Connection, kind: str, client: str, since: datetime) -> int:
     """How many attempts of a kind were refused from an address since an instant."""
     count: int = await conn.fetchval(

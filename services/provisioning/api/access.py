@@ -69,9 +69,9 @@ class Portals:
         known = self._compiled.portals.get(portal) if self._compiled else None
         return known.connector if known else "manual"
 
-    def administrator(self, portal: str, as_of: datetime) -> str | None:
-        """A worker who administers the portal now, by the directory."""
-        return self._compiled.administrator(portal, as_of) if self._compiled else None
+    def administrator(self, portal: str, as_of: datetime, besides: set[str]) -> str | None:
+        """Who sees to the portal's work now, by the directory, other than these workers."""
+        return self._compiled.administrator(portal, as_of, besides) if self._compiled else None
 
 
 def work_item(row: Any, portals: Portals, now: datetime) -> dict[str, Any]:
@@ -270,10 +270,13 @@ def access_router(
                 conn, who.organization, now - timedelta(days=REMOVALS_WINDOW_DAYS)
             )
             standings = await directories_store.standings(conn, who.organization)
-            owners = {row["portal"]: portals.administrator(row["portal"], now) for row in exposed}
-            names = await views.names(
-                conn, who.organization, [owner for owner in owners.values() if owner]
-            )
+            left = {
+                standing.worker
+                for standing in standings
+                if standing.leaves_at is not None and standing.leaves_at <= now
+            }
+            owners = [_owner(row, portals, left, now) for row in exposed]
+            names = await views.names(conn, who.organization, [own for own in owners if own])
             open_work = await views.count_open_work(conn, who.organization)
             open_work += await chores_store.count_open(conn, who.organization)
             attention = await views.attention(
@@ -304,8 +307,8 @@ def access_router(
                 "carriers": len(directory.carriers) if directory else 0,
             },
             "exposures": [
-                _exposure(row, portals, row["claimed_by"] or owners[row["portal"]], names)
-                for row in exposed
+                _exposure(row, portals, owner, names)
+                for row, owner in zip(exposed, owners, strict=True)
             ],
             "overdue": [work_item(row, portals, now) for row in overdue],
             "work_open": open_work,
@@ -591,6 +594,15 @@ def access_router(
             return {"behind": await workers_store.count_behind(conn)}
 
     return router
+
+
+def _owner(row: Any, portals: Portals, left: set[str], now: datetime) -> str | None:
+    """Who sees to an exposure: whoever claimed it or runs the portal, and is not who left."""
+    gone = left | {row["worker"]}
+    if row["claimed_by"] is not None and row["claimed_by"] not in gone:
+        claimed: str = row["claimed_by"]
+        return claimed
+    return portals.administrator(row["portal"], now, gone)
 
 
 def _exposure(

@@ -143,11 +143,11 @@ async def in_force(conn: Connection, organization: str, version: int) -> Directo
 def _standings(compiled: CompiledDirectory) -> list[AdministratorStanding]:
     """The appointments; of several that begin together on one portal, the one that lasts."""
     lasting: dict[tuple[str, str, datetime], datetime | None] = {}
-    for worker, spans in compiled.administrators.items():
-        for portal, since, until in spans:
-            key = (portal, worker, since)
-            other = lasting.get(key, until)
-            lasting[key] = None if until is None or other is None else max(until, other)
+    for worker, appointments in compiled.administrators.items():
+        for one in appointments:
+            key = (one.portal, worker, one.since)
+            other = lasting.get(key, one.until)
+            lasting[key] = None if one.until is None or other is None else max(one.until, other)
     return [AdministratorStanding(*key, until, None) for key, until in lasting.items()]
 
 

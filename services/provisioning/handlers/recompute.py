@@ -227,10 +227,10 @@ class Recompute:
         if not concerned:
             return
         portals = {
-            (one.rows[0].organization, portal)
+            (one.rows[0].organization, appointed.portal)
             for one in concerned
             for alias in one.person.aliases
-            for portal, _, _ in one.compiled.administrators.get(alias, ())
+            for appointed in one.compiled.administrators.get(alias, ())
         }
         await directories_store.lock_portals(conn, portals)
         for one in concerned:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from services.provisioning.rules.exceptions import AccessException
@@ -90,6 +91,19 @@ class PortalKnowledge:
 NEVER_HEARD_OF = PortalKnowledge(datetime.max.replace(tzinfo=UTC))
 
 
+class Appointment(NamedTuple):
+    """That a worker administers a portal from an instant until another (UTC), and their deputy."""
+
+    portal: str
+    since: datetime
+    until: datetime | None
+    deputy: str | None
+
+    def holds_at(self, as_of: datetime) -> bool:
+        """Whether it is in force at `as_of`."""
+        return self.since <= as_of and (self.until is None or as_of < self.until)
+
+
 Billed = tuple[str, str]
 """(carrier, TIN): under whose contract something is billed."""
 
@@ -120,7 +134,7 @@ class CompiledDirectory:
     portals: dict[str, Portal] = field(init=False)
     common: tuple[str, ...] = field(init=False)
     """Portals that come with any other: vaults and work accounts."""
-    administrators: dict[str, list[tuple[str, datetime, datetime | None]]] = field(init=False)
+    administrators: dict[str, list[Appointment]] = field(init=False)
     observed_since: dict[str, datetime] = field(init=False)
     """Portals that are observe-only: what was there before the instant may not be known."""
 
@@ -153,7 +167,12 @@ class CompiledDirectory:
         for appointed in directory.administrators:
             until = None if appointed.until is None else end_of_day(appointed.until, self.zone)
             self.administrators.setdefault(appointed.worker, []).append(
-                (appointed.portal, start_of_day(appointed.since, self.zone), until)
+                Appointment(
+                    appointed.portal,
+                    start_of_day(appointed.since, self.zone),
+                    until,
+                    appointed.deputy,
+                )
             )
         self.recognitions = {}
         for clinician in directory.clinicians:
@@ -184,10 +203,10 @@ class CompiledDirectory:
             if module.grandfathered_until is not None:
                 yield end_of_day(module.grandfathered_until, self.zone)
         for spans in self.administrators.values():
-            for _, since, until in spans:
-                yield since
-                if until is not None:
-                    yield until
+            for appointed in spans:
+                yield appointed.since
+                if appointed.until is not None:
+                    yield appointed.until
         for dates in self.recognitions.values():
             for dated in dates:
                 yield dated.since
@@ -204,27 +223,35 @@ class CompiledDirectory:
         place = self.portals.get(portal)
         return known if place and (known.adopted or place.starts == "existing") else None
 
-    def administrator(self, portal: str, as_of: datetime) -> str | None:
-        """A worker who administers the portal at `as_of`; the first by id if there are several."""
-        return min(
-            (
-                worker
-                for worker, spans in self.administrators.items()
-                for where, since, until in spans
-                if where == portal and since <= as_of and (until is None or as_of < until)
-            ),
-            default=None,
-        )
+    def administrator(
+        self, portal: str, as_of: datetime, besides: Collection[str] = ()
+    ) -> str | None:
+        """Who sees to a portal's work at `as_of`: an administrator of it, else a deputy of one.
+
+        The first by id if there are several.
+
+        Args:
+            besides: workers who are not to: they have left, or the work is about them.
+        """
+        here = [
+            (worker, one.deputy)
+            for worker, appointments in self.administrators.items()
+            for one in appointments
+            if one.portal == portal and one.holds_at(as_of)
+        ]
+        appointed = {worker for worker, _ in here} - set(besides)
+        deputies = {deputy for _, deputy in here if deputy is not None} - set(besides)
+        return min(appointed or deputies, default=None)
 
     def appointed(self, portal: str, as_of: datetime) -> list[str]:
         """Workers appointed to administer a portal at `as_of`, the longest appointed first."""
         return [
             worker
             for _, worker in sorted(
-                (since, worker)
-                for worker, spans in self.administrators.items()
-                for where, since, until in spans
-                if where == portal and since <= as_of and (until is None or as_of < until)
+                (one.since, worker)
+                for worker, appointments in self.administrators.items()
+                for one in appointments
+                if one.portal == portal and one.holds_at(as_of)
             )
         ]
 
@@ -710,9 +737,9 @@ def _duties(
 
 def _administers(worker: Folded, compiled: CompiledDirectory, as_of: datetime) -> Iterable[str]:
     for alias in (worker.worker, *worker.aliases):
-        for portal, since, until in compiled.administrators.get(alias, ()):
-            if since <= as_of and (until is None or as_of < until):
-                yield portal
+        for appointed in compiled.administrators.get(alias, ()):
+            if appointed.holds_at(as_of):
+                yield appointed.portal
 
 
 def _held_back(
