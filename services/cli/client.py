@@ -222,14 +222,24 @@ class Client:
         """The JSON answer to a command that is carried out once, however often it is sent."""
         return self.post(service, path, body, {"Idempotency-Key": str(uuid4())})
 
-    def enter(self, type_: str, worker: str, data: Mapping[str, Any]) -> Any:
-        """Have the gateway take one event about a worker, under the name of who is signed in."""
+    def enter(
+        self,
+        type_: str,
+        worker: str,
+        data: Mapping[str, Any],
+        embargo: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Have the gateway take one event about a worker, under the name of who is signed in.
+
+        Args:
+            embargo: that it is sealed until it takes effect, with its `readers`.
+        """
         return ask(
             "POST",
             f"{self.gateway}/hr/v1/entries",
             who="The gateway",
             token=self.token,
-            body={"type": type_, "worker": worker, "data": dict(data)},
+            body={"type": type_, "worker": worker, "data": dict(data), "embargo": embargo},
             headers={"Idempotency-Key": str(uuid4())},
         )
 

@@ -31,6 +31,7 @@ from services.cli.exceptions import break_glass_app, exception_app
 from services.cli.history import explain, who_had_access
 from services.cli.imports import adopt, portal_app, simulator_app
 from services.cli.leavers import leaver_app
+from services.cli.leaving import leaving, sealed_app
 from services.cli.outages import clocks, incident_app, outage_app
 from services.cli.own import own_app
 from services.cli.printing import (
@@ -102,6 +103,8 @@ hr_app.command("watch")(hr_watch)
 hr_app.command("questions")(hr_questions)
 hr_app.command("answer")(hr_answer)
 hr_app.command("sources")(hr_sources)
+hr_app.add_typer(sealed_app, name="sealed")
+hr_app.command("leaving")(leaving)
 app.add_typer(hr_app, name="hr")
 app.add_typer(directory_app, name="directory")
 app.add_typer(enrolment_app, name="enrolment")

@@ -43,7 +43,7 @@ class SessionRefused:
 class SessionClosed:
     """A session is over.
 
-    `reason`: `signed_out`, `expired`, `renewed` by signing in again, or `left`, where the person has.
+    `reason` is `signed_out`, `expired`, `renewed` by signing in again, or `left`: the person has.
     """
 
     session: str

@@ -20,6 +20,7 @@ from services.gateway.console import (
     directory,
     door,
     enrolment,
+    entering,
     exceptions,
     history,
     hr_lists,
@@ -124,6 +125,7 @@ def console_app(
         exceptions.routes(console),
         outages.routes(console),
         training.routes(console, entries),
+        entering.routes(console, entries),
         # Before the reviews, whose ids stand under the same address.
         campaigns.routes(console),
         reviews.routes(console),

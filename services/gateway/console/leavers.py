@@ -1,6 +1,8 @@
 """Departures: what is still reachable, telling portals, and the receipt for HR."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
@@ -10,6 +12,7 @@ from starlette.datastructures import FormData
 from services.gateway.console.commands import Order, carry_out, form_text, show
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console
+from shared.errors import Problem
 
 READS = ("access:read", "access:admin")
 SAID = {"told": "Kept: the portal was told."}
@@ -38,9 +41,17 @@ def routes(console: Console) -> APIRouter:
 
     @router.get("/{worker}/receipt")
     async def receipt(request: Request, worker: str) -> Response:
-        """What HR gets back, fit to print."""
+        """What HR gets back, fit to print; that it is on its way, until provisioning has it."""
+        visitor = await console.visitor(request, "hr:enter", *READS)
         route = f"/access/v1/leavers/{path(worker)}/receipt"
-        return await show(console, request, ("hr:enter", *READS), "receipt.html", route)
+        try:
+            found = await console.services.get(visitor.principal, "provisioning", route)
+        except Problem as problem:
+            if problem.code != "works_here":
+                raise
+            found = None
+        letter = _letter(found) if found else None
+        return console.page(request, "receipt.html", found=found, worker=worker, letter=letter)
 
     @router.post("/{worker}/notices")
     async def told(request: Request, worker: str) -> Response:
@@ -54,3 +65,11 @@ def routes(console: Console) -> APIRouter:
         return await carry_out(console, request, ("work:do", "access:admin"), "leaver.notice", read)
 
     return router
+
+
+def _letter(receipt: Mapping[str, Any]) -> str:
+    """A letter to send the receipt with; its subject names nobody."""
+    body = "\n".join(
+        [f"{receipt['removed']} of {receipt['of']} portals removed.", "", *receipt["lines"]]
+    )
+    return f"mailto:?subject={quote('Portal access: receipt')}&body={quote(body)}"

@@ -293,8 +293,8 @@ class Doorkeeper:
     ) -> None:
         """Sign a person out everywhere, and let no link that waits for them in any more."""
         now = await self._clock.now(conn)
-        closed = await store.close_sessions_of(conn, organization, workers, now)
-        await enqueue(conn, [_closed(session, "left", now) for session in closed])
+        ended = await store.close_sessions_of(conn, organization, workers, now)
+        await enqueue(conn, [closed(session, "left", now) for session in ended])
 
     async def record_command(
         self, session: Session, command: str, target: str, refusal: Problem | None = None

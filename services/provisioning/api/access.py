@@ -223,6 +223,7 @@ def with_rescinds(rows: Iterable[Any]) -> list[dict[str, Any]]:
             "recorded_at": row["recorded_at"],
             "data": row["data"],
             "lane": row["lane"],
+            "entered_by": row["entered_by"],
             "rescinded": number not in standing,
         }
         for number, row in enumerate(rows)

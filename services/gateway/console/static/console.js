@@ -1,4 +1,4 @@
-// The two things a page cannot do without script: follow the log live, and check a proof itself.
+// What a page cannot do without script: follow the log live, check a proof itself, keep up to date.
 
 "use strict";
 
@@ -193,6 +193,32 @@ async function checkProof(box) {
   else say("NOT verified: this entry does not match the signed log. Tell compliance now.", "failed");
 }
 
+// -- a part of a page that keeps up to date until it is done; nothing to click is inside
+
+const LIVE_MS = 2000;
+
+function keepUpToDate(box) {
+  if (box.dataset.live === "done") return;
+  setTimeout(async () => {
+    let current = box;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById(box.id);
+      if (answer.ok && fresh && fresh.innerHTML !== box.innerHTML) {
+        current = document.importNode(fresh, true);
+        box.replaceWith(current);
+      }
+    } catch { /* Whoever looks sees the state as of the last answer; the next attempt may succeed. */ }
+    keepUpToDate(current);
+  }, LIVE_MS);
+}
+
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}
+for (const box of document.querySelectorAll("[data-live]")) keepUpToDate(box);
 for (const box of document.querySelectorAll("[data-stream]")) startTail(box);
 for (const box of document.querySelectorAll("[data-proof]")) {
   checkProof(box).catch((error) => {
