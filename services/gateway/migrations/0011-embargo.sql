@@ -1,5 +1,5 @@
 -- Entries that HR sealed until they take effect. A timer of the same name opens each.
--- depends: 0008-source-health
+-- depends: 0010-clients
 
 -- migrate: apply
 
