@@ -164,11 +164,31 @@ async def test_status_is_ready_when_every_service_is(session: Path) -> None:
     assert {row["service"] for row in rows} == {"gateway", "provisioning", "audit", "review"}
 
 
-@pytest.mark.parametrize("command", [("review", "list"), ("work", "list", "--ended")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("review", "list"),
+        ("review", "campaigns"),
+        ("review", "questions"),
+        ("work", "list", "--ended"),
+    ],
+    ids=" ".join,
+)
 async def test_a_list_answers(session: Path, command: tuple[str, ...]) -> None:
     code, rows, err = await portalkeeper(session, *command)
     assert code == 0, err
     assert isinstance(rows, list)
+
+
+async def test_reviews_are_counted_and_judged_from_the_command_line(session: Path) -> None:
+    code, coverage, err = await portalkeeper(session, "review", "coverage")
+    assert code == 0, err
+    assert coverage["reviewed"] <= coverage["held"]
+    code, quality, err = await portalkeeper(session, "review", "quality")
+    assert code == 0, err
+    assert set(quality) == {"since", "reviewers", "dormant_keeps"}
+    code, _, err = await portalkeeper(session, "review", "decide", "no-such-review")
+    assert (code, "Say which lines" in err) == (2, True)
 
 
 async def test_accepting_a_gap_that_is_none_is_refused(session: Path) -> None:

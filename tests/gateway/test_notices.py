@@ -40,6 +40,7 @@ from shared.contracts.directory import Administrator
 from shared.contracts.topics import ACCESS_EVENTS
 from shared.postgres import Connection, create_pool
 from tests.gateway.conftest import MakeSettings
+from tests.servers import ROOT
 
 ORGANIZATION = "harbor"
 SECRET = "whsec_b3V0Z29pbmctc2VjcmV0LW91dGdvaW5nLXNlY3JldA=="
@@ -426,6 +427,28 @@ def test_a_step_of_the_holder_is_told_the_holder_and_the_rest_the_administrator(
 
 def test_the_end_of_an_operation_ends_all_that_is_told_of_it() -> None:
     assert words("operation.confirmed", order()) == [Ended("op-9")]
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind", "path", "told"),
+    [
+        ("review.asked", Kind.QUESTION, "/reviews/questions", ("w7",)),
+        ("review.answered", Kind.ANSWER, "/reviews/5b0f3c52-7f5f-4a5e-9c0e-0f6f0d4a7e11", ("w9",)),
+        (
+            "review.removal_overdue",
+            Kind.REMOVAL_LATE,
+            "/reviews/5b0f3c52-7f5f-4a5e-9c0e-0f6f0d4a7e11",
+            ("w9",),
+        ),
+    ],
+)
+def test_questions_answers_and_late_removals_of_reviews_are_told(
+    type_: str, kind: Kind, path: str, told: tuple[str, ...]
+) -> None:
+    example = ROOT / "shared" / "contracts" / "examples" / f"{type_}.json"
+    (matter,) = words(type_, orjson.loads(example.read_bytes())["data"])
+
+    assert (matter.kind, matter.path, matter.workers) == (kind, path, told)
 
 
 ANN = Administrator.model_validate(

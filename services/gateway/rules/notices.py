@@ -16,7 +16,15 @@ from shared.contracts.access import (
     OperationRequested,
 )
 from shared.contracts.directory import Administrator, OperationKind
-from shared.contracts.review import ReviewEscalated, ReviewOpened, ReviewReassigned, ReviewReminded
+from shared.contracts.review import (
+    ReviewAnswered,
+    ReviewAsked,
+    ReviewEscalated,
+    ReviewOpened,
+    ReviewReassigned,
+    ReviewReminded,
+    ReviewRemovalOverdue,
+)
 
 URGENT_WITHIN = timedelta(hours=24)
 """A removal with less time than this is somebody who left: it cannot wait for a digest."""
@@ -36,6 +44,9 @@ class Kind(StrEnum):
     OVERDUE = "overdue"
     BRAKE = "brake"
     REVIEW_LATE = "review_late"
+    REMOVAL_LATE = "removal_late"
+    QUESTION = "question"
+    ANSWER = "answer"
     OWN_STEP = "own_step"
     REVIEW_REMINDER = "review_reminder"
     WORK = "work"
@@ -51,6 +62,9 @@ SUBJECTS: Mapping[Kind, tuple[str, str]] = {
     Kind.OVERDUE: ("task overdue", "tasks overdue"),
     Kind.BRAKE: ("hold to decide on", "holds to decide on"),
     Kind.REVIEW_LATE: ("review unanswered", "reviews unanswered"),
+    Kind.REMOVAL_LATE: ("reviewed access not gone in time", "reviewed accesses not gone in time"),
+    Kind.QUESTION: ("question for you", "questions for you"),
+    Kind.ANSWER: ("answer for you", "answers for you"),
     Kind.OWN_STEP: ("step for you", "steps for you"),
     Kind.REVIEW_REMINDER: ("review waiting", "reviews waiting"),
     Kind.WORK: ("new task", "new tasks"),
@@ -177,6 +191,35 @@ def _ordered(order: OperationRequested) -> list[Word]:
 
 
 def _of_review(type_: str, data: bytes) -> list[Word]:
+    match type_:
+        case "review.asked":
+            asked = ReviewAsked.model_validate_json(data)
+            key = f"{asked.review_id}/asked/{asked.question_id}"
+            return [Matter(key, Kind.QUESTION, "/reviews/questions", None, workers=(asked.asked,))]
+        case "review.answered":
+            answered = ReviewAnswered.model_validate_json(data)
+            key = f"{answered.review_id}/answered/{answered.question_id}"
+            path = _review(answered.review_id)
+            return [Matter(key, Kind.ANSWER, path, None, workers=(answered.asked_by,))]
+        case "review.removal_overdue":
+            late = ReviewRemovalOverdue.model_validate_json(data)
+            asked_for = tuple(each for each in (late.reviewer, late.decided_by) if each)
+            return [
+                Matter(
+                    f"{late.review_id}/removal/{late.line_id}",
+                    Kind.REMOVAL_LATE,
+                    _review(late.review_id),
+                    late.due_at,
+                    about=late.worker,
+                    portal=late.portal,
+                    workers=tuple(dict.fromkeys(asked_for)),
+                )
+            ]
+        case _:
+            return _to_answer(type_, data)
+
+
+def _to_answer(type_: str, data: bytes) -> list[Word]:
     said: ReviewOpened | ReviewReassigned | ReviewReminded | ReviewEscalated
     workers: tuple[str | None, ...]
     match type_:
@@ -197,9 +240,13 @@ def _of_review(type_: str, data: bytes) -> list[Word]:
         case _:
             return []
     named = tuple(each for each in workers if each is not None)
-    path = f"/reviews/{quote(said.review_id, safe='')}"
+    path = _review(said.review_id)
     # Nobody named means whoever holds review:admin, who find it on their page of reviews.
     return [Matter(key, kind, path, said.due_at, about=said.worker, workers=named)] if named else []
+
+
+def _review(review_id: str) -> str:
+    return f"/reviews/{quote(review_id, safe='')}"
 
 
 def _work(operation_id: str) -> str:
