@@ -142,6 +142,21 @@ async def test_a_line_shows_what_is_so_now_and_what_changed_since_it_was_opened(
     assert now[1]["recommendation"]["reason"] == "No duty or exception gives it."
 
 
+async def test_what_was_given_since_is_named_though_it_is_not_asked_about(
+    world: World, clinic: Clinic
+) -> None:
+    assert (await clinic.only_review())["gained"] == []
+
+    old = holds("noridian", "eligibility", "remittance")
+    given = replace(holds("lni").effective[0], since=START + timedelta(hours=1))
+    new = replace(holds("lni"), effective=(given,))
+    await world.hear(state("ana", 2, access=[old, new]))
+
+    assert [
+        (each["portal"], each["function"]) for each in (await clinic.only_review())["gained"]
+    ] == [("lni", "eligibility")]
+
+
 async def test_keeping_what_looks_needless_needs_a_reason_and_says_what_was_shown(
     world: World, clinic: Clinic
 ) -> None:

@@ -28,7 +28,9 @@ and one that is read by itself has, in the place of the number, its lines:
      "questions": [{"question_id", "asked", "asked_by", "asked_at", "words", "advice", "answer",
          "answered_by", "answered_at"}]}
 
-whose access, authorization, duties and risks are those of now, until the review is closed.
+whose access, authorization, duties and risks are those of now, until the review is closed; beside
+them "gained": [{"portal", "tin", "function", "since"}], what the holder was given since the review
+was opened and is not asked about in it.
 
 A campaign is
 

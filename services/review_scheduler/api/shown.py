@@ -9,6 +9,7 @@ from services.review_scheduler.store import views
 from services.review_scheduler.store.directory import load_directory
 from services.review_scheduler.store.questions import questions_about
 from services.review_scheduler.store.reviews import load_opened
+from services.review_scheduler.store.workers import load_standings
 from shared.clock import Clock
 from shared.errors import Problem
 from shared.postgres import Connection
@@ -29,7 +30,28 @@ async def show_review(
     return {
         **review,
         "lines": await show_lines(conn, clock, organization, review["lines"], closed=closed),
+        "gained": [] if closed else await _gained(conn, organization, review),
     }
+
+
+async def _gained(
+    conn: Connection, organization: str, review: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What the holder was given since the review was opened, which it does not ask about."""
+    standing = (await load_standings(conn, organization, [review["worker"]])).get(review["worker"])
+    asked = {(line["portal"], line["tin"], line["function"]) for line in review["lines"]}
+    return [
+        {
+            "portal": held.portal,
+            "tin": held.entitlement.tin,
+            "function": held.entitlement.function,
+            "since": held.entitlement.since,
+        }
+        for held in (standing.holdings if standing else ())
+        if held.target not in asked
+        and held.entitlement.since is not None
+        and held.entitlement.since > review["opened_at"]
+    ]
 
 
 async def show_lines(
