@@ -138,7 +138,8 @@ class Installation:
     def _database_url(self, role: str, secrets: Secrets) -> str:
         # The password stays in a file, out of the environment that other tools list and log.
         server = f"{HOST}:{self.first_port + POSTGRES_PORT}"
-        return f"postgresql://{role}@{server}/{DATABASE}?passfile={secrets.passfile(role)}"
+        passfile = secrets.passfile("admin" if role == "postgres" else role)
+        return f"postgresql://{role}@{server}/{DATABASE}?passfile={passfile}"
 
 
 def first_port_wanted(environment: Mapping[str, str]) -> int:

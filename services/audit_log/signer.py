@@ -450,6 +450,9 @@ async def _rotate_or_retire(given: argparse.Namespace) -> int:
     except Refused as refusal:
         print(refusal, file=sys.stderr)
         return REFUSED_EXIT_STATUS
+    except (OSError, asyncpg.PostgresError) as error:
+        print(f"No key was changed: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import typer
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from services.cli import audit, hr
 from services.cli.brake import brake_app
@@ -26,12 +27,21 @@ from services.cli.client import (
 )
 from services.cli.clients import client_app
 from services.cli.directory import directory_app, simulate
+from services.cli.doctor import doctor
 from services.cli.enrolment import enrolment_app
 from services.cli.exceptions import break_glass_app, exception_app
 from services.cli.history import explain, who_had_access
 from services.cli.imports import adopt, portal_app, simulator_app
 from services.cli.leavers import leaver_app
 from services.cli.leaving import leaving, sealed_app
+from services.cli.maintenance import (
+    backup,
+    prune,
+    restore,
+    rotate_master,
+    rotate_signing,
+    succeed,
+)
 from services.cli.outages import clocks, incident_app, outage_app
 from services.cli.own import own_app
 from services.cli.printing import (
@@ -61,6 +71,7 @@ from services.cli.training import training_app
 from services.cli.where import where
 from services.cli.work import work_app
 
+SHELLS = ("bash", "zsh", "fish")
 SOURCES_FILE = Path("var/secrets/gateway/sources.yaml")
 
 
@@ -92,7 +103,6 @@ app = typer.Typer(
     "4 no answer, 5 refused by a rule, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 hr_app = group("What HR says.")
 hr_app.add_typer(rejected_app, name="rejected")
@@ -130,6 +140,13 @@ app.command("who-had-access")(who_had_access)
 app.command("explain")(explain)
 app.command("replay")(replay)
 app.add_typer(audit.app, name="audit")
+app.command()(doctor)
+app.command()(backup)
+app.command()(restore)
+audit.app.command("prune")(prune)
+audit.app.command("rotate-master")(rotate_master)
+audit.app.command("rotate-signing")(rotate_signing)
+audit.app.command("succeed")(succeed)
 
 
 # -- starting
@@ -155,6 +172,19 @@ def _start(*, demo: bool) -> None:
             Exit.NO, "The embedded servers are not installed here. Run: make run"
         ) from error
     raise typer.Exit(start(demo=demo))
+
+
+@app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish")],
+) -> None:
+    """A script that completes commands: `eval "$(portalkeeper completion bash)"`."""
+    if shell not in SHELLS:
+        raise Failure(Exit.USAGE, f"There is no completion for {shell}; name {', '.join(SHELLS)}.")
+    script = get_completion_script(
+        prog_name="portalkeeper", complete_var="_PORTALKEEPER_COMPLETE", shell=shell
+    )
+    print(script)
 
 
 # -- session and state
@@ -302,4 +332,4 @@ def _print_sent(sent: hr.Sent) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="portalkeeper")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import asyncpg
 import httpx
@@ -44,6 +45,7 @@ from services.gateway.rules.rates import Rates
 from services.gateway.sealing import load_body_seal
 from services.gateway.settings import Settings
 from services.gateway.sources import load_sources
+from services.gateway.store import notices as notices_store
 from services.gateway.tokens import load_key
 from shared import problems
 from shared.auth import Authenticator
@@ -52,7 +54,7 @@ from shared.contracts.hr import describe
 from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
-from shared.postgres import create_pool
+from shared.postgres import Connection, create_pool
 from shared.process import serve
 from shared.refusals import Refusals
 from shared.telemetry import configure_logging
@@ -61,6 +63,8 @@ from shared.timers import Ticker
 SERVICE = "gateway"
 GROUP = "gateway"
 SERVICE_TIMEOUT_SECONDS = 10
+LATE_MINUTES = 10
+"""An urgent matter that nobody took for so long is one that an operator should know of."""
 
 
 @asynccontextmanager
@@ -127,6 +131,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 pool=pool,
                 authenticator=authenticator,
                 consumers=app.state.consumers,
+                more_status=partial(_telling, channels),
             )
         )
         app.mount(
@@ -162,6 +167,12 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             for ticker in tickers:
                 await ticker.stop()
             await publisher.close()
+
+
+async def _telling(channels: Channels, conn: Connection) -> dict[str, Any]:
+    """How telling people fares, for operators."""
+    late = await notices_store.count_late(conn, LATE_MINUTES)
+    return {"notifications": {"reaches_anybody": bool(channels.reach), "late": late}}
 
 
 async def run(settings: Settings) -> None:

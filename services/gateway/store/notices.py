@@ -298,6 +298,19 @@ async def mail_from_hr(conn: Connection, organization: str, worker: str) -> str 
     return address
 
 
+async def count_late(conn: Connection, minutes: int) -> int:
+    """How many urgent matters ought to have been delivered so long ago."""
+    count: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM notice_to JOIN notice USING (organization, key)
+        WHERE urgent AND status = 'waiting'
+          AND noted_at < clock_timestamp() - make_interval(mins => $1)
+        """,
+        minutes,
+    )
+    return count
+
+
 async def forget(conn: Connection, before: datetime, limit: int) -> int:
     """Delete matters that ended or were told long ago; how many."""
     status = await conn.execute(

@@ -1,0 +1,120 @@
+"""Looking at an installation's servers from where it is installed: what is there, what is missing.
+
+Nothing is changed. A managed installation is told by the variables of `deploy.prepare`
+(`PORTALKEEPER_KAFKA`, `PORTALKEEPER_ADMIN_DATABASE_URL`), the embedded one by its folder.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from deploy.database import SCHEMAS, SERVICES
+from deploy.installation import DATABASE, HOST, Installation, first_port_wanted
+from deploy.processes import POSTGRES_PORT
+from deploy.topics import REQUEST_TIMEOUT_MS, has_broker
+from shared.contracts.topics import TOPICS
+
+CONNECT_SECONDS = 5
+KEYS = (
+    "audit_log/master.key",
+    "audit_signer/signer.pem",
+    "gateway/body.key",
+    "gateway/jwt-key.json",
+    "gateway/sources.yaml",
+    "public/jwks.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look showed: all well where `problem` is None, else what to do about it."""
+
+    what: str
+    problem: str | None = None
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an installation's servers are, and the files that its processes need."""
+
+    kafka: str
+    admin_dsn: str
+    files: tuple[str, ...] = ()
+
+
+def place(environment: Mapping[str, str]) -> Place | None:
+    """The installation that this machine knows of; None where there is none."""
+    kafka = environment.get("PORTALKEEPER_KAFKA")
+    dsn = environment.get("PORTALKEEPER_ADMIN_DATABASE_URL")
+    if kafka and dsn:
+        return Place(kafka, dsn)
+    own = Installation(first_port=first_port_wanted(environment))
+    if not own.secrets.exists():
+        return None
+    server = f"{HOST}:{own.first_port + POSTGRES_PORT}"
+    passfile = own.secrets / "admin" / "pgpass"
+    return Place(
+        own.kafka,
+        f"postgresql://postgres@{server}/{DATABASE}?passfile={passfile}",
+        tuple(str(own.secrets / each) for each in KEYS),
+    )
+
+
+async def look(at: Place) -> list[Seen]:
+    """Kafka and its topics, PostgreSQL and its migrations, and the keys."""
+    kafka, postgres = await asyncio.gather(_kafka(at.kafka), _postgres(at.admin_dsn))
+    missing = [each for each in at.files if not os.access(each, os.R_OK)]
+    keys = Seen(
+        "keys",
+        f"cannot be read: {', '.join(missing)}" if missing else None,
+        "Bring them back from a backup. New ones open nothing that the old ones sealed.",
+    )
+    return [*kafka, *postgres, *((keys,) if at.files else ())]
+
+
+async def _kafka(bootstrap: str) -> list[Seen]:
+    if not await has_broker(bootstrap):
+        return [
+            Seen("Kafka", f"does not answer at {bootstrap}", "Start it, or correct its address.")
+        ]
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        there = set(await admin.list_topics())
+    except (KafkaError, OSError) as error:
+        return [Seen("Kafka", f"does not list its topics: {error!r}", "Look at the broker's log.")]
+    finally:
+        await admin.close()
+    missing = sorted(topic.name for topic in TOPICS if topic.name not in there)
+    problem = f"missing: {', '.join(missing)}" if missing else None
+    return [Seen("Kafka"), Seen("topics", problem, "Run: python -m deploy.prepare")]
+
+
+async def _postgres(dsn: str) -> list[Seen]:
+    try:
+        conn = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+        return [
+            Seen("PostgreSQL", f"does not answer: {error}", "Start it, or correct its address.")
+        ]
+    try:
+        rows = await conn.fetch("SELECT migration_id FROM public._pogo_migration")
+        applied = {row["migration_id"] for row in rows}
+    except asyncpg.UndefinedTableError:
+        applied = set()
+    finally:
+        await conn.close()
+    pending = [
+        f"{schema.name}/{file.stem}"
+        for schema in SCHEMAS
+        for file in sorted((SERVICES / schema.name / "migrations").glob("*.sql"))
+        if file.stem not in applied
+    ]
+    problem = f"not applied: {', '.join(pending)}" if pending else None
+    return [Seen("PostgreSQL"), Seen("migrations", problem, "Run: python -m deploy.prepare")]

@@ -1,0 +1,77 @@
+"""Keeping the audit log for years, where it is installed: backups, pruning, new keys."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.client import Exit, Failure
+from services.cli.printing import AsJson, print_answer
+
+Folder = Annotated[Path, typer.Argument(help="Where the copies are, in `log` and `keys`.")]
+
+
+def backup(folder: Folder, as_json: AsJson = False) -> None:
+    """Back up the audit log and its keys, without the master key. It may go on working."""
+    _carry_out(
+        as_json,
+        ("log", ("backup-log", str(folder / "log"))),
+        ("log", ("backup-keys", str(folder / "keys"))),
+    )
+
+
+def restore(folder: Folder, as_json: AsJson = False) -> None:
+    """Restore the audit log into an empty database, and its keys if the store is empty."""
+    steps = [("log", ("restore-log", str(folder / "log")))]
+    if (folder / "keys").exists():
+        steps.append(("log", ("restore-keys", str(folder / "keys"))))
+    _carry_out(as_json, *steps)
+
+
+def prune(as_json: AsJson = False) -> None:
+    """Drop what need not be kept any longer, but for what is held."""
+    _carry_out(as_json, ("log", ("prune",)))
+
+
+def rotate_master(
+    new_key_file: Annotated[Path, typer.Argument(help="32 random bytes in base64.")],
+    as_json: AsJson = False,
+) -> None:
+    """Wrap all keys by another master key. Audit log and projector must be stopped."""
+    _carry_out(as_json, ("log", ("rotate-master", str(new_key_file))))
+
+
+def rotate_signing(as_json: AsJson = False) -> None:
+    """Sign with a new key, which the one before names. The signer must be stopped."""
+    _carry_out(as_json, ("signer", ("--rotate",)))
+
+
+def succeed(
+    origin: Annotated[str, typer.Argument(help="What the log that follows is called.")],
+    as_json: AsJson = False,
+) -> None:
+    """After a restore that lost signed entries: freeze the log, and begin one that follows it."""
+    _carry_out(as_json, ("succession", ("succeed", origin)))
+
+
+def _carry_out(as_json: bool, *steps: tuple[str, tuple[str, ...]]) -> None:
+    try:
+        from deploy import maintaining
+        from deploy.errors import CannotStart
+    except ModuleNotFoundError as error:
+        raise Failure(Exit.NO, "Run this where Portalkeeper is installed.") from error
+    processes: dict[str, Any] = {
+        "log": maintaining.LOG,
+        "signer": maintaining.SIGNER,
+        "succession": maintaining.SUCCESSION,
+    }
+    said = []
+    for process, arguments in steps:
+        try:
+            status, answer, complaint = maintaining.carry_out(processes[process], arguments)
+        except CannotStart as error:
+            raise Failure(Exit.NO, str(error)) from error
+        if status:
+            raise Failure(Exit.NO, complaint or answer)
+        said.append(answer)
+    print_answer(as_json, {"said": said}, "\n".join(said))
