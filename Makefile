@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-fast check generate bench soak clean lock
+.PHONY: help run demo test test-fast check generate bench soak pictures clean lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ bench: $(VENV)/.dev ## Measure, and compare with a peer and a limit
 
 soak: $(VENV)/.dev ## Run the simulation with new seeds until stopped
 	@$(RUN) -m tests.simulation
+
+pictures: $(VENV)/.dev ## Take the README's pictures of the console anew
+	@PORTALKEEPER_PICTURES=deploy/pictures $(RUN) -m pytest tests/e2e/test_clinic.py -k pictures
 
 clean: $(VENV)/.embedded ## Forget all data of the embedded servers (refused during a run)
 	@$(RUN) -m deploy.clean

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +18,7 @@ import pytest_asyncio
 import typer
 import typer.core
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from deploy.installation import Installation, find_first_port
 from deploy.keys import EXAMPLE_ORGANIZATION, make_secrets
@@ -70,6 +71,15 @@ NOTHING_TO_SHOW = {"/plans/{plan}", "/audit/exports/{export_id}/file"}
 """Pages about something that the example does not have."""
 
 WCAG_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+PICTURES = {
+    "overview": ("/", "Exposed"),
+    "leaver": (f"/leavers/{BILLER_GONE_FRIDAY}", "still reachable"),
+    "person": (f"/people/{MOVER}", "Timeline"),
+    "where": ("/where?q=regence+cob+denial", "Regence"),
+    "who-had-access": ("/who-had-access?portal=noridian&function=remittance", "remittance"),
+}
+"""What the README shows, by the file's name; `make pictures` takes them anew."""
+
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 PHONE_WIDTH = 390
 FIRST_FOCUS = "document.querySelector('[autofocus]') ? 'skip' : document.activeElement.className"
@@ -569,3 +579,17 @@ async def test_every_table_is_saved_as_csv(clinic: Installed, crawled: Crawl) ->
                 assert list(csv.reader(io.StringIO(answer.text))), link
                 saved += 1
     assert saved >= len(crawled.pages) // 2
+
+
+async def test_the_pictures_of_the_readme_show_what_their_captions_say(
+    browser: Browser, clinic: Installed
+) -> None:
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    await context.add_cookies([{"name": COOKIE, "value": clinic.session, "url": clinic.gateway}])
+    page = await context.new_page()
+    for name, (address, words) in PICTURES.items():
+        await page.goto(clinic.gateway + address)
+        await expect(page.get_by_role("main")).to_contain_text(words)
+        if folder := os.environ.get("PORTALKEEPER_PICTURES"):
+            await page.screenshot(path=f"{folder}/{name}.png")
+    await context.close()
