@@ -108,16 +108,23 @@ def review_opened(review: NewReview) -> OutboxMessage:
     )
 
 
+def _about(line: Line) -> dict[str, Any]:
+    """What every event about one line says."""
+    return {
+        "review_id": str(line.review_id),
+        "line_id": str(line.line_id),
+        "campaign_id": _text(line.campaign_id),
+        "worker": line.worker,
+        "portal": line.portal,
+        "tin": line.tin,
+        "function": line.function,
+    }
+
+
 def line_decided(line: Line, decided: LineDecision, by: str, now: datetime) -> OutboxMessage:
     """A person decided on a line, for the first time (`review.decided`) or again (`corrected`)."""
     data = ReviewDecided(
-        review_id=str(line.review_id),
-        line_id=str(line.line_id),
-        campaign_id=_text(line.campaign_id),
-        worker=line.worker,
-        portal=line.portal,
-        tin=line.tin,
-        function=line.function,
+        **_about(line),
         decision=decided.decision,
         operation_id=line.operation_id,
         decided_by=by,
@@ -148,13 +155,7 @@ def line_moot(line: Line, reason: MootReason, detail: str | None, now: datetime)
         (str(line.line_id), str(line.revision)),
         now,
         ReviewMoot(
-            review_id=str(line.review_id),
-            line_id=str(line.line_id),
-            campaign_id=_text(line.campaign_id),
-            worker=line.worker,
-            portal=line.portal,
-            tin=line.tin,
-            function=line.function,
+            **_about(line),
             operation_id=line.operation_id,
             moot_at=now,
             reason=reason,
@@ -172,13 +173,7 @@ def line_removed(line: Line, outcome: Outcome, now: datetime) -> OutboxMessage:
         (str(line.line_id), str(line.revision)),
         now,
         ReviewRemoved(
-            review_id=str(line.review_id),
-            line_id=str(line.line_id),
-            campaign_id=_text(line.campaign_id),
-            worker=line.worker,
-            portal=line.portal,
-            tin=line.tin,
-            function=line.function,
+            **_about(line),
             operation_id=line.operation_id,
             decided_at=line.decided_at,
             ordered_at=line.ordered_at,
@@ -199,13 +194,7 @@ def removal_overdue(line: Line, reviewer: str | None, now: datetime) -> OutboxMe
         (str(line.line_id), str(line.revision)),
         now,
         ReviewRemovalOverdue(
-            review_id=str(line.review_id),
-            line_id=str(line.line_id),
-            campaign_id=_text(line.campaign_id),
-            worker=line.worker,
-            portal=line.portal,
-            tin=line.tin,
-            function=line.function,
+            **_about(line),
             reviewer=reviewer,
             decided_by=line.decided_by,
             decided_at=line.decided_at,
@@ -437,13 +426,7 @@ def line_asked(line: Line, question: Question) -> OutboxMessage:
         question.asked_at,
         ReviewAsked(
             question_id=str(question.question_id),
-            review_id=str(line.review_id),
-            line_id=str(line.line_id),
-            campaign_id=_text(line.campaign_id),
-            worker=line.worker,
-            portal=line.portal,
-            tin=line.tin,
-            function=line.function,
+            **_about(line),
             asked=question.asked,
             asked_by=question.asked_by,
             asked_at=question.asked_at,
@@ -464,13 +447,7 @@ def question_answered(
         now,
         ReviewAnswered(
             question_id=str(question.question_id),
-            review_id=str(line.review_id),
-            line_id=str(line.line_id),
-            campaign_id=_text(line.campaign_id),
-            worker=line.worker,
-            portal=line.portal,
-            tin=line.tin,
-            function=line.function,
+            **_about(line),
             asked_by=question.asked_by,
             answered_by=by,
             answered_at=now,

@@ -165,6 +165,7 @@ async def test_keeping_what_looks_needless_needs_a_reason_and_says_what_was_show
     review = await clinic.only_review()
     path = f"{REVIEWS}/{review['review_id']}/decisions"
 
+    assert [line["keep_needs_reason"] for line in review["lines"]] == [False, True]
     bare = await clinic.ask("POST", path, deciding(review, "keep", "keep"))
     assert (bare.status_code, bare.json()["code"]) == (422, "reason_missing")
 

@@ -20,6 +20,7 @@ and one that is read by itself has, in the place of the number, its lines:
      "decision": "keep" | "remove" | null, "decided_by", "decided_at", "reason", "detail",
      "risks": [..], "advice": what was recommended to whoever decided,
      "recommendation": {"advice": "keep" | "remove" | "ask", "rule", "reason"}: of now,
+     "keep_needs_reason": whether policy asks for one,
      "changed": [what is otherwise than when it was opened, in words],
      "login": {"status", "last_login_at", "last_login_grade", "last_login_source", "lapses_at"},
      "order": the removal under way {"operation_id", "kind", "status", "deadline", "claimed_by"},

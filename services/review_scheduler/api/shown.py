@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from services.review_scheduler.handlers.live import LiveLine, look_at
+from services.review_scheduler.rules.deciding import needs_reason
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus, ReviewStatus
 from services.review_scheduler.store import views
 from services.review_scheduler.store.directory import load_directory
@@ -11,6 +12,7 @@ from services.review_scheduler.store.questions import questions_about
 from services.review_scheduler.store.reviews import load_opened
 from services.review_scheduler.store.workers import load_standings
 from shared.clock import Clock
+from shared.contracts.review_policy import KeepReasons
 from shared.errors import Problem
 from shared.postgres import Connection
 
@@ -73,7 +75,7 @@ async def show_lines(
     asked = await questions_about(conn, opened)
     return [
         {
-            **_show(line, live[id], closed=closed),
+            **_show(line, live[id], directory.reviews.keep_reasons, closed=closed),
             "questions": asked.get(id, []),
         }
         for line in lines
@@ -81,7 +83,9 @@ async def show_lines(
     ]
 
 
-def _show(line: dict[str, Any], live: LiveLine, *, closed: bool) -> dict[str, Any]:
+def _show(
+    line: dict[str, Any], live: LiveLine, asks: KeepReasons, *, closed: bool
+) -> dict[str, Any]:
     now, login = live.now, live.now.login
     held = now.held.entitlement if now.held else None
     order = login.removal_of(line["tin"], line["function"]) if login else None
@@ -106,6 +110,7 @@ def _show(line: dict[str, Any], live: LiveLine, *, closed: bool) -> dict[str, An
         },
         "decidable": can_move and (not closed or live.holds(line["operation_id"])),
         "recommendation": live.recommendation,
+        "keep_needs_reason": needs_reason(live.risks, asks),
         "changed": live.changed,
     }
     if not closed:
