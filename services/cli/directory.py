@@ -1,6 +1,8 @@
 """`portalkeeper directory`: the organization, its portals and its policy as one file."""
 
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -257,13 +259,22 @@ def _planned(client: Client, path: str, file: Path) -> dict[str, Any]:
     return made
 
 
+def effects_of(client: Client, plan: str) -> Iterator[dict[str, Any]]:
+    """Whose access a plan changes, page by page as they are asked for."""
+    asked: dict[str, Any] = {"limit": EFFECTS_SHOWN}
+    while True:
+        page = client.get("provisioning", f"{_plan(plan)}/effects", asked)
+        yield from page["effects"]
+        if page["next_cursor"] is None:
+            return
+        asked["cursor"] = page["next_cursor"]
+
+
 def _show(client: Client, plan: dict[str, Any], as_json: bool) -> None:
-    effects = client.get(
-        "provisioning", f"{_plan(plan['plan'])}/effects", {"limit": EFFECTS_SHOWN}
-    )["effects"]
     if as_json:
-        print_json({**plan, "workers": effects})
+        print_json({**plan, "workers": list(effects_of(client, plan["plan"]))})
         return
+    effects = list(islice(effects_of(client, plan["plan"]), EFFECTS_SHOWN))
     if not plan["changes"]:
         out.print(f"Nothing to change: the file says what version {plan['base_version']} says.")
     for change in plan["changes"]:
