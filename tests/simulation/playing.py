@@ -43,6 +43,7 @@ from shared.errors import Problem
 from shared.postgres import Connection, create_pool, in_transaction
 from tests.provisioning.worlds import NOW
 from tests.simulation.invariants import Ledger, check
+from tests.simulation.others import Others
 from tests.simulation.source import Log, Member
 from tests.simulation.stage import CrashNow, Odds, SimulatedClock, Stage
 from tests.simulation.stories import Author, Letter, directory_of, found, reform, scatter
@@ -151,6 +152,14 @@ class Theatre:
             "parked_removal",
             "brake_cause",
             "exception",
+            "outage",
+            "chore",
+            "portal_login",
+            "portal_finding",
+            "roster",
+            "import_plan",
+            "import_meaning",
+            "imported_file",
             "outbox",
             "outbox_key",
             "source_offset",
@@ -201,6 +210,7 @@ class _Play:
         self._commands = 0
         self._unanswered: list[_Command] = []
         self._decisions = 0
+        self._others = Others(theatre, self.organization)
 
     async def run(self) -> None:
         theatre, random = self._theatre, self.random
@@ -245,6 +255,10 @@ class _Play:
             "simulator": (0.6, self._simulate),
             "directory": (0.35, self._reform),
             "brake": (0.3, self._answer_the_brake),
+            "connectors": (0.4, self._others.connect),
+            "exceptions": (0.3, self._others.go_beyond_policy),
+            "outages": (0.3, self._others.have_trouble),
+            "lists": (0.3, self._others.import_lists),
         }
         chosen = [name for name, (chance, _) in possible.items() if random.random() < chance]
         while len(chosen) > CAST_MAX:

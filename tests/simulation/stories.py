@@ -288,7 +288,7 @@ def found(random: Random, organization: str) -> dict[str, Any]:
     simulated = random.sample(["hub", "gate", "mac", "old"], random.choice([0, 1, 2]))
     for portal in document["portals"]:
         if portal["id"] in simulated:
-            portal["connector"] = "simulator"
+            portal["connector"] = random.choice(["simulator", "scim"])
     for _ in range(random.randint(0, 3)):
         reform(random, document)
     return document

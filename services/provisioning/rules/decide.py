@@ -162,6 +162,9 @@ class _Decision:
         over = expired(facts.exceptions, self._as_of)
         for _, ended in over:
             self._say_ended(ended)
+        for exception in facts.exceptions:
+            # Also of somebody who is away, for whom nothing is desired that could end.
+            self._note(exception.ends_at)
         try:
             folded = fold(facts.person, self._as_of, self._compiled.zone)
             self._find_about(folded)
@@ -893,10 +896,12 @@ class _Decision:
 
     def _mark_overdue(self) -> None:
         for operation in list(self._operations.values()):
-            if not operation.open or operation.overdue or operation.portal in self._facts.outages:
+            if not operation.open or operation.overdue:
                 continue
             if operation.deadline > self._as_of:
                 self._note(operation.deadline)
+                continue
+            if operation.portal in self._facts.outages:
                 continue
             if operation.status is OperationStatus.SUPERSEDED:
                 # Whoever took it on never said; a late word still counts as a fact.

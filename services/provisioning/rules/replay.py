@@ -432,7 +432,10 @@ def check_open_work(
         operations: its open operations.
         observed: the portal is observe-only, so what was adopted may stay.
     """
-    desired = {(own.tin, own.function) for own in access.desired} if access else set()
+    answers = (
+        {(own.tin, own.function): own.authorized_by for own in access.desired} if access else {}
+    )
+    desired = set(answers)
     unknown = {
         (own.tin, own.function)
         for own in (access.held if access else ())
@@ -458,10 +461,14 @@ def check_open_work(
     for right in sorted(desired - effective.keys()):
         if waits or busy or _retries_later(account, right, as_of):
             continue
+        if any(one.tin is None and one.authorized_by != answers[right] for one in giving):
+            # What somebody else answers for is granted once the login is there.
+            continue
         if not any(right in one.rights for one in giving):
             found.append(_open_work(name, right, "is missing, and nobody is asked to give it"))
     for one in giving:
-        if not desired.intersection(one.rights):
+        # Who took it on goes on; what nobody wants any more is taken away afterwards.
+        if one.status is OperationStatus.REQUESTED and not desired.intersection(one.rights):
             found.append(_open_work(name, (one.operation_id, one.kind), "gives what nobody wants"))
     return found
 
