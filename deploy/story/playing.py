@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from deploy.keys import EXAMPLE_SOURCE
 from deploy.story.adopting import check_old_spreadsheet
 from deploy.story.clinic import (
     CEDAR_SOUND,
@@ -19,6 +20,7 @@ from deploy.story.clinic import (
     read_directory,
     read_feed,
 )
+from deploy.story.hr_lists import send_hr_lists
 from deploy.story.quiet import wait_until_quiet
 from deploy.story.reviewing import review_access
 from deploy.story.services import Installed, Services, StoryFailed
@@ -59,6 +61,8 @@ async def play(installed: Installed, *, say: Say = print) -> None:
             await _apply_directory(services, clinic, say)
             await _play_feed(services, installed, clinic, say)
             await review_access(services, clinic.played_on, say)
+            say("HR's lists of Thursday and Friday ...")
+            await send_hr_lists(services, installed, EXAMPLE_SOURCE)
         except httpx.HTTPStatusError as error:
             raise StoryFailed(explain(error)) from error
 

@@ -174,6 +174,7 @@ class _Teller:
             if each["status"] == "engaged"
         ]
         items += await self._rotating()
+        items += await self._held_lists()
         more = overview["work_open"]
         return [
             f"DO TODAY  {len(items)}, and {_count(more, 'work item')} in the queue",
@@ -204,6 +205,16 @@ class _Teller:
         ):
             if item["kind"] == kind:
                 yield item
+
+    async def _held_lists(self) -> list[str]:
+        """Lists of HR that lack so many people that a person must look."""
+        lists = (await self._services.get("gateway", "/hr/v1/rosters"))["rosters"]
+        return [
+            f"HELD     HR's file {each['file']} lacked {each['counts']['missing']} people. Nobody"
+            " lost access. Confirm or reject the file"
+            for each in lists
+            if each["status"] == "held"
+        ]
 
     async def _lapsing(self) -> list[str]:
         """Logins that portals will disable within a week, a line for each portal."""
@@ -367,8 +378,25 @@ class _Teller:
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(refused.items()))
         total = sum(refused.values())
         return [
+            *await self._last_good_lists(overview),
             f"HR    {_count(overview['counts']['events'], 'event')} accepted, {total} refused"
-            + (f" ({reasons})" if reasons else "")
+            + (f" ({reasons})" if reasons else ""),
+        ]
+
+    async def _last_good_lists(self, overview: Mapping[str, Any]) -> list[str]:
+        """The last list of each source that was applied, and what is still asked."""
+        questions = [
+            f'title "{each["title"]}" has no duty: map it' for each in overview["questions"]
+        ]
+        asked = f" ({'; '.join(questions)})" if questions else ""
+        sources = (await self._services.get("gateway", "/hr/v1/sources"))["sources"]
+        return [
+            f"HR    last good file {good['file']}, {self._local(good['received_at']):%a %H:%M}: "
+            f"{_count(good['counts']['lines'], 'row')}, "
+            f"{_count(good['counts']['change'], 'change')}, "
+            f"{_count(len(questions), 'question')}{asked}"
+            for source in sources
+            if (good := source["last_good_list"]) is not None
         ]
 
     async def _reviews(self) -> list[str]:

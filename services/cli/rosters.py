@@ -41,7 +41,7 @@ To = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Sender:
+class Sender:
     """How lists get to the gateway: as whoever is signed in, or signed by their source."""
 
     source: str | None
@@ -52,7 +52,12 @@ class _Sender:
     @classmethod
     def open(
         cls, source: str | None, preset: str | None, secret_file: Path | None, to: str | None
-    ) -> "_Sender":
+    ) -> "Sender":
+        """As whoever is signed in, unless a secret is given, here or by the environment.
+
+        Raises:
+            Failure: there is neither.
+        """
         secret = os.environ.get("PORTALKEEPER_HR_SECRET")
         if secret_file is not None:
             secret = read_secret(secret_file, source)
@@ -115,7 +120,7 @@ def hr_roster(
         content = file.read_bytes()
     except OSError as error:
         raise Failure(Exit.USAGE, f"{file} cannot be read: {error.strerror}.") from error
-    plan = _Sender.open(source, preset, secret_file, to).send(file.name, content, apply=apply)
+    plan = Sender.open(source, preset, secret_file, to).send(file.name, content, apply=apply)
     if as_json:
         print_json(plan)
     else:
@@ -329,7 +334,7 @@ def hr_watch(
     """
     if not folder.is_dir():
         raise Failure(Exit.USAGE, f"{folder} is no folder.")
-    sender = _Sender.open(source, preset, secret_file, to)
+    sender = Sender.open(source, preset, secret_file, to)
     seen: dict[Path, tuple[int, int]] = {}
     pause = SETTLED_SECONDS if once else every
     looks = 0
@@ -362,7 +367,7 @@ def take_settled(folder: Path, seen: dict[Path, tuple[int, int]]) -> list[Path]:
     return sorted(settled, key=lambda path: (now[path][1], path.name))
 
 
-def _take(path: Path, sender: _Sender) -> None:
+def _take(path: Path, sender: Sender) -> None:
     try:
         content = path.read_bytes()
         plan = sender.send(path.name, content, apply=True)

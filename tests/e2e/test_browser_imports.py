@@ -246,6 +246,7 @@ async def test_who_is_missing_from_hrs_list_leaves_only_by_hrs_answer(
     async with page.expect_download() as download:
         await page.get_by_role("link", name="This table as CSV").click()
     assert "Helper 8" in Path(str(await (await download.value).path())).read_text()
+    await page.get_by_label("Helper 8", exact=True).select_option("has left")
     await page.get_by_label("Last day of Helper 8").fill(last_day)
     await page.get_by_role("button", name="Answer").click()
     await expect(page.get_by_role("status")).to_contain_text("Answered.")

@@ -1,5 +1,6 @@
 """HR's lists at the gateway: planned, applied as events, held when they lack people, and asked."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,8 @@ async def office(door: Door) -> HrOffice:
 
 
 def kinds(plan: Any) -> dict[str, int]:
-    return {name: count for name, count in plan["counts"].items() if count}
+    """How much of what, of that of which there is any."""
+    return {name: count for name, count in plan["counts"].items() if count and name != "lines"}
 
 
 async def test_a_list_becomes_hires_changes_and_departures_each_with_its_reason(
@@ -144,6 +146,22 @@ async def test_a_list_that_lacks_too_many_is_held_and_nobody_loses_access(
     assert freed["status"] == "planned"
     await office.post(f"/hr/v1/rosters/{plan['plan']}/apply", {"hash": freed["hash"]})
     assert {worker for _, worker, _ in await office.said()} == {f"w{n}" for n in range(12)}
+
+
+async def test_who_has_two_ids_is_one_person_whichever_the_list_names(office: HrOffice) -> None:
+    merged = state("w1")
+    old = replace(state("w0"), merged_into="w1")
+    await office.know(merged, old)
+    plan = await office.plan(csv(line("w1")))
+    assert (plan["expected"], kinds(plan)) == (1, {"unchanged": 1})
+
+
+async def test_a_short_list_is_held_even_if_a_line_does_not_tell_whom_it_is_about(
+    office: HrOffice,
+) -> None:
+    await office.know(*(state(f"w{number}") for number in range(20)))
+    plan = await office.plan(csv(line("w1"), line("1E+05")), apply=True)
+    assert (plan["status"], plan["counts"]["missing"]) == ("held", 19)
 
 
 async def test_a_rejected_list_changes_and_asks_nothing(office: HrOffice) -> None:

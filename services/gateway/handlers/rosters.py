@@ -377,7 +377,7 @@ class Rosters:
             roster.organization,
             roster.source,
             plan.raised,
-            None if looked.reading.complete else looked.reading.present,
+            looked.reading.present if looked.reading.unnamed else None,
         )
         await self._ask(conn, looked, now)
         dumped = EVENTS.dump_json([(m.key, m.headers, (m.value or b"").decode()) for m in messages])

@@ -137,6 +137,7 @@ class Plan:
     places: Mapping[str, int]
     notes: tuple[str, ...]
     expected: int
+    lines: int
     says: Mapping[str, Standing] = field(repr=False)
     raised: Collection[tuple[str, Asked]] = field(repr=False)
 
@@ -160,6 +161,7 @@ class Plan:
         """How much of what, for summaries."""
         kinds = Counter(change.kind for change in self.changes)
         return {
+            "lines": self.lines,
             **{kind.value: kinds[kind] for kind in Kind},
             "unchanged": self.unchanged,
             "past": self.past,
@@ -199,9 +201,11 @@ def make_plan(reading: Reading, at: Circumstances) -> Plan:
             else:
                 errors.append(each)
     notes = [*reading.notes, *ids.notes()]
-    if reading.complete:
-        questions += _missing(reading, at)
-    elif at.said:
+    missing = _missing(reading, at)
+    expected = len(_expected(at))
+    if not reading.unnamed or beyond_limit(len(missing) - reading.unnamed, expected):
+        questions += missing
+    elif missing:
         notes.append("Some lines do not tell whom they are about, so nobody is called missing.")
     return Plan(
         tuple(changes),
@@ -212,14 +216,15 @@ def make_plan(reading: Reading, at: Circumstances) -> Plan:
         _unmapped(reading, at),
         reading.places,
         tuple(notes),
-        sum(1 for worker in at.said if _employed(worker, at)),
+        expected,
+        len(reading.lines) + len(reading.errors),
         {line.worker: _standing(line, at.day) for line in reading.lines},
         frozenset((each.worker, each.kind) for each in questions),
     )
 
 
 def _missing(reading: Reading, at: Circumstances) -> list[Question]:
-    present = set(reading.present)
+    present = {at.known[worker].worker for worker in reading.present if worker in at.known}
     return [
         Question(
             Asked.MISSING,
@@ -229,14 +234,15 @@ def _missing(reading: Reading, at: Circumstances) -> list[Question]:
             "The list no longer names them. Have they left, are they still here, or are they none"
             " of this source's?",
         )
-        for worker in sorted(at.said)
-        if worker not in present and _employed(worker, at)
+        for worker in sorted(_expected(at))
+        if worker not in present
     ]
 
 
-def _employed(worker: str, at: Circumstances) -> bool:
-    known = at.known.get(worker)
-    return known is not None and known.is_employed(at.now)
+def _expected(at: Circumstances) -> set[str]:
+    """Whom the source's list should name: those it named before who are employed, each once."""
+    named = (at.known[worker] for worker in at.said if worker in at.known)
+    return {known.worker for known in named if known.is_employed(at.now)}
 
 
 def _unmapped(reading: Reading, at: Circumstances) -> dict[str, int]:

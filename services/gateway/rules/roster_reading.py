@@ -144,16 +144,16 @@ class LineError:
 class Reading:
     """A whole list as it was understood.
 
-    `present` are the workers it names, also on lines that were left out; `complete` is False when
-    a line does not even tell whom it is about, so that nobody can be called missing. `columns` are
-    the headings that were read and what they say, `dropped` all others, `places` those that the
-    directory does not know, each with how many lines name it.
+    `present` are the workers it names, also on lines that were left out; `unnamed` is how many
+    lines do not even tell whom they are about, so that somebody may seem missing who is not.
+    `columns` are the headings that were read and what they say, `dropped` all others, `places`
+    those that the directory does not know, each with how many lines name it.
     """
 
     lines: tuple[Line, ...]
     errors: tuple[LineError, ...]
     present: tuple[str, ...]
-    complete: bool
+    unnamed: int
     columns: Mapping[str, str]
     dropped: tuple[str, ...]
     places: Mapping[str, int]
@@ -234,12 +234,12 @@ class _Reader:
             )
         lines: list[Line] = []
         present: dict[str, Row] = {}
-        complete = True
+        unnamed = 0
         for row in self._table.rows:
             try:
                 worker = self._worker(row)
             except UnreadableSheet as error:
-                complete = False
+                unnamed += 1
                 self._note_error(row, error)
                 continue
             twin = present.setdefault(worker, row)
@@ -255,7 +255,7 @@ class _Reader:
             tuple(lines),
             tuple(self._errors),
             tuple(present),
-            complete,
+            unnamed,
             read,
             tuple(column for column in self._table.columns if column not in read),
             self._places,
