@@ -107,7 +107,7 @@ def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
             secrets_router(NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),
-            rosters_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, authenticator),
+            rosters_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, authenticator),
             session_router(NOTHING, NOTHING, NOTHING),
         ],
         "provisioning": routers(

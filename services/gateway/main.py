@@ -113,7 +113,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         rosters = Rosters(pool, sources, seal, clock)
         questions = Questions(pool, rosters, clock)
         app.include_router(
-            rosters_router(rosters, questions, health, sources, secrets, authenticator)
+            rosters_router(rosters, questions, health, sources, secrets, clients, authenticator)
         )
         picture = BatchConsumer(
             bootstrap=settings.kafka,

@@ -130,7 +130,7 @@ class HrOffice:
         return await self.door.http.post(
             "/hr/v1/rosters",
             content=content,
-            params={"source": SOURCE, "name": name, **params},
+            params={"source": SOURCE, "name": name} | params,
             headers=self.headers,
         )
 

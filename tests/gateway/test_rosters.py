@@ -10,6 +10,7 @@ import pytest_asyncio
 from shared.sheets.workbook import write_workbook
 from tests.gateway.conftest import OTHER_SOURCE, SOURCE, Door, signed
 from tests.gateway.lists import HEADINGS, HrOffice, csv, left, line, state
+from tests.gateway.test_clients import ask, register
 
 TODAY = datetime.now(ZoneInfo("America/Los_Angeles")).date()
 
@@ -313,6 +314,19 @@ async def test_a_source_signs_its_list_and_speaks_for_itself_only(office: HrOffi
 
     assert await send(SOURCE) == 201
     assert await send(OTHER_SOURCE) == 401
+
+
+async def test_a_program_sends_the_list_of_its_own_source_and_decides_nothing(
+    office: HrOffice,
+) -> None:
+    await office.know()
+    client = await register(office.door)
+    token = (await ask(office.door, client)).json()["access_token"]
+    program = HrOffice(office.door, headers={"Authorization": f"Bearer {token}"})
+    plan = await program.plan(csv(line("w1")), apply=True)
+    assert plan["status"] == "applied"
+    assert (await program.send(csv(line("w1")), source=OTHER_SOURCE)).status_code == 401
+    assert (await program.post(f"/hr/v1/rosters/{plan['plan']}/reject")).status_code == 403
 
 
 async def test_nobody_without_hrs_scope_sends_lists(door: Door) -> None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from pydantic import BaseModel, Field
 
 from services.gateway.api.body import read_body
+from services.gateway.handlers.clients import Clients
 from services.gateway.handlers.questions import Answer, Answered, Questions
 from services.gateway.handlers.rosters import Rosters, Upload
 from services.gateway.handlers.source_health import SourceHealth
@@ -58,25 +59,28 @@ def rosters_router(
     health: SourceHealth,
     sources: Sources,
     secrets: SourceSecrets,
+    clients: Clients,
     authenticator: Authenticator,
 ) -> APIRouter:
     """The routes under `/hr/v1/rosters`, `/hr/v1/questions` and `/hr/v1/sources`."""
     router = APIRouter(prefix="/hr/v1", tags=["hr lists"])
     sends = authenticator.requires("hr:enter", "hr:write")
-    sees = authenticator.requires("hr:enter", "hr:write", "access:admin")
+    sees = authenticator.requires("hr:enter", "access:admin")
     enters = authenticator.requires("hr:enter")
-    keeps = authenticator.requires("hr:enter", "access:admin")
 
     async def sender(request: Request, body: bytes, source: str | None) -> tuple[Principal, str]:
-        """Who sends a list, and as which source: by signature of the source, or by token."""
+        """Who sends a list, and whose it is: a person's token, a program's, or a signature."""
         if "webhook-signature" not in request.headers:
             who = await sends(request)
-            return who, rosters.source_of(who, source)
+            if who.may("hr:enter"):
+                return who, rosters.source_of(who, source)
+            return who, one_source(await clients.speaks_for(who), source)[0]
         await secrets.refresh()
         speaks_for = sources.signed_by(body, request.headers)
         if not speaks_for:
             health.note_wrong_signature()
-        return signer(speaks_for, source)
+        named, organization = one_source(speaks_for, source)
+        return Principal(organization, named, None, frozenset({"hr:write"}), named), named
 
     @router.post("/rosters", status_code=201)
     async def send(
@@ -114,7 +118,7 @@ def rosters_router(
     async def apply_plan(
         plan: UUID,
         body: Annotated[Hash, Body()],
-        who: Annotated[Principal, Depends(sends)],
+        who: Annotated[Principal, Depends(enters)],
         key: Key = None,
     ) -> dict[str, Any]:
         """Publish exactly what was looked at; 409 if it says something else by now, or is held."""
@@ -122,7 +126,7 @@ def rosters_router(
 
     @router.post("/rosters/{plan}/reject")
     async def reject(
-        plan: UUID, who: Annotated[Principal, Depends(sends)], key: Key = None
+        plan: UUID, who: Annotated[Principal, Depends(enters)], key: Key = None
     ) -> dict[str, Any]:
         """Throw a list away: nothing of it takes effect."""
         return await rosters.reject(who, plan, key)
@@ -152,7 +156,7 @@ def rosters_router(
     async def keep(
         source: str,
         body: Annotated[SourceKept, Body()],
-        who: Annotated[Principal, Depends(keeps)],
+        who: Annotated[Principal, Depends(sees)],
         key: Key = None,
     ) -> dict[str, Any]:
         """Keep how a source's lists are read and when they are expected."""
@@ -161,26 +165,27 @@ def rosters_router(
     return router
 
 
-def signer(speaks_for: Mapping[str, frozenset[str]], source: str | None) -> tuple[Principal, str]:
-    """The source that signed, as who acts.
+def one_source(speaks_for: Mapping[str, frozenset[str]], source: str | None) -> tuple[str, str]:
+    """Whose list it is, and its organization, where a signature or a program tells.
 
     Raises:
-        Problem: 401 for a wrong signature, 422 where it leaves open whose list it is.
+        Problem: 401 for a wrong signature or another's source, 422 where it is left open.
     """
     if not speaks_for or (source is not None and source not in speaks_for):
         raise Problem(
             401,
             "signature_invalid",
             "Sign the exact bytes as Standard Webhooks with a secret of the source, in UTF-8, and"
-            " send within five minutes of webhook-timestamp.",
+            " send within five minutes of webhook-timestamp; or send a bearer token of a program"
+            " that speaks for it.",
         )
     named = source or next(iter(speaks_for))
     if (source is None and len(speaks_for) > 1) or len(speaks_for[named]) > 1:
         raise Problem(
             422,
             "source_missing",
-            "The signature counts for more than one source or organization: name the source, and"
-            " give each organization one of its own.",
+            "This counts for more than one source or organization: name the source, and give each"
+            " organization one of its own.",
         )
     (organization,) = speaks_for[named]
-    return Principal(organization, named, None, frozenset({"hr:write"}), named), named
+    return named, organization

@@ -8,7 +8,6 @@ ROLE_SCOPES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "administrator": frozenset({"access:admin", "access:read", "work:do", "directory:read"}),
         "delegate": frozenset({"work:do", "access:read", "directory:read"}),
-        "hr_system": frozenset({"hr:write"}),
         "hr": frozenset({"hr:enter", "access:read", "directory:read"}),
         "reviewer": frozenset({"review:decide", "directory:read"}),
         "review_manager": frozenset({"review:admin", "access:read", "directory:read"}),
