@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -36,7 +37,8 @@ class Crawl:
 def routes() -> list[str]:
     """Every route of the console that is asked for with GET, in the order in which they match."""
     parts: dict[str, Any] = dict.fromkeys(signature(console_app).parameters)
-    app = console_app(**parts | {"settings": Settings()})
+    parts |= {"settings": Settings(), "desk": SimpleNamespace(health=None)}
+    app = console_app(**parts)
     return [path for path, methods in app.openapi()["paths"].items() if "get" in methods]
 
 
