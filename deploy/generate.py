@@ -23,6 +23,7 @@ from services.gateway.api import (
     rejected_router,
     session_router,
 )
+from services.gateway.api.adapters import adapters_router
 from services.gateway.api.clients import clients_router, token_router
 from services.gateway.api.entries import entries_router
 from services.gateway.api.rosters import rosters_router
@@ -105,6 +106,7 @@ def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
             token_router(NOTHING, NOTHING),
             clients_router(NOTHING, authenticator),
             secrets_router(NOTHING, authenticator),
+            adapters_router(NOTHING, NOTHING, NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),
             rosters_router(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, authenticator),

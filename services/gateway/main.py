@@ -13,11 +13,13 @@ import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from services.gateway.adapters import vendors
 from services.gateway.api import (
     ingress_router,
     rejected_router,
     session_router,
 )
+from services.gateway.api.adapters import adapters_router
 from services.gateway.api.clients import clients_router, token_router
 from services.gateway.api.entries import entries_router
 from services.gateway.api.rosters import rosters_router
@@ -27,6 +29,7 @@ from services.gateway.console.app import console_app
 from services.gateway.console.hr_lists import HrDesk
 from services.gateway.console.services import Services
 from services.gateway.handlers.clients import Clients
+from services.gateway.handlers.deliveries import LOOK_IDLE_SECONDS, Deliveries
 from services.gateway.handlers.entries import OPEN_IDLE_SECONDS, Entries
 from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.notices import Notifier
@@ -105,6 +108,8 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.include_router(token_router(clients, key))
         app.include_router(clients_router(clients, authenticator))
         app.include_router(secrets_router(secrets, authenticator))
+        deliveries = Deliveries(pool, sources, vendors(), ingress, seal, clock, http)
+        app.include_router(adapters_router(deliveries, rates, health, authenticator))
         services = Services(http, key, settings)
         entries = Entries(pool, ingress, seal, clock, services, doorkeeper)
         app.include_router(entries_router(entries, authenticator))
@@ -156,6 +161,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 idle_seconds=PURGE_IDLE_SECONDS,
             ),
             Ticker("rosters", rosters.publish_next, idle_seconds=PUBLISH_IDLE_SECONDS),
+            Ticker("deliveries", deliveries.look_into_next, idle_seconds=LOOK_IDLE_SECONDS),
             Ticker("embargo", entries.open_due, idle_seconds=OPEN_IDLE_SECONDS),
             Ticker("hr-health", health.check, idle_seconds=CHECK_IDLE_SECONDS),
         ]

@@ -7,6 +7,11 @@ The file maps each CloudEvents `source` to its organizations and first secrets:
         organizations: [cedar-sound]
         secrets: ["whsec_…"]
 
+      cedar-sound-bamboohr:
+        organizations: [cedar-sound]
+        vendor: {name: bamboohr, webhook_keys: ["…"], api_url: "https://cedarsound.bamboohr.com",
+                 api_key: "…", sites: {Tacoma: tacoma}, leave_statuses: [Leave of Absence]}
+
 `portalkeeper hr secret rotate` makes further ones, which are kept sealed in the database; what they
 replace, in the file or there, counts until its end, so that a sender has time to change over.
 
@@ -20,10 +25,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared.contracts.hr import describe
@@ -35,15 +47,41 @@ MIN_SECRET_BYTES = 24
 """The least that Standard Webhooks recommends."""
 
 
+class VendorAccess(BaseModel):
+    """How a vendor's webhooks are recognized, and its API is asked.
+
+    `sites` are the vendor's places as the directory names them; `leave_statuses` are the vendor's
+    employment statuses that mean a leave.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    webhook_keys: tuple[Annotated[str, Field(min_length=16)], ...] = Field(min_length=1)
+    api_url: Annotated[str, StringConstraints(pattern=r"^(https://|http://127\.0\.0\.1[:/])")]
+    api_key: str = Field(min_length=1)
+    sites: dict[str, str] = Field(default_factory=dict)
+    leave_statuses: frozenset[str] = frozenset()
+
+
 class Source(BaseModel):
-    """One HR source; any of its secrets counts."""
+    """One HR source; any of its secrets counts. A vendor's webhooks are for one organization."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     organizations: frozenset[Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]] = (
         Field(min_length=1)
     )
-    secrets: tuple[str, ...] = Field(min_length=1)
+    secrets: tuple[str, ...] = ()
+    vendor: VendorAccess | None = None
+
+    @model_validator(mode="after")
+    def _can_be_recognized(self) -> Self:
+        if self.vendor is None and not self.secrets:
+            raise ValueError("give it secrets, or a vendor with webhook_keys")
+        if self.vendor is not None and len(self.organizations) != 1:
+            raise ValueError("a vendor's webhooks are for one organization")
+        return self
 
 
 class SourcesFile(BaseModel):
@@ -110,6 +148,14 @@ class Sources:
         return sorted(
             name for name, source in self._sources.items() if organization in source.organizations
         )
+
+    def of_vendor(self, vendor: str) -> dict[str, tuple[str, VendorAccess]]:
+        """The sources behind a vendor's webhooks: each with its organization and its access."""
+        return {
+            name: (next(iter(source.organizations)), source.vendor)
+            for name, source in self._sources.items()
+            if source.vendor is not None and source.vendor.name == vendor
+        }
 
     def secrets_in_file(self, name: str) -> list[bytes]:
         """SHA-256 of the secrets that the file gives a source."""

@@ -364,6 +364,11 @@ async def purge(conn: Connection, now: datetime, attempts_before: datetime, limi
             now,
         ),
         (
+            "DELETE FROM vendor_delivery WHERE id IN (SELECT id FROM vendor_delivery"
+            " WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+            now,
+        ),
+        (
             "DELETE FROM refused_attempt WHERE ctid IN (SELECT ctid FROM refused_attempt"
             " WHERE at <= $1 LIMIT $2)",
             attempts_before,

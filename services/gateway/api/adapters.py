@@ -1,0 +1,53 @@
+"""HR vendors' own webhooks over HTTP."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+
+from services.gateway.api.body import read_body
+from services.gateway.handlers.deliveries import Deliveries
+from services.gateway.handlers.source_health import SourceHealth
+from services.gateway.rules.intake import BODY_MAX_BYTES
+from services.gateway.rules.rates import Rates
+from shared.auth import Authenticator, Principal
+from shared.errors import Problem
+
+
+def adapters_router(
+    deliveries: Deliveries, rates: Rates, health: SourceHealth, authenticator: Authenticator
+) -> APIRouter:
+    """Where vendors post, and where people see what came of it."""
+    router = APIRouter(tags=["hr"])
+    sees = authenticator.requires("hr:enter", "access:admin", "ops:admin")
+
+    @router.post("/hr/v1/adapters/{vendor}", status_code=202)
+    async def receive(vendor: str, request: Request) -> dict[str, str]:
+        """Keep a vendor's webhook, signed the vendor's way; what it comes to is asked afterwards.
+
+        Answers 202 once it is stored, 401 for a wrong signature, 422 for what is no event of the
+        vendor's, 429 with Retry-After when the source sends more than it may.
+        """
+        body = await read_body(request, BODY_MAX_BYTES)
+        try:
+            source = deliveries.signer(vendor, body, request.headers)
+        except Problem as problem:
+            if problem.status == 401:
+                health.note_wrong_signature()
+            raise
+        wait = rates.wait_for((source,), 1, time.monotonic())
+        if wait:
+            raise Problem(
+                429,
+                "too_many_events",
+                f"This source sends more than it may. Send the same again in {wait} seconds.",
+                headers={"Retry-After": str(wait)},
+            )
+        return {"id": str(await deliveries.keep(vendor, source, body)), "status": "kept"}
+
+    @router.get("/hr/v1/deliveries")
+    async def listed(who: Annotated[Principal, Depends(sees)]) -> dict[str, Any]:
+        """The latest deliveries of vendors, and why some are not done; never their content."""
+        return {"deliveries": await deliveries.listed(who)}
+
+    return router
