@@ -1,6 +1,9 @@
 """What commands print, and the exit statuses that scripts rely on."""
 
+import asyncio
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +14,16 @@ import pytest
 from services.cli import hr
 from services.cli.client import Exit, Failure
 from tests.cli.conftest import Listening, Run, listen
-from tests.gateway.conftest import NEW_SECRET, NOWHERE, OTHER_SECRET, MakeSettings, hired
+from tests.gateway.conftest import (
+    NEW_SECRET,
+    NOWHERE,
+    ORGANIZATION,
+    OTHER_SECRET,
+    SOURCE,
+    MakeSettings,
+    hired,
+)
+from tests.servers import ROOT
 
 COMMANDS = (
     ("status",),
@@ -25,6 +37,11 @@ COMMANDS = (
     ("hr", "sources"),
     ("hr", "watch", "."),
     ("hr", "rejected", "list"),
+    ("hr", "leaving", "w1", "--now", "--yes"),
+    ("hr", "sealed", "list"),
+    ("hr", "sealed", "withdraw", "e"),
+    ("hr", "secret", "list", "s"),
+    ("hr", "secret", "rotate", "s"),
     ("hr", "rejected", "replay", "--all"),
     ("adopt", "README.md", "--as-of", "2026-03-01", "--dry-run"),
     ("portal", "roster", "import", "hub", "README.md", "--as-of", "2026-03-01T06:00"),
@@ -211,3 +228,21 @@ async def test_rejected_events_are_listed_and_replayed_and_say_what_is_still_wro
     assert f"0 accepted, {len(kept)} still refused." in ran.out
     assert "effective_on" in ran.out
     assert (await run("hr", "rejected", "replay")).code == Exit.USAGE
+
+
+async def test_the_program_in_the_documentation_gets_its_event_accepted(
+    listening: Listening,
+) -> None:
+    text = (ROOT / "deploy" / "connecting-hr.md").read_text()
+    program = text.partition("```python\n")[2].partition("```")[0]
+    told = {
+        "HR_SOURCE": SOURCE,
+        "HR_ORGANIZATION": ORGANIZATION,
+        "HR_SECRET": NEW_SECRET,
+        "PORTALKEEPER_URL": listening.url,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, env=os.environ | told, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert out.startswith(b"202 "), out

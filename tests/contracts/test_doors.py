@@ -26,6 +26,7 @@ OPEN = {
     "GET /log/{origin}/tile/entries/{path}",
     "GET /log/{origin}/tile/{level}/{path}",
     # What looks for itself at a signature, a link or a session.
+    "POST /hr/v1/adapters/{vendor}",
     "POST /hr/v1/events",
     "POST /hr/v1/rosters",
     "POST /session",
