@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -87,12 +88,20 @@ async def listening(
 
 @asynccontextmanager
 async def listen(
-    make_settings: MakeSettings, kafka: str, database: Mapping[str, str]
+    make_settings: MakeSettings,
+    kafka: str,
+    database: Mapping[str, str],
+    port: int | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Listening]:
-    port = pick_free_port()
+    port = port or pick_free_port()
     url = f"http://127.0.0.1:{port}"
     settings = make_settings(
-        kafka=kafka, database_url=database["gateway"], gateway_url=url, acknowledgement_seconds=2
+        kafka=kafka,
+        database_url=database["gateway"],
+        gateway_url=url,
+        acknowledgement_seconds=2,
+        **changes,
     )
     async with gateway(settings) as app, AsyncExitStack() as following:
         for consumer in app.state.consumers.values():
