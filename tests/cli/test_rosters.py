@@ -1,11 +1,17 @@
 """HR's lists from the command line and from a folder."""
 
+import json
+import os
+import re
 from pathlib import Path
+
+import anyio
 
 from services.cli.client import Exit
 from services.cli.rosters import take_settled
 from tests.cli.conftest import Listening, Run
 from tests.gateway.conftest import SOURCE
+from tests.servers import ROOT
 
 LIST = "worker_id,name,title,status,hired_on\nw1,Ada,Biller,Active,2026-01-05\n"
 
@@ -50,6 +56,32 @@ async def test_a_list_stays_in_the_folder_while_nobody_answers(run: Run, tmp_pat
     ran = await run("hr", "watch", str(tmp_path), "--once", "--to", "http://127.0.0.1:1")
     assert "stays where it is" in ran.err
     assert (tmp_path / "good.csv").exists()
+
+
+async def test_the_one_liner_in_the_documentation_sends_a_list_and_applies_it(
+    run: Run, listening: Listening, tmp_path: Path
+) -> None:
+    assert (await run("sign-in", await listening.link("operator"))).code == Exit.OK
+    registered = await run(
+        "client", "register", "nightly-list", "--scope", "hr:write", "--source", SOURCE, "--json"
+    )
+    credentials = json.loads(registered.out)
+    (tmp_path / "workers.csv").write_text(LIST)
+    documented = (ROOT / "deploy/connecting-hr.md").read_text()
+    (command,) = re.findall(r"```sh\n(TOKEN=.*?)```", documented, re.S)
+    ran = await anyio.run_process(
+        ["sh", "-ec", command],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "GATEWAY": listening.url,
+            "CLIENT_ID": credentials["client_id"],
+            "CLIENT_SECRET": credentials["secret"],
+        },
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["status"] == "applied"
 
 
 def test_a_file_that_still_grows_is_not_taken(tmp_path: Path) -> None:
