@@ -46,6 +46,7 @@ from shared.contracts.review import (
     ReviewRemoved,
 )
 from shared.contracts.review_policy import Rung
+from shared.contracts.state import AuthorizedBy
 from shared.contracts.topics import ADMIN_EVENTS, REVIEW_EVENTS
 from shared.outbox import OutboxMessage
 
@@ -100,10 +101,14 @@ def review_opened(review: NewReview) -> OutboxMessage:
                     function=line.holding.entitlement.function,
                     operation_id=line.holding.entitlement.operation_id,
                     duties=line.duties,
+                    grade=line.holding.entitlement.grade,
+                    since=line.holding.entitlement.since,
+                    authorized_by=_authorized(line.holding.entitlement.authorized_by),
                 )
                 for line in review.lines
             ),
             rule=occasion.rule,
+            no_answer=occasion.no_answer,
         ),
     )
 
@@ -499,6 +504,10 @@ def command_refused(
         time=now,
         data=CommandRefused(command, target, rule, status),
     )
+
+
+def _authorized(by: AuthorizedBy | None) -> dict[str, str] | None:
+    return None if by is None else {"kind": by.kind, "reference": by.reference, "by": by.by}
 
 
 def _text(id: object | None) -> str | None:

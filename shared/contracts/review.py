@@ -80,7 +80,8 @@ class LineOpened(ReviewData):
     """One effective entitlement that a reviewer must decide on.
 
     `operation_id` names the operation that granted it, and is absent for adopted access.
-    `duties` are the holder's job duties that call for the function, if any do.
+    `duties` are the holder's job duties that call for the function, if any do. `grade`, `since` and
+    `authorized_by` (kind, reference, by) say how it is known, since when, and who answers for it.
     """
 
     line_id: str
@@ -89,6 +90,9 @@ class LineOpened(ReviewData):
     function: Function | None
     operation_id: str | None
     duties: tuple[str, ...] = ()
+    grade: Grade | None = None
+    since: AwareDatetime | None = None
+    authorized_by: dict[str, str] | None = None
 
 
 class ReviewOpened(ReviewData):
@@ -108,6 +112,7 @@ class ReviewOpened(ReviewData):
     due_at: AwareDatetime
     lines: tuple[LineOpened, ...] = Field(min_length=1)
     rule: OpeningRule | None = None
+    no_answer: NoAnswer = "escalate"
 
 
 class ReviewToTell(ReviewData):

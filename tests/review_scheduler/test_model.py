@@ -8,7 +8,7 @@ the service stops for a while, and replicas race. A seed that failed plays again
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -150,6 +150,19 @@ class Model:
                 )
         await self.world.at(self.world.clock.instant)
 
+    async def play(self, days: int) -> None:
+        """Begin, and let so many days pass with what happens in them."""
+        await self.begin()
+        until = START + days * DAY
+        while self.world.clock.instant < until:
+            for _ in range(self.random.randint(0, 4)):
+                await self.something_happens()
+            if self.random.random() < 0.6:
+                await self.provisioning_works()
+            await self.check()
+            await self.pass_days(self.random.randint(1, 4))
+            await self.check()
+
     async def something_happens(self) -> None:
         """One thing that people or portals do."""
         one = self.people[self.random.choice(list(self.people))]
@@ -276,16 +289,7 @@ class Model:
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_nothing_in_scope_is_lost_in_whatever_happens(world: World, seed: int) -> None:
     model = Model(world, seed)
-    await model.begin()
-    until: datetime = START + DAYS * DAY
-    while world.clock.instant < until:
-        for _ in range(model.random.randint(0, 4)):
-            await model.something_happens()
-        if model.random.random() < 0.6:
-            await model.provisioning_works()
-        await model.check()
-        await model.pass_days(model.random.randint(1, 4))
-        await model.check()
+    await model.play(DAYS)
     await everything_ends(model)
 
 

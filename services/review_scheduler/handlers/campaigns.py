@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from services.review_scheduler import events
-from services.review_scheduler.handlers.opening import open_reviews
+from services.review_scheduler.handlers.opening import new_reviews, open_reviews
 from services.review_scheduler.handlers.settling import settle_campaigns
 from services.review_scheduler.rules.lines import LineStatus
 from services.review_scheduler.rules.opening import Holder, NewReview, Occasion, build_reviews
@@ -180,7 +180,7 @@ async def _open_chunk(clock: Clock, campaign: OpeningCampaign, conn: Connection)
         _wave_due(campaign, directory),
         plan.no_answer,
     )
-    reviews = await _build(conn, occasion, holders, directory, now)
+    reviews = await new_reviews(conn, await _build(conn, occasion, holders, directory, now))
     await enqueue(conn, await open_reviews(conn, reviews, directory, now), held=True)
     logger.info(
         "campaign.opening",

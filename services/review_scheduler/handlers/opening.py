@@ -1,6 +1,7 @@
 """Opening reviews: stored, said, and with the first step of the ladder set."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from services.review_scheduler import events
@@ -8,7 +9,7 @@ from services.review_scheduler.rules.ladder import next_step_at, passed_rung
 from services.review_scheduler.rules.occasions import Trigger
 from services.review_scheduler.rules.opening import Holder, NewReview, Occasion, build_reviews
 from services.review_scheduler.store.directory import DirectoryView
-from services.review_scheduler.store.reviews import add_reviews, lines_known
+from services.review_scheduler.store.reviews import add_reviews, lines_known, reviews_known
 from services.review_scheduler.store.waiting import LADDER_TIMER
 from services.review_scheduler.store.workers import load_people_around
 from shared.outbox import OutboxMessage
@@ -80,11 +81,18 @@ async def open_micro_reviews(
             authorizer_may_review=policy.authorizer_may_review,
         )
     ]
+    return await open_reviews(conn, await new_reviews(conn, reviews), directory, now)
+
+
+async def new_reviews(conn: Connection, reviews: Sequence[NewReview]) -> list[NewReview]:
+    """The reviews with what of them was not opened before for the same cause.
+
+    Nothing is added to one that was opened before: what is held since then is asked next time.
+    """
     known = await lines_known(conn, [line.line_id for each in reviews for line in each.lines])
-    return await open_reviews(
-        conn, [each for each in reviews if known.isdisjoint(_ids(each))], directory, now
-    )
-
-
-def _ids(review: NewReview) -> set[object]:
-    return {line.line_id for line in review.lines}
+    opened = await reviews_known(conn, [each.review_id for each in reviews])
+    left = [
+        replace(each, lines=tuple(line for line in each.lines if line.line_id not in known))
+        for each in reviews
+    ]
+    return [each for each in left if each.lines and each.review_id not in opened]

@@ -25,6 +25,14 @@ async def lines_known(conn: Connection, line_ids: Collection[UUID]) -> set[UUID]
     return {row["line_id"] for row in rows}
 
 
+async def reviews_known(conn: Connection, review_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these reviews were opened before."""
+    rows = await conn.fetch(
+        "SELECT review_id FROM review WHERE review_id = ANY($1::uuid[])", list(review_ids)
+    )
+    return {row["review_id"] for row in rows}
+
+
 async def add_reviews(
     conn: Connection, reviews: Sequence[NewReview], passed: Sequence[int | None]
 ) -> None:

@@ -106,7 +106,7 @@ async def store_asked(conn: Connection, asked: Sequence[Asked]) -> None:
     await conn.execute(
         """
         UPDATE review SET reviewer = new.reviewer, reviewer_rule = new.rule, due_at = new.due_at,
-            rung = new.rung, escalations = new.escalations
+            rung = new.rung, escalations = new.escalations, read_at = NULL
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::int[], $6::int[])
             AS new (review_id, reviewer, rule, due_at, rung, escalations)
         WHERE review.review_id = new.review_id
