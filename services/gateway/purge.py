@@ -1,4 +1,4 @@
-"""The loop that forgets: rejected bodies after 30 days, old attempts, and sessions at their end."""
+"""The loop that forgets: rejected bodies and undecided lists after 30 days, attempts, sessions."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,6 +8,8 @@ import asyncpg
 from services.gateway import store
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.rules.roles import ATTEMPT_WINDOW_SECONDS
+from services.gateway.store.health import forget_days
+from services.gateway.store.rosters import expire_rosters
 from shared.clock import Clock
 from shared.postgres import Connection, in_transaction
 
@@ -21,6 +23,8 @@ async def purge_once(pool: "asyncpg.Pool[Any]", clock: Clock, doorkeeper: Doorke
     async def purge(conn: Connection) -> int:
         now = await clock.now(conn)
         forget_before = now - timedelta(seconds=ATTEMPT_WINDOW_SECONDS)
-        return await store.purge(conn, now, forget_before, PURGE_BATCH_ROWS)
+        done = await store.purge(conn, now, forget_before, PURGE_BATCH_ROWS)
+        done += await expire_rosters(conn, now)
+        return done + await forget_days(conn, now)
 
     return await in_transaction(pool, purge) + await doorkeeper.close_expired()

@@ -11,6 +11,7 @@ from shared.sheets.workbook import write_workbook
 from tests.gateway.conftest import OTHER_SOURCE, SOURCE, Door, signed
 from tests.gateway.lists import HEADINGS, HrOffice, csv, left, line, state
 from tests.gateway.test_clients import ask, register
+from tests.gateway.test_purge import purge
 
 TODAY = datetime.now(ZoneInfo("America/Los_Angeles")).date()
 
@@ -197,6 +198,21 @@ async def test_columns_that_nobody_asked_for_are_named_and_kept_nowhere(
     )
     for secret in ("078-05-1120", "91000"):
         assert not any(secret in row[0] or secret.encode().hex() in row[0] for row in kept)
+
+
+async def test_what_a_list_said_is_forgotten_once_decided_about_or_after_its_time(
+    office: HrOffice,
+) -> None:
+    await office.know()
+    decided = await office.plan(csv(line("w1")), apply=True)
+    waiting = await office.plan(csv(line("w1")))
+    kept = "SELECT plan::text FROM roster WHERE sealed IS NOT NULL"
+    assert [row[0] for row in await office.door.fetch(kept)] == [waiting["plan"]]
+    await office.door.fetch("UPDATE roster SET expires_at = now()")
+    await purge(office.door)
+    assert await office.door.fetch(kept) == []
+    states = {one["plan"]: one["status"] for one in (await office.get("/hr/v1/rosters"))["rosters"]}
+    assert states == {decided["plan"]: "applied", waiting["plan"]: "expired"}
 
 
 async def test_a_line_that_cannot_be_read_is_left_out_by_line_and_column(

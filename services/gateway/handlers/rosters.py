@@ -265,7 +265,7 @@ class Rosters:
             roster = await rosters_store.find_roster(conn, who.organization, plan)
             if roster is None:
                 raise _no_such_list()
-            if roster.sealed is None or roster.status not in ("planned", "held"):
+            if roster.sealed is None:
                 return _summary(roster)
             return _document(await self._look(conn, roster))
 

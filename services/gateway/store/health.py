@@ -8,6 +8,7 @@ from services.gateway.rules.schedule import USUAL_DAYS, Expected
 from shared.postgres import Connection
 
 KEPT_DAYS = 400
+"""A year's habits, and some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,14 @@ async def note_day(
         counts.get("rejected", 0),
         counts.get("wrong_signatures", 0),
     )
+
+
+async def forget_days(conn: Connection, now: datetime) -> int:
+    """Forget the days that are past looking back at; how many those were."""
+    status = await conn.execute(
+        "DELETE FROM source_day WHERE day < $1::date - $2::integer", now.date(), KEPT_DAYS
+    )
+    return int(status.rpartition(" ")[2])
 
 
 async def days_heard(conn: Connection, organization: str, today: date) -> dict[str, list[date]]:

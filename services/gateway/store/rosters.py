@@ -13,10 +13,10 @@ from shared.postgres import Connection
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """One list as it is kept; `sealed` is None once it has expired or where it could not be read.
+    """One list as it is kept; `sealed` is None once it was decided about, or never could be read.
 
     `status`: `planned` (looked at), `held` (lacks too many), `applying`, `applied`, `rejected` (by
-    a person), `replaced` (by a later list) or `unreadable`.
+    a person), `replaced` (by a later list), `expired` (nobody decided) or `unreadable`.
     """
 
     plan: UUID
@@ -214,12 +214,15 @@ async def decide(
     events: tuple[bytes, bytes] | None = None,
     total: int = 0,
 ) -> None:
-    """Note a person's or program's decision; what is still to be published comes sealed."""
+    """Note a person's or program's decision; what is still to be published comes sealed.
+
+    The list itself is not kept any longer.
+    """
     nonce, sealed = events or (None, None)
     await conn.execute(
         """
         UPDATE roster SET status = $2, decided_by = $3, decided_at = $4, counts = $5,
-            event_nonce = $6, events = $7, events_total = $8
+            event_nonce = $6, events = $7, events_total = $8, nonce = NULL, sealed = NULL
         WHERE plan = $1
         """,
         plan,
@@ -231,6 +234,16 @@ async def decide(
         sealed,
         total,
     )
+
+
+async def expire_rosters(conn: Connection, now: datetime) -> int:
+    """Forget what lists said about which nobody decided in time; how many those were."""
+    status = await conn.execute(
+        "UPDATE roster SET status = 'expired', nonce = NULL, sealed = NULL"
+        " WHERE expires_at <= $1 AND sealed IS NOT NULL",
+        now,
+    )
+    return int(status.rpartition(" ")[2])
 
 
 @dataclass(frozen=True, slots=True)
