@@ -3,11 +3,14 @@
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from services.cli.main import app
 from tests.cli.conftest import Listening, Run
 
 
@@ -86,3 +89,19 @@ async def test_where_nothing_is_installed_maintenance_says_what_it_needs(
     assert ran.code == 1
     assert ran.err
     assert "Traceback" not in ran.err
+
+
+WITHOUT_DOCUMENT = {"run", "demo", "completion", "hr watch"}
+"""They serve, play, or go on until stopped."""
+
+
+def test_every_command_has_json_for_programs() -> None:
+    def walk(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
+        for part, below in getattr(command, "commands", {}).items():
+            yield from walk(below, f"{name} {part}".strip())
+        if not hasattr(command, "commands"):
+            yield name, {option for each in command.params for option in each.opts}
+
+    commands = dict(walk(typer.main.get_command(app), ""))
+    without = {name for name, options in commands.items() if "--json" not in options}
+    assert without == WITHOUT_DOCUMENT

@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import httpx
 import pytest
 import pytest_asyncio
 import yaml
+from fastapi import Depends, FastAPI
 
 from deploy.embedded.processes import pick_free_port
 from services.gateway.rules.provider import return_path, roles_of, subject_of
 from services.gateway.settings import Settings
-from shared.auth import NOT_FRESH, Authenticator
+from shared import problems
+from shared.auth import NOT_FRESH, Authenticator, Principal
+from tests.audit_log.worlds import serving
 from tests.gateway.conftest import NOWHERE, Door, MakeSettings, open_door
 from tests.gateway.identity_provider import CLIENT, PASSWORD, ROLES, SECRET
 from tests.gateway.test_sign_in import csrf_of
@@ -187,6 +191,38 @@ async def test_what_cannot_be_undone_asks_who_signed_in_long_ago_again(door: Doo
         assert carried_out.json()["code"] == "no_such_group"
     closed = [data for kind, data in await door.activity() if kind == "session.closed"]
     assert [each["reason"] for each in closed] == ["renewed"]
+
+
+async def test_a_page_that_needs_a_fresh_sign_in_leads_there_and_back(
+    make_settings: MakeSettings, fresh_database: Mapping[str, str], provider_file: Path
+) -> None:
+    settings = make_settings(database_url=fresh_database["gateway"], oidc_file=provider_file)
+    provisioning = FastAPI()
+    problems.install(provisioning)
+    releases = Authenticator(settings.jwks_file).requires("access:admin", fresh=True)
+
+    @provisioning.post("/access/v1/brake/c-1/release")
+    async def release(who: Annotated[Principal, Depends(releases)]) -> dict[str, str]:
+        return {"by": who.subject}
+
+    async with serving(provisioning) as url:
+        told = settings.model_copy(update={"provisioning_url": url})
+        async with open_door(told) as door, person(door, "ann") as ann:
+            await ann.sign_in()
+            form = {"csrf": csrf_of(await door.http.get("/command-line")), "reason": "seen"}
+            await door.fetch("UPDATE session SET authenticated_at = now() - interval '1 hour'")
+            page = {"referer": "http://gateway.test/brake/c-1?from=list"}
+            asked = await door.http.post("/brake/c-1/release", data=form, headers=page)
+            assert asked.status_code == 403
+            assert "Nothing has been done yet" in asked.text
+            assert (
+                "/sign-in/provider?fresh=true&amp;next=%2Fbrake%2Fc-1%3Ffrom%3Dlist" in asked.text
+            )
+            back = await ann.sign_in("/brake/c-1?from=list", fresh=True)
+            assert back.headers["location"] == "/brake/c-1?from=list"
+            form["csrf"] = csrf_of(await door.http.get("/command-line"))
+            done = await door.http.post("/brake/c-1/release", data=form)
+            assert done.status_code == 303, done.text
 
 
 async def test_a_fresh_sign_in_that_the_provider_did_not_ask_for_is_refused(door: Door) -> None:
