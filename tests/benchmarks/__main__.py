@@ -20,6 +20,7 @@ from deploy.topics import create_topics, wait_for_kafka
 from shared.contracts.topics import TOPICS
 from shared.process import spare_the_collector
 from tests.benchmarks import (
+    console_pages,
     provisioning,
     relay,
     replaying,
@@ -61,12 +62,16 @@ PARTS = (
     "history",
     "replay",
     "reviews",
+    "console",
 )
 REVIEWED = 1_000_000
 """Lines of one campaign."""
 
 LOGGED = 1_000_000
 """Entries of the log that is searched."""
+
+CONSOLE_WORKERS = 100_000
+"""With ten logins each."""
 
 ERROR_LEVEL = 40
 
@@ -302,6 +307,33 @@ class Bench:
             ),
             Figure("reviews.campaign_shown", found.shown * 1000, "ms", f"{found.lines:,} lines"),
             Figure("reviews.bulk", found.decided / sum(found.bulks), "lines/s", bulk),
+        ]
+
+    async def console(self) -> None:
+        """Every page of the console among very many people; how long the slowest takes."""
+        await create_topics(self.kafka, TOPICS, replication=1)
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                found = await console_pages.measure(
+                    self.kafka,
+                    dsns,
+                    Path(folder),
+                    workers=self._scaled(CONSOLE_WORKERS),
+                    say=say,
+                )
+        p95 = {page: terminations.percentile(each, 0.95) for page, each in found.seconds.items()}
+        slowest = max(p95, key=lambda page: p95[page])
+        at = f"{slowest} of {len(p95)}; {found.workers:,} workers, {found.accounts:,} accounts"
+        runs = len(found.seconds[slowest])
+        self.figures += [
+            Figure("console.page_p95", p95[slowest] * 1000, "ms", at, runs=runs),
+            Figure(
+                "console.page_p95 (median page)",
+                statistics.median(p95.values()) * 1000,
+                "ms",
+                at,
+                runs=runs,
+            ),
         ]
 
 

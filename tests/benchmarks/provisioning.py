@@ -21,7 +21,7 @@ from services.provisioning.main import main_lane
 from shared.auth import Principal
 from shared.clock import DatabaseClock
 from shared.postgres import create_pool, in_transaction
-from tests.benchmarks.workload import ORGANIZATION, directory
+from tests.benchmarks.workload import ORGANIZATION, PORTALS, directory
 
 TABLES = ("worker", "worker_event", "account", "operation", "outbox")
 ADMINISTRATOR = Principal(ORGANIZATION, "bench", None, frozenset({"access:admin"}), "Bench")
@@ -30,11 +30,14 @@ WAIT_SECONDS = 300
 
 
 async def apply_directory(
-    pool: asyncpg.Pool[Any], version: str = "v1", connector: str = "manual"
+    pool: asyncpg.Pool[Any],
+    version: str = "v1",
+    connector: str = "manual",
+    portals: int = PORTALS,
 ) -> None:
     """Put the benchmark's directory in force."""
     commands = DirectoryCommands(Recompute(DatabaseClock()))
-    applied = directory(version, connector)
+    applied = directory(version, connector, portals)
     await in_transaction(pool, lambda conn: commands.apply(conn, applied, ADMINISTRATOR))
 
 

@@ -23,7 +23,6 @@ from tests.benchmarks import workload
 from tests.benchmarks.provisioning import apply_directory, until
 
 PROCESSES = ("main", "express", "decider")
-PORTALS = 3
 START_SECONDS = 60
 FAR_PORTS = {"main": 18181, "express": 18184, "decider": 0}
 
@@ -123,7 +122,7 @@ async def _until_removals(pool: asyncpg.Pool[Any], worker: str, condition: str) 
             workload.ORGANIZATION,
             worker,
         )
-        return int(count) == PORTALS
+        return int(count) == workload.PORTALS
 
     await until(there, f"removal of {worker} was not ordered everywhere", 120)
 

@@ -31,8 +31,12 @@ class Message:
     headers: list[tuple[str, bytes]]
 
 
-def directory(version: str = "v1", connector: str = "manual") -> Directory:
-    """Three portals for everybody, as many as the peer writes accounts."""
+PORTALS = 3
+"""As many as the peer writes accounts."""
+
+
+def directory(version: str = "v1", connector: str = "manual", count: int = PORTALS) -> Directory:
+    """So many portals for everybody."""
     portals = [
         {
             "id": f"portal-{number}",
@@ -48,7 +52,7 @@ def directory(version: str = "v1", connector: str = "manual") -> Directory:
                 }
             ],
         }
-        for number in range(3)
+        for number in range(count)
     ]
     return Directory.model_validate(
         {
@@ -63,7 +67,7 @@ def directory(version: str = "v1", connector: str = "manual") -> Directory:
             "sites": [{"id": "north", "name": "North", "state": "WA", "tins": [TIN]}],
             "carriers": [
                 {"id": f"carrier-{number}", "name": f"Carrier {number}", "kind": "commercial"}
-                for number in range(3)
+                for number in range(count)
             ],
             "contracts": [
                 {
@@ -72,7 +76,7 @@ def directory(version: str = "v1", connector: str = "manual") -> Directory:
                     "tins": [TIN],
                     "since": "2020-01-01",
                 }
-                for number in range(3)
+                for number in range(count)
             ],
             "portals": portals,
             "enrolments": [
@@ -82,7 +86,7 @@ def directory(version: str = "v1", connector: str = "manual") -> Directory:
                     "tin": TIN,
                     "registered_on": "2020-01-01",
                 }
-                for number in range(3)
+                for number in range(count)
             ],
             "titles": [
                 {"id": "Front Desk", "duties": ["front-desk"]},

@@ -1,0 +1,194 @@
+"""How long the console's pages take among very many people, through the gateway and over HTTP.
+
+A hundred workers come about as always, through Kafka; copies of all their rows under other worker
+ids make them as many as are asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from deploy.keys import make_secrets
+from services.gateway.console.visitor import COOKIE
+from services.gateway.links import make_session
+from services.gateway.settings import Settings
+from shared.contracts.topics import HR_EVENTS
+from shared.postgres import create_pool
+from tests.benchmarks import workload
+from tests.benchmarks.provisioning import apply_directory, until
+from tests.benchmarks.terminations import (
+    FAR_PORTS,
+    open_accounts,
+    prepare_workers,
+    provisioning_processes,
+    wait_for_lanes,
+)
+
+PORTALS = 10
+ORIGINALS, LEAVERS = 100, 2
+ASKED, WARM_UPS = 20, 3
+GATEWAY_PORT = 18180
+ROLES = ("administrator", "compliance", "operator", "hr")
+SOMEBODY = "L-000005-7"
+PAGES = (
+    "/",
+    "/people",
+    "/people?query=length+L-000005-7",
+    "/people?status=terminated",
+    f"/people/{SOMEBODY}",
+    "/matrix",
+    "/matrix?duty=billing",
+    "/work",
+    "/leavers",
+    "/findings",
+    "/where?q=carrier+claim+status",
+    "/directory",
+    "/policy",
+    "/who-had-access?portal=portal-1",
+    f"/explain?worker={SOMEBODY}&portal=portal-1",
+    "/chores",
+    "/exceptions",
+    "/outages",
+    "/clocks",
+    "/training",
+    "/brake",
+    "/hr",
+)
+
+COPIED = {"worker": "", "account": "", "operation": ", 'operation_id', gen_random_uuid()"}
+COPY = """
+    INSERT INTO {table}
+    SELECT copied.* FROM {table} AS old, generate_series(1, $1::int) AS number,
+        jsonb_populate_record(NULL::{table},
+            replace(to_jsonb(old)::text, old.worker, old.worker || '-' || number)::jsonb
+                || jsonb_build_object('organization', old.organization{own})) AS copied
+"""
+
+
+@dataclass(slots=True)
+class Paged:
+    """Seconds that each page took, sorted, and how much there was."""
+
+    workers: int = 0
+    accounts: int = 0
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+
+async def measure(
+    kafka: str, dsns: Mapping[str, str], folder: Path, *, workers: int, say: Any
+) -> Paged:
+    """Make so many workers with ten logins each, and look at every page."""
+    pool = await create_pool(dsns["provisioning"])
+    try:
+        await apply_directory(pool, connector="simulator", portals=PORTALS)
+        async with provisioning_processes(kafka, dsns, folder):
+            await wait_for_lanes(pool, HR_EVENTS.partitions)
+            await prepare_workers(kafka, pool, ORIGINALS)
+            await _let_some_leave(kafka, pool)
+        say(f"copying {ORIGINALS} workers {workers // ORIGINALS - 1} times")
+        await _copy(dsns["provisioning"], workers // ORIGINALS - 1)
+        found = Paged(
+            await pool.fetchval("SELECT count(*) FROM worker"),
+            await pool.fetchval("SELECT count(*) FROM account"),
+        )
+        async with (
+            provisioning_processes(kafka, dsns, folder),
+            _gateway(kafka, dsns, folder) as http,
+        ):
+            for page in PAGES:
+                found.seconds[page] = await _ask(http, page)
+                say(f"{page}: {found.seconds[page][-1] * 1000:.0f} ms at worst")
+        return found
+    finally:
+        await pool.close()
+
+
+async def _let_some_leave(kafka: str, pool: asyncpg.Pool[Any]) -> None:
+    leavers = [f"L-{number:06}" for number in range(LEAVERS)]
+    now = datetime.now(UTC)
+    messages = [workload.termination(each, f"{each}-left", now) for each in leavers]
+    await workload.produce(kafka, HR_EVENTS.name, messages)
+
+    async def gone() -> bool:
+        left = await pool.fetchval("SELECT count(*) FROM worker WHERE status = 'terminated'")
+        return int(left) == LEAVERS
+
+    await until(gone, "nobody left", 60)
+    await open_accounts(pool)
+
+
+async def _copy(dsn: str, times: int) -> None:
+    conn = await asyncpg.connect(dsn)
+    try:
+        for table, own in COPIED.items():
+            await conn.execute(COPY.format(table=table, own=own), times)
+            # As autovacuum would have it by and by.
+            await conn.execute(f"VACUUM ANALYZE {table}")
+    finally:
+        await conn.close()
+
+
+@asynccontextmanager
+async def _gateway(
+    kafka: str, dsns: Mapping[str, str], folder: Path
+) -> AsyncIterator[httpx.AsyncClient]:
+    secrets = make_secrets(folder / "secrets")
+    url = f"http://127.0.0.1:{GATEWAY_PORT}"
+    told = {
+        "BODY_KEY_FILE": secrets.body_key,
+        "DATABASE_URL": dsns["gateway"],
+        "GATEWAY_URL": url,
+        "JWKS_FILE": secrets.jwks,
+        "JWT_KEY_FILE": secrets.jwt_key,
+        "KAFKA": kafka,
+        "PORT": GATEWAY_PORT,
+        "PROVISIONING_URL": f"http://127.0.0.1:{FAR_PORTS['main']}",
+        "REVIEW_URL": "http://127.0.0.1:9",
+        "SOURCES_FILE": secrets.sources,
+    }
+    environment = os.environ | {f"PORTALKEEPER_{name}": str(value) for name, value in told.items()}
+    settings = Settings(database_url=dsns["gateway"], gateway_url=url, sources_file=secrets.sources)
+    session = await make_session(settings, workload.ORGANIZATION, ROLES)
+    with (folder / "gateway.log").open("w") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.gateway.main", env=environment, stderr=log, stdout=log
+        )
+    cookies = {COOKIE: session["session"]}
+    try:
+        async with httpx.AsyncClient(base_url=url, cookies=cookies, timeout=120) as http:
+
+            async def ready() -> bool:
+                try:
+                    return (await http.get("/healthz")).is_success
+                except httpx.TransportError:
+                    return False
+
+            await until(ready, "the gateway did not start", 60, pause=0.2)
+            yield http
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)
+
+
+async def _ask(http: httpx.AsyncClient, page: str) -> list[float]:
+    taken = []
+    for number in range(ASKED + WARM_UPS):
+        began = time.perf_counter()
+        answer = await http.get(page)
+        if number >= WARM_UPS:
+            taken.append(time.perf_counter() - began)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{page} answered {answer.status_code}: {answer.text[-600:]}")
+    return sorted(taken)
