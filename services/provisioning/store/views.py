@@ -319,14 +319,17 @@ async def matrix(
     limit: int,
 ) -> list[Any]:
     """States of workers that have anything to do with a portal, by worker id."""
+    # PostgreSQL takes a CASE to be true of every other row, and so reads in the order of ids until
+    # it has enough; of the bare conditions it believes that hardly anybody fulfils them, and reads
+    # and sorts everybody.
     rows: list[Any] = await conn.fetch(
         f"""
         SELECT worker, name, {STATE} FROM worker
         WHERE organization = $1 AND worker > $2 AND portals::text <> '[]'
-          AND ($3::text IS NULL OR EXISTS (
+          AND CASE WHEN $3::text IS NULL THEN true ELSE EXISTS (
               SELECT 1 FROM jsonb_array_elements(state::jsonb -> 'employments') AS employment
-              WHERE (employment ->> 'open')::boolean AND employment -> 'sites' ? $3))
-          AND ($4::text IS NULL OR state::jsonb -> 'duties' ? $4)
+              WHERE (employment ->> 'open')::boolean AND employment -> 'sites' ? $3) END
+          AND CASE WHEN $4::text IS NULL THEN true ELSE state::jsonb -> 'duties' ? $4 END
         ORDER BY worker LIMIT $5
         """,
         organization,
