@@ -30,7 +30,8 @@ GATEWAY = "The gateway"
 
 Source = Annotated[str | None, typer.Option(help="Whose list it is, where there are several.")]
 Preset = Annotated[
-    str | None, typer.Option(help="gusto, bamboohr, adp, paychex or plain; else as before.")
+    str | None,
+    typer.Option(help="gusto, bamboohr, adp, paychex or plain; else as before."),
 ]
 SecretFile = Annotated[
     Path | None, typer.Option(help="Sign with this secret of the source instead of signing in.")

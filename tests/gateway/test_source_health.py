@@ -68,7 +68,7 @@ async def test_a_late_list_raises_one_alarm_and_shows_until_it_comes(office: HrO
     await office.know(state("w1"))
     answer = await office.door.http.put(
         f"/hr/v1/sources/{SOURCE}",
-        json={"expected": {"by": "00:00"}, "mapping": {"preset": "bamboohr"}},
+        json={"expected": {"by": "00:00"}, "mapping": {"statuses": {"Furloughed": "leave"}}},
         headers=office.headers,
     )
     assert answer.status_code == 200, answer.text
@@ -78,9 +78,9 @@ async def test_a_late_list_raises_one_alarm_and_shows_until_it_comes(office: HrO
     assert [each["source"] for each in alarms] == [SOURCE]
     (source,) = (await office.get("/hr/v1/sources"))["sources"]
     assert datetime.fromisoformat(source["late_since"]) <= datetime.now(UTC)
-    assert source["mapping"]["preset"] == "bamboohr"
+    assert source["mapping"]["statuses"] == {"Furloughed": "leave"}
 
-    await office.plan(csv(line("w1")), preset="plain", apply=True)
+    await office.plan(csv(line("w1", status="Furloughed")), apply=True)
     await checked(office.door)
     (source,) = (await office.get("/hr/v1/sources"))["sources"]
     assert source["late_since"] is None

@@ -319,7 +319,7 @@ def _mapping(form: FormData) -> SourceMapping:
     try:
         return SourceMapping.model_validate(
             {
-                "preset": form_text(form, "preset") or "plain",
+                "preset": form_text(form, "preset") or None,
                 "columns": _pairs(form_text(form, "columns")),
                 "statuses": _pairs(form_text(form, "statuses")),
                 "kinds": _pairs(form_text(form, "kinds")),

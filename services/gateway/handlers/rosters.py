@@ -467,16 +467,17 @@ def _read(
 ) -> tuple[Reading, SourceMapping]:
     """The list, and how it was read, which is how the source's next one will be."""
     table = read_table(upload.name, upload.content)
-    if mapping is None or upload.preset is not None:
-        name = upload.preset or likeliest_preset(table.columns, presets())
-        mapping = (mapping or SourceMapping()).model_copy(update={"preset": name})
+    mapping = mapping or SourceMapping()
+    if upload.preset is not None:
+        mapping = mapping.model_copy(update={"preset": upload.preset})
     if upload.day_first is not None:
         mapping = mapping.model_copy(update={"day_first": upload.day_first})
-    if mapping.preset not in presets():
+    preset = mapping.preset or likeliest_preset(table.columns, presets())
+    if preset not in presets():
         raise UnreadableSheet(
-            f"There is no preset {mapping.preset!r:.40}; there are: {', '.join(presets())}."
+            f"There is no preset {preset!r:.40}; there are: {', '.join(presets())}."
         )
-    return read_lines(table, presets()[mapping.preset], mapping, places.sites, known), mapping
+    return read_lines(table, presets()[preset], mapping, places.sites, known), mapping
 
 
 def _outgoing(accepted: Sequence[Any]) -> Iterator[OutboxMessage]:

@@ -133,7 +133,7 @@ class SourceHealth:
         """
         if source not in (*self._sources.names(who.organization), CONSOLE_SOURCE):
             raise Problem(404, "no_such_source", f"No source {source!r:.80} speaks for you.")
-        if mapping.preset not in presets():
+        if mapping.preset not in (None, *presets()):
             raise Problem(
                 422, "no_such_preset", f"Name one of the presets: {', '.join(presets())}."
             )

@@ -88,13 +88,14 @@ class Preset(BaseModel):
 class SourceMapping(BaseModel):
     """What a source's own lists mean, beyond or against its preset; kept for its next list.
 
-    `columns` name what a heading says, `sites` what a place is called in the directory, and
-    `id_digits` how many digits an id has, so that zeros that Excel dropped are put back.
+    Without a `preset` the headings tell. `columns` name what a heading says, `sites` what a place
+    is called in the directory, and `id_digits` how many digits an id has, so that zeros that Excel
+    dropped are put back.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: str = "plain"
+    preset: str | None = None
     columns: Mapping[str, Says] = Field(default={}, max_length=200)
     statuses: Mapping[str, Standing] = Field(default={}, max_length=200)
     kinds: Mapping[str, WorkerKind] = Field(default={}, max_length=200)
