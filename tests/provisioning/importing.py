@@ -7,7 +7,8 @@ from typing import Any
 from services.provisioning.handlers.adoption import AdoptionCommands
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.imports import Upload
-from services.provisioning.handlers.rosters import RosterCommands, RosterUpload
+from services.provisioning.handlers.rosters.commands import RosterCommands
+from services.provisioning.handlers.rosters.meaning import RosterUpload
 from shared.contracts.directory import Directory
 from shared.postgres import in_transaction
 from tests.provisioning.desk import ADMINISTRATOR, Desk

@@ -14,7 +14,8 @@ from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.exceptions import ExceptionCommands, Wish
 from services.provisioning.handlers.imports import Upload
 from services.provisioning.handlers.outages import OutageCommands
-from services.provisioning.handlers.rosters import RosterCommands, RosterUpload
+from services.provisioning.handlers.rosters.commands import RosterCommands
+from services.provisioning.handlers.rosters.meaning import RosterUpload
 from services.provisioning.rules.outages import Trouble
 from shared.auth import Principal
 from shared.contracts.directory import Function

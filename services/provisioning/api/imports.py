@@ -15,7 +15,8 @@ from services.provisioning.handlers.adoption import AdoptionCommands, sheet_of
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.imports import Upload, as_json
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.handlers.rosters import RosterCommands, RosterUpload
+from services.provisioning.handlers.rosters.commands import RosterCommands
+from services.provisioning.handlers.rosters.meaning import RosterUpload
 from services.provisioning.rules.findings import FindingRule
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import findings as findings_store

@@ -32,7 +32,7 @@ from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.plans import PlanCommands
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.handlers.replay import Replay
-from services.provisioning.handlers.rosters import RosterCommands
+from services.provisioning.handlers.rosters.commands import RosterCommands
 from shared.auth import Authenticator
 
 
