@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.e2e.browsing import look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory, finish_work, until_work
+from tests.e2e.test_browser_and_command_line import portalkeeper
 
 NORA, OLGA, HR = "W-NORA", "W-OLGA", "hr=W-HELEN"
 AGO = (datetime.now(UTC) - timedelta(days=30)).date().isoformat()
@@ -146,6 +147,19 @@ async def test_hr_pages_fit_a_phone(browser: Browser, clinic: System) -> None:
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert beyond <= 0, path
+
+
+async def test_the_command_line_seals_a_departure_and_withdraws_it(clinic: System) -> None:
+    session = await clinic.session_file(HR)
+    leaving = ("hr", "leaving", OLGA, "--sealed", "--reader", "W-DEPUTY", "--yes")
+    assert (await portalkeeper(session, *leaving, "--now"))[0] == 2
+    code, answers, err = await portalkeeper(session, *leaving, "--on", FRIDAY)
+    assert (code, answers[0]["status"]) == (0, "sealed"), err
+    _, found, _ = await portalkeeper(session, "hr", "sealed", "list")
+    assert [(one["worker"], one["readers"]) for one in found] == [(OLGA, ["W-DEPUTY"])]
+    code, _, err = await portalkeeper(session, "hr", "sealed", "withdraw", found[0]["id"])
+    assert code == 0, err
+    assert (await portalkeeper(session, "hr", "sealed", "list"))[1] == []
 
 
 async def until_shown(page: Page, text: str) -> None:
