@@ -19,12 +19,13 @@ from services.gateway.rules.roster_reading import SourceMapping
 from services.gateway.rules.schedule import Expected
 from services.gateway.sources import Sources
 from shared.auth import Authenticator, Principal
+from shared.contracts.hr import Text
 from shared.errors import Problem
 from shared.sheets.table import MAX_FILE_BYTES
 
 ROSTERS_PAGE_MAX = 200
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
-Name = Annotated[str, Query(min_length=1, max_length=200)]
+Name = Annotated[Text, Query()]
 
 
 class Hash(BaseModel):
@@ -46,10 +47,10 @@ class AnswerSent(BaseModel):
     `on` is the last day of who has left, or the day of who is back from leave.
     """
 
-    source: str = Field(min_length=1, max_length=200)
+    source: Text
     kind: Asked
     answer: Answer
-    workers: list[str] | None = Field(default=None, max_length=50_000)
+    workers: list[Text] | None = Field(default=None, max_length=50_000)
     on: date | None = None
 
 
@@ -85,9 +86,9 @@ def rosters_router(
     @router.post("/rosters", status_code=201)
     async def send(
         request: Request,
-        source: Annotated[str | None, Query(max_length=200)] = None,
+        source: Annotated[Text | None, Query()] = None,
         name: Name = "list.csv",
-        preset: Annotated[str | None, Query(max_length=40)] = None,
+        preset: Annotated[Text | None, Query()] = None,
         day_first: bool | None = None,
         apply: bool = False,
         key: Key = None,

@@ -217,15 +217,15 @@ def routes(
         """Answer about one person, or about everybody whom a list lacks."""
         visitor = await console.visitor(request, "hr:enter")
         form = await console.form(request, visitor, "hr.answer")
-        plan = form_text(form, "plan")
+        plan = _plan_in(form)
         try:
             said = _answered(form)
             await desk.questions.answer(visitor.principal, said, form_text(form, "key"))
         except Problem as problem:
-            if plan:
-                return await _plan_page(request, visitor, UUID(plan), problem)
+            if plan is not None:
+                return await _plan_page(request, visitor, plan, problem)
             return await _questions_page(request, visitor, "", problem)
-        back = f"/hr/lists/{UUID(plan)}" if plan else "/hr/questions"
+        back = "/hr/questions" if plan is None else f"/hr/lists/{plan}"
         return RedirectResponse(with_query(back, did="answered"), status_code=303)
 
     # -- sources
@@ -285,6 +285,15 @@ async def _upload(form: FormData) -> Upload:
         form_text(form, "preset") or None,
         {"day": True, "month": False}.get(order),
     )
+
+
+def _plan_in(form: FormData) -> UUID | None:
+    """The list on whose page the answer was given, if on one."""
+    named = form_text(form, "plan")
+    try:
+        return UUID(named) if named else None
+    except ValueError as error:
+        raise Problem(404, "no_such_list", "There is no such list.") from error
 
 
 def _answered(form: FormData) -> Answered:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.envelope import EARLIEST_YEAR, LATEST_YEAR, check_id
-from shared.contracts.hr import WorkerKind, is_npi
+from shared.contracts.hr import Text, WorkerKind, is_npi
 from shared.errors import Rejected
 from shared.sheets.cells import day_in, id_in, reads_as, unquoted
 from shared.sheets.table import Row, Table, UnreadableSheet
@@ -95,11 +95,11 @@ class SourceMapping(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: str | None = None
-    columns: Mapping[str, Says] = Field(default={}, max_length=200)
-    statuses: Mapping[str, Standing] = Field(default={}, max_length=200)
-    kinds: Mapping[str, WorkerKind] = Field(default={}, max_length=200)
-    sites: Mapping[str, tuple[str, ...]] = Field(default={}, max_length=500)
+    preset: Text | None = None
+    columns: Mapping[Text, Says] = Field(default={}, max_length=200)
+    statuses: Mapping[Text, Standing] = Field(default={}, max_length=200)
+    kinds: Mapping[Text, WorkerKind] = Field(default={}, max_length=200)
+    sites: Mapping[Text, tuple[Text, ...]] = Field(default={}, max_length=500)
     day_first: bool | None = None
     id_digits: int | None = Field(default=None, ge=2, le=20)
 
