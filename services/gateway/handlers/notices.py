@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import orjson
@@ -133,9 +132,11 @@ class Notifier:
             now = await self._clock.now(conn)
             taken = await store.take_unaddressed(conn, ADDRESS_BATCH)
             for organization in sorted({organization for organization, _ in taken}):
-                people, zone = await store.people(conn, organization)
-                here = now.astimezone(ZoneInfo(zone))
-                for matter in (each for of, each in taken if of == organization):
+                matters = [each for of, each in taken if of == organization]
+                named = {worker for each in matters for worker in each.workers}
+                people = await store.people(conn, organization, named)
+                here = now.astimezone(await store.zone(conn, organization))
+                for matter in matters:
                     told = recipients(matter, people, here.date())
                     await store.address(
                         conn,
@@ -300,12 +301,12 @@ class Notifier:
         """A line for each matter, without names: whoever signs in sees them."""
         async with self._pool.acquire() as conn:
             portals = await store.portal_names(conn, organization)
-            _, zone = await store.people(conn, organization)
+            zone = await store.zone(conn, organization)
         lines = []
         for each in matters:
             what = SUBJECTS[each.kind][0].capitalize()
             where = f" at {portals.get(each.portal, each.portal)}" if each.portal else ""
-            due = each.due_at.astimezone(ZoneInfo(zone)) if each.due_at else None
+            due = each.due_at.astimezone(zone) if each.due_at else None
             by = f", due {due:%a %-d %b %H:%M %Z}" if due else ""
             lines.append(f"{what}{where}{by}\n{self._home}{each.path}\n")
         return "\n".join([*lines, "You are asked to sign in before anything is shown."])

@@ -1,9 +1,10 @@
 """Matters to tell, who is told of them and what became of it, and where people want to be told."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
@@ -122,8 +123,8 @@ async def address(
     )
 
 
-async def people(conn: Connection, organization: str) -> tuple[People, str]:
-    """Whom the directory appoints and who has left; and the organization's zone."""
+async def people(conn: Connection, organization: str, named: Collection[str]) -> People:
+    """Whom the directory appoints, and who of them and of `named` has left."""
     rows = await conn.fetch(
         "SELECT kind, data FROM directory_object WHERE organization = $1 AND data IS NOT NULL"
         " AND kind IN ('organization', 'administrator')",
@@ -133,16 +134,26 @@ async def people(conn: Connection, organization: str) -> tuple[People, str]:
     appointed = [
         Administrator.model_validate(row["data"]) for row in rows if row["kind"] == "administrator"
     ]
+    on_call = tuple(home.get("on_call", ()))
+    asked = {*named, *on_call}
+    asked |= {who for each in appointed for who in (each.worker, each.deputy) if who}
     gone = await conn.fetch(
-        "SELECT worker FROM known_worker WHERE organization = $1"
+        "SELECT worker FROM known_worker WHERE organization = $1 AND worker = ANY($2::text[])"
         " AND coalesce(state->>'status', 'erased') NOT IN ('active', 'on_leave')",
         organization,
+        sorted(asked),
     )
-    on_call = tuple(home.get("on_call", ()))
-    return (
-        People(appointed, on_call, frozenset(row["worker"] for row in gone)),
-        home.get("zone", "UTC"),
+    return People(appointed, on_call, frozenset(row["worker"] for row in gone))
+
+
+async def zone(conn: Connection, organization: str) -> ZoneInfo:
+    """The organization's zone; UTC while no directory has arrived."""
+    name = await conn.fetchval(
+        "SELECT data->>'zone' FROM directory_object WHERE organization = $1"
+        " AND kind = 'organization' AND data IS NOT NULL",
+        organization,
     )
+    return ZoneInfo(name or "UTC")
 
 
 async def portal_names(conn: Connection, organization: str) -> dict[str, str]:
