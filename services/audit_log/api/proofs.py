@@ -154,7 +154,7 @@ async def _prove(
     reading: Reading, conn: Connection, who: Principal, indexes: Sequence[int]
 ) -> tuple[store.SignedCheckpoint, list[tuple[store.SealedEntry, str]]]:
     """The latest checkpoint, and each entry with its proof in the order of the log."""
-    found = await store.read_sealed(conn, {min(index, MAX_INDEX) for index in indexes})
+    found = await store.read_sealed(conn, {max(-1, min(index, MAX_INDEX)) for index in indexes})
     if missing := set(indexes) - {entry.index for entry in found}:
         raise Problem(404, "no_such_entry", f"The log has no entry {min(missing)}.")
     signed = await reading.checkpoint(conn)

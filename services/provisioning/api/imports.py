@@ -1,7 +1,6 @@
 """Adopting sheets and importing user lists over HTTP; findings, and the sheet back."""
 
 import base64
-import binascii
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -50,7 +49,7 @@ class FileSent(BaseModel):
         """
         try:
             content = base64.b64decode(self.content, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise Problem(422, "invalid_content", "content must be the file in Base64.") from error
         return Upload(self.name, content, self.answers)
 
