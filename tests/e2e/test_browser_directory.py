@@ -238,6 +238,67 @@ async def test_a_rule_of_a_portal_is_corrected_with_its_source(
     await expect(row).to_contain_text("letter of the help desk")
 
 
+async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
+    browser: Browser, system: System
+) -> None:
+    gateway = system.urls["gateway"]
+    page = await sign_in(browser, system, "administrator")
+
+    async def apply() -> None:
+        await page.get_by_role("button", name="See what it changes").click()
+        await page.get_by_role("button", name="Apply it").click()
+        await expect(page.get_by_role("status")).to_contain_text("In force as version")
+        await page.goto(f"{gateway}/directory/organization")
+
+    await page.goto(f"{gateway}/directory/organization")
+    row = page.get_by_role("row", name="Silvio Marchetti")
+    await row.get_by_role("link", name="Change").click()
+    await expect(page.get_by_label("Medicare numbers (PTANs)")).to_have_value(
+        "G8900001, medicare-b, 89-0413207, 2019-09-01"
+    )
+    recognized = page.get_by_label("Recognized by carriers")
+    await recognized.fill("regence, 89-0413207, 2019-09-01\naetna, 89-0413207, some day")
+    await look(page, "clinician")
+    await page.get_by_role("button", name="See what it changes").click()
+    await expect(page.get_by_role("alert")).to_contain_text("date")
+    await expect(recognized).to_have_value(
+        "regence, 89-0413207, 2019-09-01\naetna, 89-0413207, some day"
+    )
+    await recognized.fill("regence, 89-0413207, 2019-09-01\naetna, 89-0413207, 2030-01-01")
+    await apply()
+    await expect(row).to_contain_text("Aetna")
+    await expect(row).to_contain_text("1 Jan 2030")
+
+    await page.get_by_role("link", name="Add a carrier").click()
+    await page.get_by_label("Id", exact=True).fill("kitsap")
+    await page.get_by_label("Name", exact=True).fill("Kitsap Mutual")
+    await page.get_by_label("What people call it").fill("Kitsap, KM")
+    await apply()
+    await expect(page.get_by_role("row", name="Kitsap Mutual")).to_contain_text("Kitsap, KM")
+
+    await page.get_by_role("link", name="Add a site").click()
+    await page.get_by_label("Id", exact=True).fill("yelm")
+    await page.get_by_label("Name", exact=True).fill("Yelm")
+    await page.get_by_label("State").fill("WA")
+    await page.get_by_label("89-0413207").check()
+    await apply()
+    await expect(page.get_by_role("row", name="Yelm")).to_contain_text("89-0413207")
+
+    await page.get_by_role("link", name="Add an entry").click()
+    await page.get_by_label("Id", exact=True).fill("kitsap-denials")
+    await page.get_by_label("The work, in a few words").fill("Denials by letter")
+    await page.get_by_label("claim status").check()
+    await page.get_by_label("Kitsap Mutual").check()
+    await look(page, "guide-entry")
+    await apply()
+    entry = page.get_by_role("row", name="Denials by letter")
+    await expect(entry).to_contain_text("Kitsap Mutual")
+    await look(page, "organization-changed")
+    await page.get_by_role("row", name="Kitsap, KM").get_by_role("link", name="Change").click()
+    await page.get_by_role("button", name="See what taking it out changes").click()
+    await expect(page.get_by_role("alert")).to_contain_text("names carrier 'kitsap'")
+
+
 async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
     browser: Browser, system: System
 ) -> None:
@@ -251,6 +312,8 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
         "/where?q=aetna+era",
         "/directory",
         "/directory/organization",
+        "/directory/entries/clinician?id=cs-1079",
+        "/directory/entries/guide",
         "/directory/portals/availity",
         "/directory/file",
         "/policy",

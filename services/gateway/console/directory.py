@@ -14,30 +14,19 @@ from starlette.datastructures import FormData
 
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
+from services.gateway.console.planned import Json, in_force, many, number, planned, put
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function, Portal, RuleName
 from shared.errors import Problem
 
 EFFECTS_SHOWN = "200"
-Json = dict[str, Any]
 
 
 def routes(console: Console) -> APIRouter:
     """The pages and their forms."""
     router = APIRouter()
     services = console.services
-
-    async def in_force(visitor: Visitor) -> Json | None:
-        try:
-            found: Json = await services.get(
-                visitor.principal, "provisioning", "/access/v1/directory"
-            )
-        except Problem as problem:
-            if problem.status == 404:
-                return None
-            raise
-        return found
 
     async def plans_of(visitor: Visitor) -> list[Json]:
         if not visitor.principal.may("access:read", "access:admin", "policy:approve"):
@@ -47,7 +36,7 @@ def routes(console: Console) -> APIRouter:
         return plans
 
     async def portal_names(visitor: Visitor) -> dict[str, str]:
-        current = await in_force(visitor)
+        current = await in_force(console, visitor)
         portals = current["directory"]["portals"] if current else []
         return {portal["id"]: portal["name"] for portal in portals}
 
@@ -68,21 +57,12 @@ def routes(console: Console) -> APIRouter:
             request,
             "directory.html",
             status=problem.status if problem else 200,
-            found=await in_force(visitor),
+            found=await in_force(console, visitor),
             plans=[each for each in await plans_of(visitor) if each["status"] == "proposed"],
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,
         )
-
-    @router.get("/directory/organization")
-    async def organization(request: Request) -> Response:
-        """Tax ids, NPIs, PTANs, sites and clinicians."""
-        visitor = await console.visitor(request, "directory:read", "access:read")
-        found = await in_force(visitor)
-        if found is None:
-            return RedirectResponse("/directory", status_code=303)
-        return console.page(request, "organization.html", found=found)
 
     @router.get("/directory/portals/{portal}")
     async def portal(request: Request, portal: str) -> Response:
@@ -98,7 +78,7 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
-        found = await in_force(visitor)
+        found = await in_force(console, visitor)
         known = _portal(found, portal)
         enrolments = await services.get(visitor.principal, "provisioning", "/access/v1/enrolments")
         return console.page(
@@ -128,7 +108,7 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
-        found = await in_force(visitor)
+        found = await in_force(console, visitor)
         questions = []
         if visitor.principal.may("access:read", "access:admin"):
             overview = await services.get(visitor.principal, "provisioning", "/access/v1/overview")
@@ -149,23 +129,14 @@ def routes(console: Console) -> APIRouter:
 
     # -- forms that make a plan
 
-    async def planned(
-        request: Request, visitor: Visitor, what: str, edits: Mapping[str, Any]
-    ) -> Response:
-        made = await services.post(
-            visitor.principal, "provisioning", "/access/v1/directory/edits", edits, fresh_key()
-        )
-        await console.doorkeeper.record_command(visitor.session, f"directory.{what}", made["plan"])
-        return RedirectResponse(f"/plans/{path(made['plan'])}", status_code=303)
-
     @router.post("/policy/{what}")
     async def change_policy(request: Request, what: str) -> Response:
         """Map a title, change a duty or a separation."""
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, f"directory.{what}")
         try:
-            edits = _policy_edit(what, form, await in_force(visitor))
-            return await planned(request, visitor, what, edits)
+            edits = _policy_edit(what, form, await in_force(console, visitor))
+            return await planned(console, visitor, what, edits)
         except Problem as problem:
             await console.doorkeeper.record_command(
                 visitor.session, f"directory.{what}", request.url.path, problem
@@ -180,14 +151,14 @@ def routes(console: Console) -> APIRouter:
         try:
             value = {
                 "carrier": form_text(form, "carrier"),
-                "tins": _many(form, "tins"),
-                "sites": _many(form, "sites"),
+                "tins": many(form, "tins"),
+                "sites": many(form, "sites"),
                 "since": form_text(form, "since"),
                 "until": form_text(form, "until") or None,
-                "grace_days": _number(form, "grace_days") or 0,
+                "grace_days": number(form, "grace_days") or 0,
             }
-            edits = _put("contract", form_text(form, "id"), value)
-            return await planned(request, visitor, "contract", edits)
+            edits = put("contract", form_text(form, "id"), value)
+            return await planned(console, visitor, "contract", edits)
         except Problem as problem:
             return await _show_directory(request, visitor, problem=problem, typed=dict(form))
 
@@ -196,10 +167,10 @@ def routes(console: Console) -> APIRouter:
         """Correct a rule of a portal, or enter an enrolment or an administrator."""
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, f"directory.{what}")
-        found = await in_force(visitor)
+        found = await in_force(console, visitor)
         try:
             edits = _portal_edit(what, _portal(found, portal), form)
-            return await planned(request, visitor, what, edits)
+            return await planned(console, visitor, what, edits)
         except Problem as problem:
             return await _show_portal(request, visitor, portal, problem=problem, typed=dict(form))
 
@@ -217,7 +188,7 @@ def routes(console: Console) -> APIRouter:
         text: str | None = None,
     ) -> Response:
         exported = ""
-        if text is None and await in_force(visitor) is not None:
+        if text is None and await in_force(console, visitor) is not None:
             found = await services.get(
                 visitor.principal, "provisioning", "/access/v1/directory/export"
             )
@@ -356,50 +327,46 @@ def _policy_edit(what: str, form: FormData, found: Json | None) -> Json:
     policy: Json = found["directory"]["policy"] if found else {}
     match what:
         case "title":
-            return _put("title", id_, {"duties": _many(form, "duties")})
+            return put("title", id_, {"duties": many(form, "duties")})
         case "remove-title":
             return {"remove": [{"kind": "title", "id": id_}]}
         case "duty":
             value: Json = {
                 "name": form_text(form, "name"),
-                "functions": _many(form, "functions"),
+                "functions": many(form, "functions"),
                 "front_office": form_text(form, "front_office") == "yes",
             }
-            return _put("job_duty", id_, value)
+            return put("job_duty", id_, value)
         case "separation":
             rule = {
                 "id": id_,
-                "holders": {"duties": _many(form, "holders")},
-                "never": {"functions": _many(form, "never")},
+                "holders": {"duties": many(form, "holders")},
+                "never": {"functions": many(form, "never")},
                 "reason": form_text(form, "reason"),
                 "enforced": form_text(form, "enforced") == "yes",
             }
             rest = [each for each in policy.get("separation", []) if each["id"] != id_]
-            return _put("policy", "policy", {"separation": [*rest, rule]})
+            return put("policy", "policy", {"separation": [*rest, rule]})
         case "training":
             value = {
                 "name": form_text(form, "name"),
                 "owner": form_text(form, "owner"),
                 "version": form_text(form, "version"),
                 "link": form_text(form, "link") or None,
-                "portals": _many(form, "portals"),
-                "functions": _many(form, "functions"),
-                "valid_days": _number(form, "valid_days") or None,
+                "portals": many(form, "portals"),
+                "functions": many(form, "functions"),
+                "valid_days": number(form, "valid_days") or None,
             }
-            return _put("training_module", id_, _kept(found, id_, value))
+            return put("training_module", id_, _kept(found, id_, value))
         case "signature":
             value = {
                 "version": form_text(form, "version"),
                 "signatory": form_text(form, "signatory"),
                 "signed_on": form_text(form, "signed_on"),
-                "mover_grace_days": _number(form, "mover_grace_days") or 0,
+                "mover_grace_days": number(form, "mover_grace_days") or 0,
             }
-            return _put("policy", "policy", value)
+            return put("policy", "policy", value)
     raise Problem(404, "no_such_command", "There is no such command.")
-
-
-def _put(kind: str, id_: str, value: Json) -> Json:
-    return {"put": [{"kind": kind, "id": id_, "value": value}]}
 
 
 def _kept(found: Json | None, id_: str, value: Json) -> Json:
@@ -427,14 +394,14 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
             if (each["rule"], each.get("effective_from")) != (row["rule"], row["effective_from"])
         ]
         value = {**portal, "rules": [*rest, row]}
-        return _put("portal", portal["id"], value)
+        return put("portal", portal["id"], value)
     if what == "enrolment":
         value = {
             "portal": portal["id"],
             "tin": form_text(form, "tin"),
             "owner": form_text(form, "owner") or None,
         }
-        return _put("enrolment", form_text(form, "id"), value)
+        return put("enrolment", form_text(form, "id"), value)
     if what == "administrator":
         value = {
             "portal": portal["id"],
@@ -443,7 +410,7 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
             "deputy": form_text(form, "deputy") or None,
             "signed_by": form_text(form, "signed_by") or None,
         }
-        return _put("administrator", form_text(form, "id"), value)
+        return put("administrator", form_text(form, "id"), value)
     raise Problem(404, "no_such_command", "There is no such command.")
 
 
@@ -456,19 +423,3 @@ def _typed(rule: str, said: str) -> bool | int | str | None:
     if RULE_TYPES.get(rule) is int and said.isdigit():
         return int(said)
     return said
-
-
-def _many(form: FormData, name: str) -> list[str]:
-    return [value for value in form.getlist(name) if isinstance(value, str) and value]
-
-
-def _number(form: FormData, name: str) -> int | None:
-    """A whole number; None for an empty field.
-
-    Raises:
-        Problem: 422 when something else was typed.
-    """
-    said = form_text(form, name)
-    if said and not (said.isascii() and said.isdigit() and len(said) < 9):
-        raise Problem(422, "no_number", f"{name.replace('_', ' ')} is a whole number of days.")
-    return int(said) if said else None
