@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.browsing import look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory, finish_work, until_work
 from tests.e2e.test_browser_and_command_line import portalkeeper
+from tests.e2e.test_clinic import SCHEMES, WCAG_AA
 
 NORA, OLGA, HR = "W-NORA", "W-OLGA", "hr=W-HELEN"
 AGO = (datetime.now(UTC) - timedelta(days=30)).date().isoformat()
@@ -136,7 +138,9 @@ async def test_somebody_new_goes_on_leave_and_what_one_has_entered_oneself_is_ta
     await expect(oneself.get_by_role("button", name="leaves")).to_have_count(0)
 
 
-async def test_hr_pages_fit_a_phone(browser: Browser, clinic: System) -> None:
+async def test_hr_pages_fit_a_phone_and_keep_the_rules_of_accessibility(
+    browser: Browser, clinic: System
+) -> None:
     page = await sign_in(browser, clinic, HR)
     await page.set_viewport_size({"width": 390, "height": 800})
     for path in ("/hr", "/hr/enter", "/hr/enter?query=a", f"/hr/enter/{OLGA}", "/hr/sealed"):
@@ -147,6 +151,10 @@ async def test_hr_pages_fit_a_phone(browser: Browser, clinic: System) -> None:
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert beyond <= 0, path
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            found = await Axe().run(page, options={"runOnly": list(WCAG_AA)})
+            assert [each["id"] for each in found.response["violations"]] == [], path
 
 
 async def test_the_command_line_seals_a_departure_and_withdraws_it(clinic: System) -> None:
