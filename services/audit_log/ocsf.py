@@ -1,8 +1,9 @@
 """The same facts as OCSF events for SIEMs, purely: Open Cybersecurity Schema Framework 1.8.0.
 
 Only ids travel, never names or texts, so that what a subscriber keeps need not be erased. Whoever
-wants more asks the log for the entry, whose index is `metadata.sequence`. `metadata.uid` is the
-same whenever the same entry is published again.
+wants more asks the log for the entry, whose index is `metadata.sequence`. `metadata.uid` names
+the entry, so that it is the same whenever that is published again, and nothing else has it;
+`metadata.original_event_uid` is the id that the source gave.
 
     what happened                  class
     access granted or revoked      User Access Management (3005)
@@ -86,7 +87,9 @@ def to_ocsf(event: Envelope, entry: Entry) -> dict[str, Any]:
         "metadata": {
             "version": VERSION,
             "product": {"name": "Portalkeeper", "vendor_name": "Portalkeeper"},
-            "uid": event.id,
+            # The id that a source gives is unique among its own events only.
+            "uid": f"{entry.origin}/{entry.index}",
+            "original_event_uid": event.id,
             "event_code": event.type,
             "log_name": entry.origin,
             "sequence": entry.index,

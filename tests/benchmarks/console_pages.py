@@ -27,6 +27,7 @@ from services.gateway.settings import Settings
 from shared.contracts.topics import HR_EVENTS
 from shared.postgres import create_pool
 from tests.benchmarks import workload
+from tests.benchmarks.copies import copy_workers
 from tests.benchmarks.provisioning import apply_directory, until
 from tests.benchmarks.terminations import (
     FAR_PORTS,
@@ -67,15 +68,6 @@ PAGES = (
     "/hr",
 )
 
-COPIED = {"worker": "", "account": "", "operation": ", 'operation_id', gen_random_uuid()"}
-COPY = """
-    INSERT INTO {table}
-    SELECT copied.* FROM {table} AS old, generate_series(1, $1::int) AS number,
-        jsonb_populate_record(NULL::{table},
-            replace(to_jsonb(old)::text, old.worker, old.worker || '-' || number)::jsonb
-                || jsonb_build_object('organization', old.organization{own})) AS copied
-"""
-
 
 @dataclass(slots=True)
 class Paged:
@@ -98,7 +90,7 @@ async def measure(
             await prepare_workers(kafka, pool, ORIGINALS)
             await _let_some_leave(kafka, pool)
         say(f"copying {ORIGINALS} workers {workers // ORIGINALS - 1} times")
-        await _copy(dsns["provisioning"], workers // ORIGINALS - 1)
+        await copy_workers(dsns["provisioning"], workers // ORIGINALS - 1)
         found = Paged(
             await pool.fetchval("SELECT count(*) FROM worker"),
             await pool.fetchval("SELECT count(*) FROM account"),
@@ -127,17 +119,6 @@ async def _let_some_leave(kafka: str, pool: asyncpg.Pool[Any]) -> None:
 
     await until(gone, "nobody left", 60)
     await open_accounts(pool)
-
-
-async def _copy(dsn: str, times: int) -> None:
-    conn = await asyncpg.connect(dsn)
-    try:
-        for table, own in COPIED.items():
-            await conn.execute(COPY.format(table=table, own=own), times)
-            # As autovacuum would have it by and by.
-            await conn.execute(f"VACUUM ANALYZE {table}")
-    finally:
-        await conn.close()
 
 
 @asynccontextmanager

@@ -20,10 +20,14 @@ from deploy.keys import make_secrets
 from shared.contracts.topics import HR_EVENTS
 from shared.postgres import create_pool
 from tests.benchmarks import workload
+from tests.benchmarks.copies import copy_workers
 from tests.benchmarks.provisioning import apply_directory, until
 
 PROCESSES = ("main", "express", "decider")
 START_SECONDS = 60
+HIRED = 2_000
+"""Workers who come about through Kafka; the others are copies of them."""
+
 FAR_PORTS = {"main": 18181, "express": 18184, "decider": 0}
 
 
@@ -182,8 +186,10 @@ async def measure(
         await apply_directory(pool, connector="simulator")
         async with provisioning_processes(kafka, dsns, folder):
             await wait_for_lanes(pool, HR_EVENTS.partitions)
-            say(f"hiring {workers} workers and opening their logins")
-            names = await prepare_workers(kafka, pool, workers)
+            hired = min(workers, HIRED)
+            say(f"hiring {hired} workers and opening their logins, and copying them to {workers}")
+            names = await prepare_workers(kafka, pool, hired)
+            await copy_workers(dsns["provisioning"], workers // hired - 1)
             say("terminations when idle")
             idle = await terminate_one_by_one(kafka, pool, names[:samples], confirmed=True)
             say(f"terminations behind a backlog of {backlog} events")
@@ -198,7 +204,7 @@ async def measure(
                     " WHERE consumer_group = 'provisioning'"
                 )
                 undecided = await pool.fetchval("SELECT EXISTS (SELECT FROM undecided)")
-                return int(total) >= workers + backlog + 2 * samples and not undecided
+                return int(total) >= hired + backlog + 2 * samples and not undecided
 
             say("waiting for the backlog to end")
             await until(drained, "the backlog was not drained", 1800)
