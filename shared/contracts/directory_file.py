@@ -265,12 +265,16 @@ class _PlainDates(yaml.SafeLoader):
     """Leaves dates as the text they are written as, and refuses a key that is given twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are all different."""
+        """A mapping whose keys are names, all different."""
         if isinstance(node, yaml.MappingNode):
             seen: set[Any] = set()
             for key, _ in node.value:
                 if key.tag == "tag:yaml.org,2002:merge":
                     continue
+                if not isinstance(key, yaml.ScalarNode):
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "a name is expected before the colon", key.start_mark
+                    )
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"{key.value!r} is given twice", key.start_mark

@@ -169,6 +169,7 @@ def test_several_references_to_nothing_are_all_told() -> None:
         ("", "empty"),
         ("a: [", "is not YAML"),
         ("a: 1\na: 2\n", "'a' is given twice"),
+        ("? [a, b]\n: 1\n", "a name is expected before the colon"),
         ("- just\n- a list\n", "valid dictionary"),
         ("a: &a [*a]\n", "anchor contains itself"),
         (
