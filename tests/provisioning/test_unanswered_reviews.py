@@ -6,7 +6,8 @@ from services.provisioning.rules.brake import CauseMove
 from shared.contracts.directory import OperationKind
 from tests.provisioning.desk import Desk, hire, leave_now
 from tests.provisioning.test_brake import decide, last_engaged, limited
-from tests.provisioning.worlds import TIN
+from tests.provisioning.test_guards import appointed
+from tests.provisioning.worlds import TIN, directory
 
 CAUSE = "campaign-7-2026-06-30"
 
@@ -182,3 +183,33 @@ async def test_a_departure_goes_past_what_waits(desk: Desk) -> None:
     await desk.hear(leave_now("w1"))
 
     assert {each["kind"] for each in await desk.work("w1")} == {"suspend"}
+
+
+async def test_the_only_administrator_is_not_removed_before_there_is_a_successor(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(directory(administrators=appointed("w1")))
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    assert ("mac", "user_administration") in await desk.effective("w1")
+
+    await expire(desk, "w1", "user_administration", portal="mac")
+    await whole(desk, 1)
+
+    (order,) = await desk.work("w1")
+    assert "appoint a successor there first" in order["steps"][0]["text"]
+    (refused,) = await desk.published("guard.refused")
+    assert refused["data"]["rule"] == "last_administrator"
+
+
+async def test_one_administrator_of_two_may_be_removed(desk: Desk) -> None:
+    await desk.apply_directory(directory(administrators=appointed("w1", "w2")))
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+
+    await expire(desk, "w1", "user_administration", portal="mac")
+    await whole(desk, 1)
+
+    (order,) = await desk.work("w1")
+    assert not any("successor" in step["text"] for step in order["steps"])
+    assert await desk.published("guard.refused") == []

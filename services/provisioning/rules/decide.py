@@ -749,8 +749,11 @@ class _Decision:
             steps = (*asked_first(portal, self._holds(portal, RuleName.IDENTITY_SURVIVES)), *steps)
         guards = []
         if order.kind in TAKES and function in (None, Function.USER_ADMINISTRATION):
-            if portal.id in self._facts.sole_administrator_of:
-                voluntary = folded is not None and folded.leaves_voluntarily
+            reviewed = order.rule == REVIEW_REMOVED
+            if portal.id in self._facts.sole_administrator_of or (
+                reviewed and self._administers_alone(portal)
+            ):
+                voluntary = reviewed or (folded is not None and folded.leaves_voluntarily)
                 guards.append(
                     (LAST_ADMINISTRATOR_KEPT, kept_preamble(portal))
                     if self._holds(portal, RuleName.LAST_ADMINISTRATOR_KEPT)
@@ -779,6 +782,11 @@ class _Decision:
                 ),
             )
         return account
+
+    def _administers_alone(self, portal: Portal) -> bool:
+        """Whether the directory appoints nobody else to administer a portal."""
+        appointed = self._compiled.appointed(portal.id, self._as_of)
+        return bool(appointed) and set(appointed) <= set(self._facts.person.aliases)
 
     def _administers(self, account: Account) -> bool:
         return any(function is Function.USER_ADMINISTRATION for _, function in account.rights)
