@@ -193,10 +193,11 @@ async def close_finished_campaigns(
 ) -> list[ClosedCampaign]:
     """Lock campaigns in order and close those that are fully open and have only closed reviews."""
     # Locked before counting: of two transactions that each close one of the last two reviews, the
-    # second must see the first's.
+    # second must see the first's. Both hold a key share of the campaign, from lines and reviews
+    # that refer to it, which a full FOR UPDATE would wait for on either side.
     locked = await conn.fetch(
         "SELECT campaign_id FROM campaign WHERE campaign_id = ANY($1::uuid[]) AND status = 'open'"
-        " ORDER BY campaign_id FOR UPDATE",
+        " ORDER BY campaign_id FOR NO KEY UPDATE",
         sorted(campaign_ids),
     )
     rows = await conn.fetch(

@@ -177,7 +177,7 @@ async def expire_lines(
 async def lock_campaign(conn: Connection, campaign_id: UUID) -> str | None:
     """Lock a campaign; its organization."""
     organization: str | None = await conn.fetchval(
-        "SELECT organization FROM campaign WHERE campaign_id = $1 FOR UPDATE", campaign_id
+        "SELECT organization FROM campaign WHERE campaign_id = $1 FOR NO KEY UPDATE", campaign_id
     )
     return organization
 
