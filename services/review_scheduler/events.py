@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from services.review_scheduler.rules.deciding import RefusalRule
@@ -74,13 +74,28 @@ def _review_event(
     )
 
 
+class _AboutWorker(Protocol):
+    """A review or a line: it belongs to an organization and is about one worker."""
+
+    @property
+    def organization(self) -> str: ...
+
+    @property
+    def worker(self) -> str: ...
+
+
+def _worker_event(
+    type: str, about: _AboutWorker, cause: tuple[str, ...], time: datetime, data: ReviewData
+) -> OutboxMessage:
+    return _review_event(type, about.organization, about.worker, cause, time, data)
+
+
 def review_opened(review: NewReview) -> OutboxMessage:
     """A reviewer is asked."""
     occasion = review.occasion
-    return _review_event(
+    return _worker_event(
         "review.opened",
-        review.organization,
-        review.worker,
+        review,
         (str(review.review_id),),
         occasion.opened_at,
         ReviewOpened(
@@ -140,11 +155,10 @@ def line_decided(line: Line, decided: LineDecision, by: str, now: datetime) -> O
     )
     cause = (str(line.line_id), str(line.revision + 1))
     if line.decision is None:
-        return _review_event("review.decided", line.organization, line.worker, cause, now, data)
-    return _review_event(
+        return _worker_event("review.decided", line, cause, now, data)
+    return _worker_event(
         "review.corrected",
-        line.organization,
-        line.worker,
+        line,
         cause,
         now,
         ReviewCorrected(**data.model_dump(), previous_decision=line.decision),
@@ -153,10 +167,9 @@ def line_decided(line: Line, decided: LineDecision, by: str, now: datetime) -> O
 
 def line_moot(line: Line, reason: MootReason, detail: str | None, now: datetime) -> OutboxMessage:
     """A line needs no decision any more, or its decision can have no effect."""
-    return _review_event(
+    return _worker_event(
         "review.moot",
-        line.organization,
-        line.worker,
+        line,
         (str(line.line_id), str(line.revision)),
         now,
         ReviewMoot(
@@ -171,10 +184,9 @@ def line_moot(line: Line, reason: MootReason, detail: str | None, now: datetime)
 
 def line_removed(line: Line, outcome: Outcome, now: datetime) -> OutboxMessage:
     """What was to be removed is gone from the portal."""
-    return _review_event(
+    return _worker_event(
         "review.removed",
-        line.organization,
-        line.worker,
+        line,
         (str(line.line_id), str(line.revision)),
         now,
         ReviewRemoved(
@@ -192,10 +204,9 @@ def line_removed(line: Line, outcome: Outcome, now: datetime) -> OutboxMessage:
 def removal_overdue(line: Line, reviewer: str | None, now: datetime) -> OutboxMessage:
     """A removal is not gone from the portal by its due date."""
     assert line.removal_due_at is not None, "set with the decision"
-    return _review_event(
+    return _worker_event(
         "review.removal_overdue",
-        line.organization,
-        line.worker,
+        line,
         (str(line.line_id), str(line.revision)),
         now,
         ReviewRemovalOverdue(
@@ -211,10 +222,9 @@ def removal_overdue(line: Line, reviewer: str | None, now: datetime) -> OutboxMe
 
 def review_read(review: ReviewRow, by: str, now: datetime) -> OutboxMessage:
     """The reviewer looks at a review for the first time."""
-    return _review_event(
+    return _worker_event(
         "review.read",
-        review.organization,
-        review.worker,
+        review,
         (str(review.review_id), by),
         now,
         ReviewRead(
@@ -229,10 +239,9 @@ def review_read(review: ReviewRow, by: str, now: datetime) -> OutboxMessage:
 
 def review_closed(review: ReviewRow, lines: Collection[LineStatus], now: datetime) -> OutboxMessage:
     """Nothing is left to happen in a review."""
-    return _review_event(
+    return _worker_event(
         "review.closed",
-        review.organization,
-        review.worker,
+        review,
         (str(review.review_id),),
         now,
         ReviewClosed(
@@ -294,17 +303,16 @@ def rung_told(review: Pending, rung: Rung, to: tuple[str, ...], now: datetime) -
         type = "review.reminded"
     else:
         data, type = ReviewEscalated(**said, escalated_at=now), "review.escalated"
-    return _review_event(type, review.organization, review.worker, (type, *cause), now, data)
+    return _worker_event(type, review, (type, *cause), now, data)
 
 
 def review_reassigned(
     review: Pending, asked: Asked, reason: ReassignReason, by: str | None, now: datetime
 ) -> OutboxMessage:
     """Somebody else is asked from now on."""
-    return _review_event(
+    return _worker_event(
         "review.reassigned",
-        review.organization,
-        review.worker,
+        review,
         (str(review.review_id), rfc3339(now)),
         now,
         ReviewReassigned(
@@ -330,10 +338,9 @@ def review_expired(
     now: datetime,
 ) -> OutboxMessage:
     """Nobody answered in time, and what policy says follows."""
-    return _review_event(
+    return _worker_event(
         "review.expired",
-        review.organization,
-        review.worker,
+        review,
         (str(review.review_id), rfc3339(review.due_at)),
         now,
         ReviewExpired(
@@ -423,10 +430,9 @@ def campaign_closed(campaign: ClosedCampaign, now: datetime) -> OutboxMessage:
 
 def line_asked(line: Line, question: Question) -> OutboxMessage:
     """The reviewer asks somebody who knows more."""
-    return _review_event(
+    return _worker_event(
         "review.asked",
-        line.organization,
-        line.worker,
+        line,
         (str(question.question_id),),
         question.asked_at,
         ReviewAsked(
@@ -444,10 +450,9 @@ def question_answered(
     line: Line, question: Question, advice: Advice, answer: str, by: str, now: datetime
 ) -> OutboxMessage:
     """Whoever was asked has answered."""
-    return _review_event(
+    return _worker_event(
         "review.answered",
-        line.organization,
-        line.worker,
+        line,
         (str(question.question_id),),
         now,
         ReviewAnswered(
@@ -466,10 +471,9 @@ def review_declined(
     review: ReviewRow, choice: Choice, who: Principal, words: str, undecided: int, now: datetime
 ) -> OutboxMessage:
     """Somebody said that a review is not theirs, and the next by rule is asked."""
-    return _review_event(
+    return _worker_event(
         "review.reassigned",
-        review.organization,
-        review.worker,
+        review,
         (str(review.review_id), who.subject, rfc3339(now)),
         now,
         ReviewReassigned(

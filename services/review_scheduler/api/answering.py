@@ -19,6 +19,7 @@ from shared import idempotency
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.facts import to_json
+from shared.contracts.review import Decision
 from shared.errors import Problem
 from shared.postgres import Connection
 
@@ -97,3 +98,13 @@ def read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
         raise Problem(
             422, "invalid_cursor", "This is no cursor of this list; begin without one."
         ) from error
+
+
+def check_reason(decision: Decision, reason: str | None) -> None:
+    """A removal must say why.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if decision == "remove" and reason is None:
+        raise ValueError("a removal needs a reason")

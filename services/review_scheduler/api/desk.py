@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from services.review_scheduler.api.answering import Commands, IdempotencyKey, answer
+from services.review_scheduler.api.answering import Commands, IdempotencyKey, answer, check_reason
 from services.review_scheduler.api.shown import show_lines
 from services.review_scheduler.handlers.bulk import (
     BULK_LINES_MAX,
@@ -54,8 +54,7 @@ class BulkOrder(BaseModel):
 
     @model_validator(mode="after")
     def _say_why(self) -> Self:
-        if self.decision == "remove" and self.reason is None:
-            raise ValueError("a removal needs a reason")
+        check_reason(self.decision, self.reason)
         return self
 
 

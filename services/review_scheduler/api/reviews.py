@@ -13,6 +13,7 @@ from services.review_scheduler.api.answering import (
     IdempotencyKey,
     Limit,
     answer,
+    check_reason,
     page,
     read_cursor,
 )
@@ -48,8 +49,7 @@ class DecisionOrder(BaseModel):
 
     @model_validator(mode="after")
     def _say_why(self) -> Self:
-        if self.decision == "remove" and self.reason is None:
-            raise ValueError("a removal needs a reason")
+        check_reason(self.decision, self.reason)
         return self
 
 
