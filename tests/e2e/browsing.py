@@ -33,3 +33,11 @@ async def look(page: Page, name: str) -> None:
     await page.emulate_media(color_scheme="light")
     if before is not None:
         await page.set_viewport_size(before)
+
+
+async def beyond_the_screen(page: Page) -> int:
+    """By how many pixels a page would have to be scrolled sideways."""
+    beyond: int = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return beyond

@@ -8,7 +8,7 @@ import anyio
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.browsing import look, sign_in
+from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 
 WORKER = "W-BROWSER-1"
@@ -213,9 +213,7 @@ async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, clinic: 
         answer = await page.goto(f"{clinic.urls['gateway']}{path}")
         assert answer is not None
         assert answer.status == 200, path
-        beyond = await page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        beyond = await beyond_the_screen(page)
         assert beyond <= 0, path
 
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from services.audit_log.handout import verify_audit_log
-from tests.e2e.browsing import look, sign_in
+from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser_and_command_line import portalkeeper
 
@@ -200,9 +200,7 @@ async def test_audit_pages_never_scroll_sideways_and_need_no_script(
     await page.get_by_role("button", name="Sign in").click()
     for path in ("/audit", "/audit/exports", "/audit/checkpoints", "/audit/holds", "/audit/0"):
         await page.goto(f"{logged.urls['gateway']}{path}")
-        beyond = await page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        beyond = await beyond_the_screen(page)
         assert beyond <= 0, path
     await wide.close()
 

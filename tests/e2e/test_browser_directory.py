@@ -12,7 +12,7 @@ from playwright.async_api import Browser, expect
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
 from shared.contracts.directory_file import write_directory_file
-from tests.e2e.browsing import look, sign_in
+from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser_and_command_line import portalkeeper
 
@@ -325,9 +325,7 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
         answer = await page.goto(f"{system.urls['gateway']}{where}")
         assert answer is not None
         assert answer.status == 200, where
-        beyond = await page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        beyond = await beyond_the_screen(page)
         assert beyond <= 0, where
     await look(page, "phone-enrolment")
 

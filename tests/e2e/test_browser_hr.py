@@ -8,7 +8,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.browsing import look, sign_in
+from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory, finish_work, until_work
 from tests.e2e.test_browser_and_command_line import portalkeeper
@@ -147,9 +147,7 @@ async def test_hr_pages_fit_a_phone_and_keep_the_rules_of_accessibility(
         answer = await page.goto(f"{clinic.urls['gateway']}{path}")
         assert answer is not None
         assert answer.status == 200, path
-        beyond = await page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        beyond = await beyond_the_screen(page)
         assert beyond <= 0, path
         for scheme in SCHEMES:
             await page.emulate_media(color_scheme=scheme)

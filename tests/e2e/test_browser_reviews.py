@@ -13,7 +13,7 @@ import anyio
 import pytest_asyncio
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
-from tests.e2e.browsing import look, sign_in
+from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory, finish_work, until_work
 
@@ -74,9 +74,7 @@ async def test_a_campaign_is_previewed_opened_decided_on_a_phone_and_proved(
     await expect(phone).to_have_url(link)
     await expect(phone.get_by_role("heading", level=1)).to_have_text("Ana Fields")
     await expect(phone.get_by_text("Billing calls for it").first).to_be_visible()
-    beyond = await phone.evaluate(
-        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
+    beyond = await beyond_the_screen(phone)
     assert beyond <= 0
     await look(phone, "review-open")
 

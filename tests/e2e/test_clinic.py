@@ -32,6 +32,7 @@ from services.cli.main import app
 from services.gateway.console.visitor import COOKIE
 from services.gateway.links import make_session
 from services.gateway.settings import Settings
+from tests.e2e.browsing import beyond_the_screen
 from tests.e2e.crawling import Crawl, crawl, routes
 from tests.servers import JARS, session_folder
 
@@ -87,8 +88,6 @@ SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 PHONE_WIDTH = 390
 FIRST_FOCUS = "document.querySelector('[autofocus]') ? 'skip' : document.activeElement.className"
 """A search box may take the focus by itself."""
-
-BEYOND_THE_SCREEN = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 Found = Mapping[str, Any]
 
@@ -559,7 +558,7 @@ async def test_every_page_keeps_the_rules_of_accessibility_in_light_and_dark_and
             found = await Axe().run(page, options={"runOnly": list(WCAG_AA)})
             broken += [(address, each["id"]) for each in found.response["violations"]]
         await page.set_viewport_size({"width": PHONE_WIDTH, "height": 800})
-        if await page.evaluate(BEYOND_THE_SCREEN) > 0:
+        if await beyond_the_screen(page) > 0:
             broken.append((address, "scrolls sideways on a phone"))
         await page.set_viewport_size({"width": 1280, "height": 800})
         await page.keyboard.press("Tab")
