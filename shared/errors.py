@@ -33,6 +33,10 @@ class Problem(Exception):
         """Whether an event tells of it already."""
 
 
+class Unusable(Exception):
+    """What a process needs is missing or wrong; the sentence says which, and what to do."""
+
+
 class Rejected(Exception):
     """Input that is refused for a named reason; on Kafka it becomes a dead letter, kept whole.
 

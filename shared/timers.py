@@ -104,7 +104,7 @@ class Ticker:
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin ticking in the running event loop."""
         self._task = asyncio.create_task(self._run(), name=self._name)
 

@@ -24,6 +24,8 @@ from typing import Any, TypeAlias
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from shared.errors import Unusable
+
 KEY_BYTES = 32
 NONCE_BYTES = 12
 GCM_TAG_BYTES = 16
@@ -48,7 +50,7 @@ Holder: TypeAlias = tuple[str, ...]
 """Organization and worker id; or organization, id and the kind of what is no worker."""
 
 
-class KeyStoreError(Exception):
+class KeyStoreError(Unusable):
     """The key store cannot be used: wrong master key, damaged, or not there."""
 
 

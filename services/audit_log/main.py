@@ -8,14 +8,12 @@ from typing import Any
 
 import asyncpg
 import structlog
-import uvloop
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from services.audit_log import store
 from services.audit_log.announcing import announce_rotations
 from services.audit_log.api import Reading, routers
-from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key
+from services.audit_log.crypto import KeyStore, read_master_key
 from services.audit_log.erasing import Eraser
 from services.audit_log.exporting import Exporter
 from services.audit_log.handlers import AuditHandler, Draft
@@ -30,9 +28,8 @@ from shared.contracts.topics import AUDITED_TOPICS, WORKER_STATE
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
-from shared.process import serve
+from shared.process import run_process, serve
 from shared.refusals import Refusals
-from shared.telemetry import configure_logging
 
 logger = structlog.get_logger(__name__)
 
@@ -181,24 +178,9 @@ async def run(settings: Settings) -> None:
     Raises:
         KeyStoreError, WrongLog: see `build_app`.
     """
-    pool = await create_pool(settings.database_url)
-    try:
+    async with await create_pool(settings.database_url) as pool:
         await serve(await build_app(settings, pool), settings.host, settings.port)
-    finally:
-        await pool.close()
-
-
-def main() -> int:
-    """Run the service; the exit status is 0, or 1 after a sentence on standard error."""
-    configure_logging(SERVICE)
-    try:
-        settings = Settings()
-        uvloop.run(run(settings))
-    except (ValidationError, KeyStoreError, store.WrongLog) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(SERVICE, Settings, run))

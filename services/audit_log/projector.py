@@ -8,7 +8,6 @@ the order of the log and at least once: how far is noted once Kafka has them.
 
 import argparse
 import asyncio
-import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -18,13 +17,11 @@ import orjson
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
 from services.audit_log import chain
 from services.audit_log.crypto import (
     Key,
     KeyStore,
-    KeyStoreError,
     KeyUnavailable,
     PayloadAltered,
     read_master_key,
@@ -36,7 +33,7 @@ from services.audit_log.store import search
 from services.audit_log.terms import SECRET_LABEL, Terms
 from shared.contracts.topics import OCSF_EVENTS
 from shared.postgres import create_pool, is_transient
-from shared.telemetry import configure_logging
+from shared.process import run_process, until_stopped
 from shared.tlog.leaf import LeafError, Opening, RecordLeaf, parse_leaf
 
 logger = structlog.get_logger(__name__)
@@ -187,27 +184,16 @@ async def run(settings: Settings, *, rebuild: bool) -> None:
         await pool.close()
 
 
-async def _main(settings: Settings, *, rebuild: bool) -> None:
-    task = asyncio.create_task(run(settings, rebuild=rebuild))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
-        await task
-
-
 def main() -> int:
     """Run; the exit status is 0, or 1 after a sentence on standard error."""
-    configure_logging("audit-projector")
     parser = argparse.ArgumentParser(description="Project the audit log for search.")
     parser.add_argument("--rebuild", action="store_true", help="forget the projection first")
     rebuild = parser.parse_args().rebuild
-    try:
-        asyncio.run(_main(Settings(), rebuild=rebuild))
-    except (ValidationError, KeyStoreError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return run_process(
+        "audit-projector",
+        Settings,
+        lambda settings: until_stopped(run(settings, rebuild=rebuild)),
+    )
 
 
 if __name__ == "__main__":

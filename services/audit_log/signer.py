@@ -18,11 +18,11 @@ import asyncio
 import base64
 import fcntl
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ from services.audit_log import store
 from services.audit_log.chain import edge_root
 from services.audit_log.settings import Settings
 from shared.contracts.topics import CHECKPOINTS
+from shared.errors import Unusable
 from shared.postgres import Connection, is_transient
-from shared.telemetry import configure_logging
+from shared.process import run_process, until_stopped
 from shared.tlog.merkle import Frontier, leaf_hash
 from shared.tlog.note import (
     Checkpoint,
@@ -64,10 +65,9 @@ CHECKPOINT_INTERVAL_SECONDS = 1.0
 POLL_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 LEAVES_PER_READ = 5_000
-REFUSED_EXIT_STATUS = 2
 
 
-class Refused(Exception):
+class Refused(Unusable):
     """The log is not what was signed before, or nobody knows what was signed before."""
 
 
@@ -441,45 +441,25 @@ def _write_key(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-async def _rotate_or_retire(given: argparse.Namespace) -> int:
-    try:
-        if given.rotate:
-            print(await rotate(Settings()))
-        else:
-            retire(Settings())
-    except Refused as refusal:
-        print(refusal, file=sys.stderr)
-        return REFUSED_EXIT_STATUS
-    except (OSError, asyncpg.PostgresError) as error:
-        print(f"No key was changed: {error}", file=sys.stderr)
-        return 1
-    return 0
+async def _do(given: argparse.Namespace, settings: Settings) -> None:
+    if given.rotate:
+        print(await rotate(settings))
+    elif given.retire:
+        retire(settings)
+    else:
+        await until_stopped(run(settings, new_log=given.new_log))
 
 
-async def _main(new_log: bool) -> int:
-    task = asyncio.create_task(run(Settings(), new_log=new_log))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        return 0
-    except Refused as refusal:
-        logger.error("signer.refused", why=str(refusal))
-        return REFUSED_EXIT_STATUS
-    return 0
-
-
-if __name__ == "__main__":
-    configure_logging("audit-signer")
+def main() -> int:
+    """Run; the exit status is 0, or 1 after a sentence on standard error."""
     parser = argparse.ArgumentParser(description="Sign checkpoints of the audit log.")
     parser.add_argument(
         "--new-log", action="store_true", help="sign a log of which nothing is remembered"
     )
     parser.add_argument("--rotate", action="store_true", help="make a new key, and end")
     parser.add_argument("--retire", action="store_true", help="forget the key before, and end")
-    given = parser.parse_args()
-    if given.rotate or given.retire:
-        sys.exit(asyncio.run(_rotate_or_retire(given)))
-    sys.exit(asyncio.run(_main(given.new_log)))
+    return run_process("audit-signer", Settings, partial(_do, parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,17 +1,13 @@
 """The gateway process: `python -m services.gateway.main`."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import asyncpg
 import httpx
-import uvloop
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from services.gateway.adapters import vendors
 from services.gateway.api import (
@@ -53,14 +49,12 @@ from services.gateway.tokens import load_key
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
-from shared.contracts.hr import describe
 from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
-from shared.process import serve
+from shared.process import going, run_process, serve
 from shared.refusals import Refusals
-from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
 SERVICE = "gateway"
@@ -165,13 +159,10 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             Ticker("embargo", entries.open_due, idle_seconds=OPEN_IDLE_SECONDS),
             Ticker("hr-health", health.check, idle_seconds=CHECK_IDLE_SECONDS),
         ]
-        for ticker in tickers:
-            ticker.start()
         try:
-            yield app
+            async with going(*tickers):
+                yield app
         finally:
-            for ticker in tickers:
-                await ticker.stop()
             await publisher.close()
 
 
@@ -183,33 +174,9 @@ async def _telling(channels: Channels, conn: Connection) -> dict[str, Any]:
 
 async def run(settings: Settings) -> None:
     """Follow what the other services publish and serve, until the process is asked to stop."""
-    async with gateway(settings) as app:
-        for consumer in app.state.consumers.values():
-            await consumer.start()
-        try:
-            await serve(app, settings.host, settings.port)
-        finally:
-            for consumer in app.state.consumers.values():
-                await consumer.stop()
-
-
-def main() -> int:
-    """Run the process; the exit status is 0, or 1 after a sentence on standard error."""
-    configure_logging("gateway")
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        print(f"The gateway cannot start: {describe(error)}.", file=sys.stderr)
-        return 1
-    try:
-        uvloop.run(run(settings))
-    except (ValueError, OSError, asyncpg.PostgresError) as error:
-        print(f"The gateway cannot start: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return 0
-    return 0
+    async with gateway(settings) as app, going(*app.state.consumers.values()):
+        await serve(app, settings.host, settings.port)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process(SERVICE, Settings, run))

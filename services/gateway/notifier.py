@@ -4,11 +4,8 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import asyncpg
 import httpx
-import uvloop
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from services.gateway.channels import Channels, load_channels
 from services.gateway.handlers.notices import NoticeIntake, Notifier
@@ -17,14 +14,12 @@ from services.gateway.settings import Settings
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
-from shared.contracts.hr import describe
 from shared.contracts.topics import ACCESS_EVENTS, REVIEW_EVENTS
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
-from shared.process import serve
+from shared.process import going, run_process, serve
 from shared.refusals import Refusals
-from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
 SERVICE = "gateway"
@@ -64,15 +59,8 @@ async def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await consumer.start()
-        for ticker in tickers:
-            ticker.start()
-        yield
-        for ticker in tickers:
-            await ticker.stop()
-        await consumer.stop()
-        await http.aclose()
-        await pool.close()
+        async with pool, http, going(consumer, *tickers):
+            yield
 
     app = FastAPI(title="Portalkeeper gateway, notifier", lifespan=lifespan)
     problems.install(app, Refusals(pool, clock, SERVICE).say)
@@ -92,19 +80,5 @@ async def run(settings: Settings) -> None:
     await serve(await build_app(settings), settings.host, settings.port)
 
 
-def main() -> int:
-    """Run the process; the exit status is 0, or 1 after a sentence on standard error."""
-    configure_logging("gateway-notifier")
-    try:
-        uvloop.run(run(Settings()))
-    except ValidationError as error:
-        print(f"The notifier cannot start: {describe(error)}.", file=sys.stderr)
-        return 1
-    except (ValueError, OSError, asyncpg.PostgresError) as error:
-        print(f"The notifier cannot start: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process("gateway-notifier", Settings, run))

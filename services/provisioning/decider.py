@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
 from services.provisioning.handlers.deciding import DECIDERS, decide_tickers
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.settings import Settings
 from shared.clock import DatabaseClock
 from shared.postgres import create_pool
-from shared.process import run_until_stopped, spare_the_collector
-from shared.telemetry import configure_logging
+from shared.process import going, run_process, spare_the_collector, until_stopped
 
 NICENESS = 10
 """A backlog may wait for the processor; whoever serves people and terminations may not."""
@@ -27,16 +27,11 @@ async def run(settings: Settings) -> None:
     deciders = decide_tickers(pool, Recompute(DatabaseClock()), begin_with=1)
     spare_the_collector()
     os.nice(NICENESS)
-    try:
-        for decider in deciders:
-            decider.start()
+    async with pool, going(*deciders):
         await asyncio.Event().wait()
-    finally:
-        for decider in deciders:
-            await decider.stop()
-        await pool.close()
 
 
 if __name__ == "__main__":
-    configure_logging("provisioning-decider")
-    run_until_stopped(run(Settings()))
+    sys.exit(
+        run_process("provisioning-decider", Settings, lambda settings: until_stopped(run(settings)))
+    )

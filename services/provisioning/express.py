@@ -6,10 +6,10 @@ termination is applied while the main lane works through a backlog.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvloop
 from fastapi import FastAPI
 
 from services.provisioning.handlers.events import HrExpress, may_take_access
@@ -22,9 +22,8 @@ from shared.contracts.topics import HR_EVENTS
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
-from shared.process import serve
+from shared.process import going, run_process, serve
 from shared.refusals import Refusals
-from shared.telemetry import configure_logging
 
 SERVICE = "provisioning"
 GROUP = "provisioning-express"
@@ -45,10 +44,8 @@ async def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await consumer.start()
-        yield
-        await consumer.stop()
-        await pool.close()
+        async with pool, going(consumer):
+            yield
 
     app = FastAPI(title="Portalkeeper provisioning, express lane", lifespan=lifespan)
     problems.install(app, Refusals(pool, DatabaseClock(), SERVICE).say)
@@ -69,5 +66,4 @@ async def run(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    configure_logging("provisioning-express")
-    uvloop.run(run(Settings()))
+    sys.exit(run_process("provisioning-express", Settings, run))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
-import uvloop
 from fastapi import FastAPI
 
 from services.provisioning.api.routers import routers
@@ -44,9 +44,8 @@ from shared.kafka import BatchConsumer
 from shared.kafka.ends import log_ends
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
-from shared.process import serve
+from shared.process import going, run_process, serve
 from shared.refusals import Refusals
-from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
 SERVICE = "provisioning"
@@ -177,16 +176,8 @@ async def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        for consumer in consumers.values():
-            await consumer.start()
-        for ticker in tickers:
-            ticker.start()
-        yield
-        for ticker in tickers:
-            await ticker.stop()
-        for consumer in consumers.values():
-            await consumer.stop()
-        await pool.close()
+        async with pool, going(*consumers.values(), *tickers):
+            yield
 
     app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)
     problems.install(app, Refusals(pool, recompute.clock, SERVICE).say)
@@ -210,5 +201,4 @@ async def run(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    configure_logging(SERVICE)
-    uvloop.run(run(Settings()))
+    sys.exit(run_process(SERVICE, Settings, run))

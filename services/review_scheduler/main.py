@@ -1,12 +1,12 @@
 """The review scheduler's process: `python -m services.review_scheduler.main`."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import asyncpg
-import uvloop
 from fastapi import FastAPI
 
 from services.review_scheduler.api.routers import routers
@@ -27,9 +27,8 @@ from shared.idempotency import forget
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
-from shared.process import serve
+from shared.process import going, run_process, serve
 from shared.refusals import Refusals
-from shared.telemetry import configure_logging
 from shared.timers import Ticker
 
 SERVICE = "review_scheduler"
@@ -98,14 +97,8 @@ async def build_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await set_all_calendars(pool, clock)
-        await consumer.start()
-        for ticker in tickers:
-            ticker.start()
-        yield
-        for ticker in tickers:
-            await ticker.stop()
-        await consumer.stop()
-        await pool.close()
+        async with pool, going(consumer, *tickers):
+            yield
 
     app = FastAPI(title="Portalkeeper review scheduler", lifespan=lifespan)
     problems.install(app, Refusals(pool, clock, SERVICE).say)
@@ -129,5 +122,4 @@ async def run(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    configure_logging(SERVICE)
-    uvloop.run(run(Settings()))
+    sys.exit(run_process(SERVICE, Settings, run))

@@ -21,6 +21,7 @@ from services.provisioning.main import main_lane
 from shared.auth import Principal
 from shared.clock import DatabaseClock
 from shared.postgres import create_pool, in_transaction
+from shared.process import going
 from tests.benchmarks.workload import ORGANIZATION, PORTALS, directory
 
 TABLES = ("worker", "worker_event", "account", "operation", "outbox")
@@ -103,16 +104,9 @@ async def run_provisioning(
 
         async with decider_process(dsns["provisioning"], pool):
             began = time.perf_counter()
-            for decider in deciders:
-                decider.start()
-            await consumer.start()
-            try:
+            async with going(*deciders, consumer):
                 await until(decided, "provisioning did not decide about every event", pause=0.02)
                 seconds = time.perf_counter() - began
-            finally:
-                for decider in deciders:
-                    await decider.stop()
-                await consumer.stop()
         rows = 0
         for table in TABLES:
             rows += await pool.fetchval(f"SELECT count(*) FROM {table}")

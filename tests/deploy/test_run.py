@@ -142,6 +142,26 @@ def test_a_first_port_that_cannot_be_is_refused(text: str) -> None:
         first_port_wanted({"PORTALKEEPER_PORT": text})
 
 
+def test_a_process_that_is_told_nonsense_says_so_in_one_sentence() -> None:
+    told = os.environ | {"PORTALKEEPER_PORT": "eighty"}
+    said = {
+        process.name: subprocess.run(
+            [sys.executable, "-m", process.module],
+            env=told,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=END_SECONDS,
+        )
+        for process in PROCESSES
+    }
+
+    for name, result in said.items():
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1, f"{name}: {result.stderr}"
+        assert "cannot run: PORTALKEEPER_PORT: Input should be a valid integer" in result.stderr
+
+
 def test_a_process_is_told_its_own_settings_only(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     secrets = make_secrets(installation.secrets)

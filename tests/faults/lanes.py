@@ -6,6 +6,8 @@ python -m tests.faults.lanes KAFKA DSN TOPIC GROUP
 import asyncio
 import sys
 
+import uvloop
+
 from services.provisioning.handlers.deciding import decide_tickers
 from services.provisioning.handlers.events import HrExpress, may_take_access
 from services.provisioning.handlers.recompute import Recompute
@@ -13,7 +15,7 @@ from services.provisioning.main import SERVICE, main_lane
 from shared.clock import DatabaseClock
 from shared.kafka import BatchConsumer
 from shared.postgres import create_pool
-from shared.process import run_until_stopped
+from shared.process import going, until_stopped
 
 
 async def run(kafka: str, dsn: str, topic: str, group: str) -> None:
@@ -33,19 +35,9 @@ async def run(kafka: str, dsn: str, topic: str, group: str) -> None:
             matches=may_take_access,
         ),
     ]
-    for decider in deciders:
-        decider.start()
-    for lane in lanes:
-        await lane.start()
-    try:
+    async with pool, going(*deciders, *lanes):
         await asyncio.Event().wait()
-    finally:
-        for lane in lanes:
-            await lane.stop()
-        for decider in deciders:
-            await decider.stop()
-        await pool.close()
 
 
 if __name__ == "__main__":
-    run_until_stopped(run(*sys.argv[1:]))
+    uvloop.run(until_stopped(run(*sys.argv[1:])))

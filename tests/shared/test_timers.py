@@ -65,7 +65,7 @@ async def test_two_tickers_take_each_timer_once(world: World) -> None:
 
     tickers = [Ticker(f"t{n}", work, idle_seconds=0.01) for n in range(2)]
     for ticker in tickers:
-        ticker.start()
+        await ticker.start()
 
     async def all_fired() -> bool:
         return len(fired) >= 100
@@ -91,7 +91,7 @@ async def test_a_tickers_failure_is_followed_by_another_tick() -> None:
         return calls > 1
 
     ticker = Ticker("failing", work, idle_seconds=0.01)
-    ticker.start()
+    await ticker.start()
     await eventually(called_again)
     await ticker.stop()
 

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from services.audit_log.chain import Growth
+from shared.errors import Unusable
 from shared.postgres import Connection
 from shared.tlog.tiles import Tile
 
 
-class WrongLog(Exception):
+class WrongLog(Unusable):
     """The database holds the log of another origin."""
 
 
