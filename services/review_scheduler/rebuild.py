@@ -8,7 +8,6 @@ is lost. Who holds what comes from the compacted topics, as ever.
 import sys
 
 import structlog
-import uvloop
 from aiokafka import AIOKafkaConsumer
 from pydantic import ValidationError
 
@@ -20,10 +19,10 @@ from shared.clock import DatabaseClock
 from shared.contracts.envelope import read_event
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.topics import REVIEW_EVENTS
-from shared.errors import Rejected
+from shared.errors import Rejected, Unusable
 from shared.kafka import Record
 from shared.postgres import Connection, create_pool, in_transaction
-from shared.telemetry import configure_logging
+from shared.process import run_process
 
 logger = structlog.get_logger(__name__)
 
@@ -65,13 +64,16 @@ async def read_all(kafka: str) -> Retold:
     return told
 
 
-async def run(settings: Settings) -> str | None:
-    """Rebuild; in words why not, where it is not possible."""
-    pool = await create_pool(settings.database_url)
-    try:
+async def run(settings: Settings) -> None:
+    """Rebuild.
+
+    Raises:
+        Unusable: the database is not empty.
+    """
+    async with await create_pool(settings.database_url) as pool:
         async with pool.acquire() as conn:
             if not await hold_nothing(conn):
-                return NOT_EMPTY
+                raise Unusable(NOT_EMPTY)
         told = await read_all(settings.kafka)
 
         async def work(conn: Connection) -> None:
@@ -79,12 +81,7 @@ async def run(settings: Settings) -> str | None:
 
         await in_transaction(pool, work)
         logger.info("rebuild.done", campaigns=len(told.campaigns), reviews=len(told.reviews))
-        return None
-    finally:
-        await pool.close()
 
 
 if __name__ == "__main__":
-    configure_logging("review_scheduler")
-    if (why := uvloop.run(run(Settings()))) is not None:
-        sys.exit(why)
+    sys.exit(run_process("review_scheduler", Settings, run))

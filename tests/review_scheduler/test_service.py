@@ -5,15 +5,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import httpx
 import orjson
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from joserfc.jwk import OKPKey
 
+from services.review_scheduler import rebuild
 from services.review_scheduler.main import build_app
 from services.review_scheduler.settings import Settings
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.topics import DIRECTORY_EVENTS, REVIEW_EVENTS, WORKER_STATE
+from shared.errors import Unusable
 from shared.outbox import run_relay
 from tests.review_scheduler.clinic import CAMPAIGNS, REVIEWS, Clinic, deciding
 from tests.review_scheduler.worlds import (
@@ -65,14 +69,34 @@ async def read_reviews(kafka: str, number: int) -> list[tuple[str, dict[str, Any
     raise AssertionError("unreachable")
 
 
-async def test_states_from_kafka_become_reviews_and_decisions_go_back_to_it(
+async def forget_everything(dsn: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    tables = "campaign, review, line, delegation, question, worker, directory_object"
+    await conn.execute(f"TRUNCATE {tables}, source_offset, timer, outbox, outbox_key CASCADE")
+    await conn.close()
+
+
+async def reviews_told(dsn: str) -> list[Any]:
+    conn = await asyncpg.connect(dsn)
+    rows = await conn.fetch(
+        "SELECT campaign.closed_at, worker, reviewer, review.status, portal, decision, removed_at"
+        " FROM campaign JOIN review USING (campaign_id) JOIN line USING (review_id)"
+        " WHERE campaign.organization = $1",
+        ORGANIZATION,
+    )
+    await conn.close()
+    return rows
+
+
+async def test_states_from_kafka_become_reviews_go_back_to_it_and_can_be_read_from_it(
     prepared_kafka: str, fresh_database: Mapping[str, str], tmp_path: Path
 ) -> None:
     key = OKPKey.generate_key("Ed25519", {"kid": "k1"})
     jwks = tmp_path / "jwks.json"
     jwks.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
     dsn = fresh_database["review_scheduler"]
-    app = await build_app(Settings(kafka=prepared_kafka, database_url=dsn, jwks_file=jwks))
+    settings = Settings(kafka=prepared_kafka, database_url=dsn, jwks_file=jwks)
+    app = await build_app(settings)
     await publish(
         prepared_kafka,
         directory_record("organization", ORGANIZATION, organization()),
@@ -129,3 +153,11 @@ async def test_states_from_kafka_become_reviews_and_decisions_go_back_to_it(
     ]
     for type, data in said:
         REVIEW_EVENT_MODELS[type].model_validate(data)
+
+    told = await reviews_told(dsn)
+    with pytest.raises(Unusable, match="only an empty one is written anew"):
+        await rebuild.run(settings)
+    await forget_everything(dsn)
+    await rebuild.run(settings)
+    assert await reviews_told(dsn) == told
+    assert len(told) == 1
