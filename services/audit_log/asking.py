@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from services.audit_log.terms import FACETS, Query
+from services.audit_log.rules.terms import FACETS, Query
 from shared.contracts.envelope import EARLIEST_YEAR, LATEST_YEAR
 
 

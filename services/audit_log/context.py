@@ -10,10 +10,10 @@ from uuid import uuid4
 import asyncpg
 
 from services.audit_log import store
-from services.audit_log.chain import subtree_hash, tiles_for
 from services.audit_log.crypto import KeyStore
+from services.audit_log.rules.chain import subtree_hash, tiles_for
+from services.audit_log.rules.terms import Terms
 from services.audit_log.store import succession
-from services.audit_log.terms import Terms
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import AuditRead

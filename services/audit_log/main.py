@@ -11,16 +11,16 @@ import structlog
 from fastapi import FastAPI
 
 from services.audit_log import store
-from services.audit_log.announcing import announce_rotations
 from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore, read_master_key
-from services.audit_log.erasing import Eraser
-from services.audit_log.exporting import Exporter
-from services.audit_log.handlers import AuditHandler, Draft
-from services.audit_log.picture import PictureHandler
+from services.audit_log.handlers.announcing import announce_rotations
+from services.audit_log.handlers.appending import AuditHandler, Draft
+from services.audit_log.handlers.erasing import Eraser
+from services.audit_log.handlers.exporting import Exporter
+from services.audit_log.handlers.picture import PictureHandler
+from services.audit_log.rules.terms import SECRET_LABEL, Terms
 from services.audit_log.settings import Settings
 from services.audit_log.store.keeping import WorkerAccess
-from services.audit_log.terms import SECRET_LABEL, Terms
 from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock

@@ -23,13 +23,13 @@ from typing import Any
 import asyncpg
 from pydantic import ValidationError
 
-from services.audit_log import backup
 from services.audit_log.crypto import KeyStore, KeyStoreError, read_master_key, rotate_master_key
-from services.audit_log.pruning import CannotPrune, prune_next
+from services.audit_log.handlers import backup
+from services.audit_log.handlers.pruning import CannotPrune, prune_next
+from services.audit_log.handlers.succeeding import CannotSucceed, open_successor
+from services.audit_log.rules.terms import SECRET_LABEL, Terms
 from services.audit_log.settings import Settings
 from services.audit_log.signer import Refused
-from services.audit_log.succeeding import CannotSucceed, open_successor
-from services.audit_log.terms import SECRET_LABEL, Terms
 from shared.postgres import create_pool, in_transaction
 from shared.tlog.leaf import LeafError
 

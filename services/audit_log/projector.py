@@ -18,7 +18,6 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from services.audit_log import chain
 from services.audit_log.crypto import (
     Key,
     KeyStore,
@@ -26,11 +25,12 @@ from services.audit_log.crypto import (
     PayloadAltered,
     read_master_key,
 )
-from services.audit_log.ocsf import Entry, to_ocsf
 from services.audit_log.reading import event_of, read_leaf, unseal
+from services.audit_log.rules import chain
+from services.audit_log.rules.ocsf import Entry, to_ocsf
+from services.audit_log.rules.terms import SECRET_LABEL, Terms
 from services.audit_log.settings import Settings
 from services.audit_log.store import search
-from services.audit_log.terms import SECRET_LABEL, Terms
 from shared.contracts.topics import OCSF_EVENTS
 from shared.postgres import create_pool, is_transient
 from shared.process import run_process, until_stopped

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from services.audit_log import store
-from services.audit_log.chain import event_names
 from services.audit_log.crypto import KeyStore, KeyUnavailable, PayloadAltered
+from services.audit_log.rules.chain import event_names
 from services.audit_log.store import search
 from shared.auth import Principal
 from shared.contracts.envelope import Envelope, read_event, rfc3339

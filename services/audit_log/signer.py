@@ -40,7 +40,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.audit_log import store
-from services.audit_log.chain import edge_root
+from services.audit_log.rules.chain import edge_root
 from services.audit_log.settings import Settings
 from shared.contracts.topics import CHECKPOINTS
 from shared.errors import Unusable

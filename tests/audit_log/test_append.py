@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.audit_log import store
-from services.audit_log.handlers import LogStopped
+from services.audit_log.handlers.appending import LogStopped
 from shared.contracts.topics import (
     ACCESS_EVENTS,
     ADMIN_EVENTS,

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.audit_log.campaigns import CampaignRecord
+from services.audit_log.rules.campaigns import CampaignRecord
 from shared.contracts.envelope import binary_headers, event_key
 from shared.contracts.review import REVIEW_EVENT_MODELS
 from shared.contracts.topics import REVIEW_EVENTS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.audit_log.chain import (
+from services.audit_log.rules.chain import (
     edge_root,
     event_names,
     grow,

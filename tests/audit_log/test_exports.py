@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.audit_log import exporting
+from services.audit_log.handlers import exporting
 from services.audit_log.handout import verify_audit_log
 from services.audit_log.store import exports, search
 from shared.spreadsheets import harmless

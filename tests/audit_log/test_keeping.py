@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.audit_log import crypto, signer
-from services.audit_log.announcing import announce_rotations
 from services.audit_log.crypto import KeyStore, KeyStoreError, KeyUnavailable, rotate_master_key
-from services.audit_log.erasing import years_later
-from services.audit_log.picture import PictureHandler, access_in
+from services.audit_log.handlers.announcing import announce_rotations
+from services.audit_log.handlers.erasing import years_later
+from services.audit_log.handlers.picture import PictureHandler, access_in
 from services.audit_log.settings import Settings
 from services.audit_log.signer import SignerState, read_key
 from shared.contracts.directory import Function

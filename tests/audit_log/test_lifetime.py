@@ -14,12 +14,13 @@ import pytest
 import pytest_asyncio
 
 from deploy.database import dsn_for
-from services.audit_log import backup, maintenance
-from services.audit_log.handlers import AuditHandler
-from services.audit_log.pruning import CannotPrune, prune_next
+from services.audit_log import maintenance
+from services.audit_log.handlers import backup
+from services.audit_log.handlers.appending import AuditHandler
+from services.audit_log.handlers.pruning import CannotPrune, prune_next
+from services.audit_log.handlers.succeeding import CannotSucceed, open_successor
 from services.audit_log.signer import Refused
 from services.audit_log.store import keeping
-from services.audit_log.succeeding import CannotSucceed, open_successor
 from services.cli.audit_mirror import mirror
 from services.cli.audit_sources import FreshServer
 from shared.postgres import create_pool, in_transaction

@@ -17,9 +17,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-from services.audit_log import ocsf
-from services.audit_log.ocsf import Entry, to_ocsf
 from services.audit_log.projector import Publisher
+from services.audit_log.rules import ocsf
+from services.audit_log.rules.ocsf import Entry, to_ocsf
 from services.audit_log.store import search
 from shared.contracts.envelope import Envelope, read_structured
 from shared.contracts.topics import ACCESS_EVENTS, OCSF_EVENTS

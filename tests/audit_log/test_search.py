@@ -11,8 +11,8 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.audit_log.rules.terms import Query, Terms, words_of
 from services.audit_log.store import search
-from services.audit_log.terms import Query, Terms, words_of
 from shared.contracts.envelope import binary_headers, event_key
 from shared.contracts.topics import ACCESS_EVENTS, ADMIN_EVENTS, DIRECTORY_EVENTS, REVIEW_EVENTS
 from shared.postgres import in_transaction

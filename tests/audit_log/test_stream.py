@@ -10,8 +10,8 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 import pytest
 
-from services.audit_log import tailing
 from services.audit_log.api import stream as stream_api
+from services.audit_log.handlers import tailing
 from shared.contracts.topics import ACCESS_EVENTS
 from tests.audit_log.test_api import Tail, get
 from tests.audit_log.test_search import event

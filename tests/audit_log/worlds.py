@@ -23,13 +23,13 @@ from joserfc.jwk import OKPKey
 from services.audit_log import store
 from services.audit_log.api import Reading, routers
 from services.audit_log.crypto import KeyStore
-from services.audit_log.erasing import RETENTION_YEARS, Eraser
-from services.audit_log.exporting import Exporter
-from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.handlers.appending import AuditHandler, Draft
+from services.audit_log.handlers.erasing import RETENTION_YEARS, Eraser
+from services.audit_log.handlers.exporting import Exporter
 from services.audit_log.projector import Projector
+from services.audit_log.rules.terms import SECRET_LABEL, Terms
 from services.audit_log.signer import Signer, SignerState
 from services.audit_log.store import search
-from services.audit_log.terms import SECRET_LABEL, Terms
 from services.cli.audit_verify import Report, verify
 from shared import problems
 from shared.auth import ISSUER, Authenticator

@@ -16,7 +16,7 @@ from aiokafka import ConsumerRecord
 
 from services.audit_log import store
 from services.audit_log.crypto import KeyStore
-from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.handlers.appending import AuditHandler, Draft
 from services.audit_log.main import BATCH_MAX_RECORDS
 from shared.clock import DatabaseClock
 from shared.contracts.envelope import binary_headers, event_key

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from services.audit_log import store
 from services.audit_log.api import Reading
 from services.audit_log.crypto import KeyStore
-from services.audit_log.handlers import AuditHandler, Draft
+from services.audit_log.handlers.appending import AuditHandler, Draft
 from services.audit_log.projector import Projector
 from services.audit_log.reading import unseal
+from services.audit_log.rules.terms import SECRET_LABEL, Query, Terms
 from services.audit_log.store import search
-from services.audit_log.terms import SECRET_LABEL, Query, Terms
 from services.cli.audit_check import Task, check_stretch
 from services.cli.audit_sources import Folder
 from shared.clock import DatabaseClock

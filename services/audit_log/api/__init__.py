@@ -17,8 +17,8 @@ from services.audit_log.api.proofs import proofs_router
 from services.audit_log.api.stream import stream_router
 from services.audit_log.api.tiles import tile_router
 from services.audit_log.context import Reading
-from services.audit_log.erasing import Eraser
-from services.audit_log.exporting import Exporter
+from services.audit_log.handlers.erasing import Eraser
+from services.audit_log.handlers.exporting import Exporter
 from shared.auth import Authenticator
 
 __all__ = ["Reading", "routers"]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.audit_log.asking import Asked
 from services.audit_log.context import Reading
-from services.audit_log.exporting import FORMS, SUFFIXES, Exporter
+from services.audit_log.handlers.exporting import FORMS, SUFFIXES, Exporter
 from services.audit_log.store import exports
 from services.audit_log.store.exports import Export
 from shared.auth import Authenticator, Principal

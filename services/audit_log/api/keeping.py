@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from services.audit_log.context import Reading
-from services.audit_log.erasing import Eraser
+from services.audit_log.handlers.erasing import Eraser
 from services.audit_log.store import keeping
 from services.audit_log.store.keeping import Erasure, Hold
 from shared.auth import Authenticator, Principal

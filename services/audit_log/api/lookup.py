@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from services.audit_log import store
-from services.audit_log.chain import event_names
 from services.audit_log.context import Reading
 from services.audit_log.reading import Showing
+from services.audit_log.rules.chain import event_names
 from services.audit_log.store import search
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem

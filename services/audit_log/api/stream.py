@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.audit_log.asking import Asked
 from services.audit_log.context import MAX_INDEX, Reading
-from services.audit_log.tailing import Tail
+from services.audit_log.handlers.tailing import Tail
 from shared.auth import Authenticator, Principal
 
 SEND_SECONDS = 20.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.audit_log.chain import Growth
+from services.audit_log.rules.chain import Growth
 from shared.errors import Unusable
 from shared.postgres import Connection
 from shared.tlog.tiles import Tile

@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from services.audit_log import chain, store
+from services.audit_log import store
 from services.audit_log.asking import Asked
 from services.audit_log.context import Reading
 from services.audit_log.reading import read_leaf
+from services.audit_log.rules import chain
+from services.audit_log.rules.terms import Query
 from services.audit_log.store import keeping, search
 from services.audit_log.store.keeping import Erasure, Hold
-from services.audit_log.terms import Query
 from shared.auth import Principal
 from shared.contracts.admin import CommandAccepted
 from shared.contracts.envelope import event_key

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from services.audit_log.erasing import years_later
+from services.audit_log.handlers.erasing import years_later
+from services.audit_log.rules.terms import Query, Terms
 from services.audit_log.store import keeping, pruning, search
-from services.audit_log.terms import Query, Terms
 from shared.clock import DatabaseClock
 from shared.contracts.admin import INSTALLATION, CommandAccepted
 from shared.contracts.envelope import event_key

@@ -23,9 +23,9 @@ from jinja2 import Environment, FileSystemLoader
 
 from services.audit_log import store
 from services.audit_log.asking import Asked
-from services.audit_log.campaigns import LINE_COLUMNS, CampaignRecord
 from services.audit_log.context import Reading
 from services.audit_log.reading import Showing, open_for
+from services.audit_log.rules.campaigns import LINE_COLUMNS, CampaignRecord
 from services.audit_log.store import exports, search
 from services.audit_log.store.exports import Export
 from shared.auth import Principal
@@ -52,7 +52,7 @@ REPORT_ENTRIES_MAX = 5_000
 """A report that nobody can read to its end helps nobody; the whole is in `entries.jsonl`."""
 
 POLL_SECONDS = 1.0
-HANDOUT = Path(__file__).parent / "handout"
+HANDOUT = Path(__file__).parents[1] / "handout"
 _INDEX = struct.Struct(">q")
 
 CSV_COLUMNS = (

@@ -16,7 +16,7 @@ from services.audit_log.store import succession
 from shared.postgres import Connection
 from shared.tlog.leaf import check_origin
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _APPLY = re.compile(r"-- migrate: apply\n(.*?)(?:-- migrate: rollback|\Z)", re.DOTALL)
 
 

@@ -15,10 +15,11 @@ import asyncpg
 import orjson
 import structlog
 
-from services.audit_log import chain, store
+from services.audit_log import store
 from services.audit_log.context import Reading
 from services.audit_log.crypto import KeyUnavailable, PayloadAltered
 from services.audit_log.reading import Showing, read_leaf, unseal
+from services.audit_log.rules import chain
 from shared.auth import Principal
 from shared.tlog.leaf import LeafError, Opening, RecordLeaf
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import ConsumerRecord
 
-from services.audit_log import chain, store
+from services.audit_log import store
 from services.audit_log.crypto import NONCE_BYTES, Holder, Key, KeyStore, RandomBytes
+from services.audit_log.rules import chain
 from services.audit_log.store.succession import read_predecessors
 from shared.clock import Clock
 from shared.kafka import Batch, Gap

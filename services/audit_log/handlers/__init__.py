@@ -1,0 +1,1 @@
+"""What is done with the log: append, follow, export, hold, erase, prune, succeed, back up."""
