@@ -23,7 +23,6 @@ from services.gateway.api.secrets import secrets_router
 from services.gateway.channels import Channels, load_channels
 from services.gateway.console.app import console_app
 from services.gateway.console.hr_lists import HrDesk
-from services.gateway.console.services import Services
 from services.gateway.handlers.clients import Clients
 from services.gateway.handlers.deliveries import LOOK_IDLE_SECONDS, Deliveries
 from services.gateway.handlers.entries import OPEN_IDLE_SECONDS, Entries
@@ -42,6 +41,7 @@ from services.gateway.publisher import Publisher
 from services.gateway.purge import PURGE_IDLE_SECONDS, purge_once
 from services.gateway.rules.rates import Rates
 from services.gateway.sealing import load_body_seal
+from services.gateway.services import Services
 from services.gateway.settings import Settings
 from services.gateway.sources import load_sources
 from services.gateway.store import notices as notices_store

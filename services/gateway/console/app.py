@@ -36,7 +36,6 @@ from services.gateway.console import (
     work,
 )
 from services.gateway.console.hr_lists import HrDesk
-from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.tables import Tables
 from services.gateway.console.view import FOLDER, with_query
 from services.gateway.console.visitor import Console, SignInNeeded
@@ -44,6 +43,7 @@ from services.gateway.handlers.entries import Entries
 from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.sign_in import Doorkeeper
+from services.gateway.services import ServiceDown, Services
 from services.gateway.settings import Settings
 from services.gateway.sources import Sources
 from shared.auth import NOT_FRESH

@@ -15,9 +15,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from services.gateway.console.commands import fresh_key
 from services.gateway.console.pages import PAGE_ROWS, Text
-from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.view import with_query
 from services.gateway.console.visitor import Console, Visitor
+from services.gateway.services import ServiceDown, Services
 from shared.contracts.topics import AUDITED_TOPICS
 from shared.errors import Problem
 from shared.problems import problem_response

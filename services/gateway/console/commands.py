@@ -10,8 +10,8 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from services.gateway.console.services import ServiceName
 from services.gateway.console.visitor import Console
+from services.gateway.services import ServiceName
 
 
 @dataclass(frozen=True, slots=True)

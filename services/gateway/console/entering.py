@@ -11,12 +11,12 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
 from services.gateway.console.commands import form_text, fresh_key
-from services.gateway.console.services import ServiceDown
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.handlers.entries import Entries
 from services.gateway.handlers.ingress import Unacknowledged, unacknowledged_problem
 from services.gateway.rules.embargo import ids_of
+from services.gateway.services import ServiceDown
 from shared.contracts.hr import CONSOLE_SOURCE
 from shared.errors import Problem
 

@@ -11,10 +11,10 @@ from fastapi.responses import RedirectResponse, Response
 from services.gateway.console.commands import fresh_key
 from services.gateway.console.pages import Text
 from services.gateway.console.proof import Audited, look_up
-from services.gateway.console.services import Services
 from services.gateway.console.timeline import instant
 from services.gateway.console.view import with_query
 from services.gateway.console.visitor import Console, Visitor
+from services.gateway.services import Services
 from shared.errors import Problem
 
 PAGE_PEOPLE = "100"

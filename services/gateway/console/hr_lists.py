@@ -15,7 +15,6 @@ from starlette.datastructures import FormData, UploadFile
 from services.gateway import store
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
-from services.gateway.console.services import ServiceDown
 from services.gateway.console.view import with_query
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.handlers.questions import Answered, Questions
@@ -25,6 +24,7 @@ from services.gateway.presets import presets
 from services.gateway.rules.roster_plan import Asked
 from services.gateway.rules.roster_reading import SourceMapping
 from services.gateway.rules.schedule import WEEKDAYS, Expected
+from services.gateway.services import ServiceDown
 from services.gateway.sources import Sources
 from shared.contracts.hr import describe
 from shared.errors import Problem

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from services.gateway.console.services import ServiceDown
 from services.gateway.console.timeline import bundle, lay_out
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.handlers.source_health import SourceHealth
+from services.gateway.services import ServiceDown
 from shared.errors import Problem
 
 PAGE_ROWS = "50"

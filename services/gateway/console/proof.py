@@ -6,8 +6,8 @@ from itertools import islice
 from typing import TypeVar
 
 from services.gateway.console.commands import fresh_key
-from services.gateway.console.services import ServiceDown, Services
 from services.gateway.console.visitor import Visitor
+from services.gateway.services import ServiceDown, Services
 from shared.errors import Problem
 from shared.tlog.merkle import ProofError
 from shared.tlog.note import NoteError

@@ -11,9 +11,9 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.datastructures import FormData
 
-from services.gateway.console.services import Services
 from services.gateway.console.view import make_environment
 from services.gateway.handlers.sign_in import Doorkeeper, principal_of
+from services.gateway.services import Services
 from services.gateway.store import Session
 from shared.auth import Principal
 from shared.errors import Problem

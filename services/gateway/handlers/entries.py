@@ -13,13 +13,13 @@ import asyncpg
 import orjson
 import structlog
 
-from services.gateway.console.services import ServiceDown, Services
 from services.gateway.handlers.activity import activity
 from services.gateway.handlers.ingress import Ingress, Receipt, Unacknowledged
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.rules.embargo import SALT_BYTES, Sealed, check_sealing, commit
 from services.gateway.rules.intake import entry_document, judge
 from services.gateway.sealing import BodySeal
+from services.gateway.services import ServiceDown, Services
 from services.gateway.store import embargo as store
 from services.gateway.store.embargo import SealedRow
 from shared import timers

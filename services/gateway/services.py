@@ -1,4 +1,4 @@
-"""The other services as the console sees them: their HTTP APIs, with a token for who is looking."""
+"""The other services as the gateway asks them: their HTTP APIs, with a token for who acts."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
