@@ -1,15 +1,15 @@
 """What single cells say: ids, days, instants; and cells that are safe to open in a spreadsheet."""
 
-import csv
-import io
 import re
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 from shared.sheets.table import Row, UnreadableSheet
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet computes a cell that begins so; with a quote before it, it is text."""
+FORMULA_STARTS = "=+-@|%"
+"""What some spreadsheet takes for the beginning of a formula or a command, also after blanks."""
+
+_COMPUTED = re.compile(rf"'*([\t\r\n]|\s*[{re.escape(FORMULA_STARTS)}])")
 
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+\d{2,3}")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -23,14 +23,14 @@ _OFFSET = re.compile(r" ?(Z|UTC|GMT|[+-]\d{2}:?\d{2})$")
 NEVER = frozenset({"", "-", "--", "–", "n/a", "na", "none", "never", "never logged in", "null"})
 
 
-def unquoted(cell: str) -> str:
-    """A cell without the quote that keeps a spreadsheet from computing it."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
-
-
 def quoted(cell: str) -> str:
-    """A cell that a spreadsheet shows and does not compute."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    """A cell that a spreadsheet shows and does not compute: a quote before it makes it text."""
+    return f"'{cell}" if _COMPUTED.match(cell) else cell
+
+
+def unquoted(cell: str) -> str:
+    """The cell that `quoted` made this of."""
+    return cell[1:] if cell[:1] == "'" and _COMPUTED.match(cell, 1) else cell
 
 
 def id_in(row: Row, index: int, column: str) -> str:
@@ -164,12 +164,3 @@ def _clock(rest: str) -> time | None:
     if parts[4]:
         hour = hour % 12 + (12 if parts[4] in "Pp" else 0)
     return time(hour, int(parts[2]), int(parts[3] or 0))
-
-
-def write_csv(columns: list[str], rows: list[list[str]]) -> bytes:
-    """CSV that Excel opens with accents right and without computing any cell."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([quoted(column) for column in columns])
-    writer.writerows([quoted(cell) for cell in row] for row in rows)
-    return text.getvalue().encode("utf-8-sig")

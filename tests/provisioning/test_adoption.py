@@ -9,8 +9,8 @@ from services.provisioning.handlers.adoption import sheet_of
 from services.provisioning.store import imports as imports_store
 from services.provisioning.store import logins as logins_store
 from shared.errors import Problem
-from shared.sheets.cells import write_csv
 from shared.sheets.workbook import write_workbook
+from shared.sheets.writing import write_csv
 from tests.provisioning.desk import Desk, hire, leave_now
 from tests.provisioning.importing import Importing, existing
 from tests.provisioning.worlds import ORGANIZATION, TIN, ZONE, as_date, directory

@@ -35,7 +35,7 @@ from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import enqueue
 from shared.postgres import in_transaction, is_transient
-from shared.spreadsheets import csv_rows
+from shared.sheets.writing import csv_rows
 from shared.tlog.leaf import Opening
 from shared.tlog.proof import Proof
 

@@ -28,8 +28,8 @@ from services.gateway.services import ServiceDown
 from services.gateway.sources import Sources
 from shared.contracts.hr import describe
 from shared.errors import Problem
-from shared.sheets.cells import write_csv
 from shared.sheets.table import MAX_FILE_BYTES
+from shared.sheets.writing import write_csv
 
 Json = dict[str, Any]
 
@@ -360,9 +360,8 @@ def _listed(text: str) -> list[str]:
 
 def _csv(name: str, rows: Sequence[Sequence[Any]]) -> Response:
     """A table as a file that a spreadsheet opens without computing anything."""
-    head, *others = [["" if cell is None else str(cell) for cell in row] for row in rows]
     return Response(
-        write_csv(head, others),
+        write_csv(rows[0], rows[1:]),
         media_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{_plain_name(name)}"',

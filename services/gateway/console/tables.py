@@ -15,7 +15,7 @@ import httpx
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.spreadsheets import csv_rows
+from shared.sheets.writing import csv_rows
 
 PARAMETER = "table"
 BETWEEN = "; "

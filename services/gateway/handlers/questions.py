@@ -10,7 +10,7 @@ from typing import Any, Literal
 import asyncpg
 import orjson
 
-from services.gateway.handlers.activity import SOURCE as ACTIVITY_SOURCE
+from services.gateway.handlers.commands import command
 from services.gateway.handlers.ingress import hr_record
 from services.gateway.handlers.rosters import Rosters
 from services.gateway.rules.intake import judge
@@ -23,7 +23,6 @@ from shared.clock import Clock
 from shared.contracts.envelope import event_id, rfc3339
 from shared.contracts.hr import CONSOLE_SOURCE
 from shared.errors import Problem
-from shared.idempotency import carry_out
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
 
@@ -97,18 +96,8 @@ class Questions:
         if answered.kind is Asked.MISSING and answered.answer == "left" and answered.on is None:
             raise Problem(422, "day_missing", "Give the last day of who has left.")
         body = orjson.dumps(answered)
-        answer = await carry_out(
-            self._pool,
-            who,
-            "hr.questions/answers",
-            key,
-            body,
-            partial(self._take, who, answered),
-            source=ACTIVITY_SOURCE,
-            clock=self._clock,
-        )
-        assert isinstance(answer, dict)
-        return answer
+        work = partial(self._take, who, answered)
+        return await command(self._pool, self._clock, who, "hr.questions/answers", key, body, work)
 
     async def _take(self, who: Principal, said: Answered, conn: Connection) -> dict[str, Any]:
         await rosters_store.lock_source(conn, who.organization, said.source)

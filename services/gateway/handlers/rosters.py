@@ -21,8 +21,8 @@ import structlog
 from pydantic import TypeAdapter
 
 from services.gateway import store
-from services.gateway.handlers.activity import SOURCE as ACTIVITY_SOURCE
 from services.gateway.handlers.activity import activity
+from services.gateway.handlers.commands import command
 from services.gateway.handlers.ingress import hr_record
 from services.gateway.presets import presets
 from services.gateway.rules.intake import judge
@@ -51,7 +51,6 @@ from shared.contracts.envelope import name_uuid, rfc3339
 from shared.contracts.hr import CONSOLE_SOURCE
 from shared.contracts.topics import HR_EVENTS
 from shared.errors import Problem
-from shared.idempotency import carry_out
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection, in_transaction
 from shared.sheets.reading import read_table
@@ -445,18 +444,7 @@ class Rosters:
     async def _command(
         self, who: Principal, route: str, key: str | None, body: bytes, work: Any
     ) -> dict[str, Any]:
-        answer = await carry_out(
-            self._pool,
-            who,
-            route,
-            key,
-            body,
-            work,
-            source=ACTIVITY_SOURCE,
-            clock=self._clock,
-        )
-        assert isinstance(answer, dict)
-        return answer
+        return await command(self._pool, self._clock, who, route, key, body, work)
 
 
 def _read(

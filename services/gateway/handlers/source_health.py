@@ -8,8 +8,8 @@ import asyncpg
 import orjson
 
 from services.gateway import store
-from services.gateway.handlers.activity import SOURCE as ACTIVITY_SOURCE
 from services.gateway.handlers.activity import activity
+from services.gateway.handlers.commands import command
 from services.gateway.presets import presets
 from services.gateway.rules.roster_reading import SourceMapping
 from services.gateway.rules.schedule import Expected, is_silent, late_for, usual_silence
@@ -24,7 +24,6 @@ from shared.contracts.admin import HrFileLate
 from shared.contracts.envelope import rfc3339
 from shared.contracts.hr import CONSOLE_SOURCE
 from shared.errors import Problem
-from shared.idempotency import carry_out
 from shared.outbox import enqueue
 from shared.postgres import Connection, in_transaction
 
@@ -151,18 +150,7 @@ class SourceHealth:
         body = orjson.dumps(
             [mapping.model_dump(mode="json"), expected and expected.model_dump(mode="json")]
         )
-        answer = await carry_out(
-            self._pool,
-            who,
-            f"hr.sources/{source}",
-            key,
-            body,
-            work,
-            source=ACTIVITY_SOURCE,
-            clock=self._clock,
-        )
-        assert isinstance(answer, dict)
-        return answer
+        return await command(self._pool, self._clock, who, f"hr.sources/{source}", key, body, work)
 
 
 def _instant(at: datetime | None) -> str | None:

@@ -24,9 +24,9 @@ from services.provisioning.store import logins as logins_store
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
-from shared.sheets.cells import write_csv
 from shared.sheets.table import MAX_FILE_BYTES
 from shared.sheets.workbook import write_workbook
+from shared.sheets.writing import write_csv
 
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",

@@ -15,7 +15,7 @@ from shared.auth import Authenticator, Principal
 from shared.contracts.directory import Function, Portal, RuleName
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
-from shared.sheets.cells import write_csv
+from shared.sheets.writing import write_csv
 
 ROSTER_COLUMNS = ["User ID", "Name", "Email", "Status", "Last login", "TIN", "Functions"]
 
