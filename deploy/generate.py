@@ -26,6 +26,7 @@ from services.gateway.api import (
 from services.gateway.api.adapters import adapters_router
 from services.gateway.api.clients import clients_router, token_router
 from services.gateway.api.entries import entries_router
+from services.gateway.api.maintenance import maintenance_router
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.provisioning.api.routers import routers
@@ -106,6 +107,7 @@ def service_routers(authenticator: Authenticator) -> dict[str, list[APIRouter]]:
             token_router(NOTHING, NOTHING),
             clients_router(NOTHING, authenticator),
             secrets_router(NOTHING, authenticator),
+            maintenance_router(NOTHING, DatabaseClock(), authenticator),
             adapters_router(NOTHING, NOTHING, NOTHING, authenticator),
             entries_router(NOTHING, authenticator),
             rejected_router(NOTHING, authenticator),

@@ -41,6 +41,15 @@ class Principal:
         """Whether any of the scopes is held."""
         return not self.scopes.isdisjoint(scopes)
 
+    def check_fresh(self) -> None:
+        """Let only whoever signed in just now go on, to what cannot be undone.
+
+        Raises:
+            Problem: 403 for anybody else.
+        """
+        if not self.fresh:
+            raise Problem(403, NOT_FRESH, "This cannot be undone: sign in again, then repeat it.")
+
 
 _CLAIMS = jwt.JWTClaimsRegistry(
     leeway=CLOCK_LEEWAY_SECONDS,
@@ -147,6 +156,6 @@ class Requirement:
             raise Problem(
                 403, "scope_missing", f"This needs the scope {' or '.join(sorted(self.scopes))}."
             )
-        if self.fresh and not who.fresh:
-            raise Problem(403, NOT_FRESH, "This cannot be undone: sign in again, then repeat it.")
+        if self.fresh:
+            who.check_fresh()
         return who

@@ -1,11 +1,15 @@
-"""Keeping the audit log for years, where it is installed: backups, pruning, new keys."""
+"""Keeping the audit log for years, where it is installed: backups, pruning, new keys.
+
+What cannot be undone is recorded first, under the name of whoever is signed in, and asks that they
+signed in just now.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from services.cli.client import Exit, Failure
+from services.cli.client import Client, Exit, Failure
 from services.cli.printing import AsJson, print_answer
 
 Folder = Annotated[Path, typer.Argument(help="Where the copies are, in `log` and `keys`.")]
@@ -30,6 +34,7 @@ def restore(folder: Folder, as_json: AsJson = False) -> None:
 
 def prune(as_json: AsJson = False) -> None:
     """Drop what need not be kept any longer, but for what is held."""
+    _announce("prune")
     _carry_out(as_json, ("log", ("prune",)))
 
 
@@ -38,11 +43,13 @@ def rotate_master(
     as_json: AsJson = False,
 ) -> None:
     """Wrap all keys by another master key. Audit log and projector must be stopped."""
+    _announce("rotate_master")
     _carry_out(as_json, ("log", ("rotate-master", str(new_key_file))))
 
 
 def rotate_signing(as_json: AsJson = False) -> None:
     """Sign with a new key, which the one before names. The signer must be stopped."""
+    _announce("rotate_signing")
     _carry_out(as_json, ("signer", ("--rotate",)))
 
 
@@ -51,7 +58,12 @@ def succeed(
     as_json: AsJson = False,
 ) -> None:
     """After a restore that lost signed entries: freeze the log, and begin one that follows it."""
+    _announce("succeed", origin)
     _carry_out(as_json, ("succession", ("succeed", origin)))
+
+
+def _announce(command: str, target: str = "") -> None:
+    Client.open().post("gateway", "/ops/v1/maintenance", {"command": command, "target": target})
 
 
 def _carry_out(as_json: bool, *steps: tuple[str, tuple[str, ...]]) -> None:

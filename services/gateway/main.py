@@ -18,6 +18,7 @@ from services.gateway.api import (
 from services.gateway.api.adapters import adapters_router
 from services.gateway.api.clients import clients_router, token_router
 from services.gateway.api.entries import entries_router
+from services.gateway.api.maintenance import maintenance_router
 from services.gateway.api.rosters import rosters_router
 from services.gateway.api.secrets import secrets_router
 from services.gateway.channels import Channels, load_channels
@@ -102,6 +103,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         app.include_router(token_router(clients, key))
         app.include_router(clients_router(clients, authenticator))
         app.include_router(secrets_router(secrets, authenticator))
+        app.include_router(maintenance_router(pool, clock, authenticator))
         deliveries = Deliveries(pool, sources, vendors(), ingress, seal, clock, http)
         app.include_router(adapters_router(deliveries, rates, health, authenticator))
         services = Services(http, key, settings)
@@ -119,7 +121,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             group=GROUP,
             topics=[DIRECTORY_EVENTS.name, WORKER_STATE.name],
             pool=pool,
-            handler=PictureHandler(),
+            handler=PictureHandler(doorkeeper.close_all_of),
             service=SERVICE,
         )
         app.state.consumers = {GROUP: picture}

@@ -5,10 +5,15 @@ import binascii
 import os
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
+
+
+class CannotOpen(Exception):
+    """What is sealed was altered, belongs elsewhere, or was sealed under another key."""
 
 
 class BodySeal:
@@ -26,9 +31,12 @@ class BodySeal:
         """The body.
 
         Raises:
-            cryptography.exceptions.InvalidTag: it was altered, or belongs to another reference.
+            CannotOpen: it was altered, belongs to another reference, or has another key.
         """
-        return self._cipher.decrypt(nonce, sealed, reference.encode())
+        try:
+            return self._cipher.decrypt(nonce, sealed, reference.encode())
+        except InvalidTag as error:
+            raise CannotOpen(f"{reference} cannot be opened with the body key") from error
 
 
 def load_body_seal(path: Path) -> BodySeal:

@@ -81,14 +81,26 @@ async def test_the_audit_log_is_backed_up_and_restored(
 
 
 async def test_where_nothing_is_installed_maintenance_says_what_it_needs(
-    run: Run, tmp_path: Path
+    run: Run, listening: Listening
 ) -> None:
+    await run("sign-in", await listening.link("operator"))
     ran = await run(
         "audit", "rotate-signing", PORTALKEEPER_DATABASE_URL="postgresql://127.0.0.1:1/x"
     )
     assert ran.code == 1
     assert ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "command", [("prune",), ("succeed", "next"), ("rotate-signing",), ("rotate-master", "key")]
+)
+async def test_what_cannot_be_undone_is_done_by_nobody_who_is_not_signed_in(
+    run: Run, command: tuple[str, ...]
+) -> None:
+    ran = await run("audit", *command)
+    assert ran.code != 0
+    assert "sign-in" in ran.err
 
 
 WITHOUT_DOCUMENT = {"run", "demo", "completion", "hr watch"}

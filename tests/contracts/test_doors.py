@@ -136,4 +136,6 @@ async def test_what_cannot_be_undone_asks_for_a_fresh_sign_in(
         "POST /ops/v1/clients",
         "POST /ops/v1/clients/{client_id}/revoke",
         "POST /ops/v1/clients/{client_id}/secrets",
+        "POST /ops/v1/maintenance",
+        "POST /hr/v1/sources/{source}/secrets",
     }

@@ -15,7 +15,7 @@ SECRET = "the-clients-secret-at-the-provider"
 PASSWORD = "a long password"
 PEOPLE = {
     "ann": {"groups": ["portal-administrators", "staff"], "employee_id": "W-1", "name": "Ann Lee"},
-    "rob": {"groups": ["compliance"], "name": "Rob Stone"},
+    "rob": {"groups": ["compliance"], "name": "Rob Stone", "email": "Rob.Stone@harbor.example"},
     "eve": {"groups": ["visitors"], "name": "Eve Other"},
     "bo": {"groups": ["staff"], "employee_id": "W-2", "name": "Bo Park"},
 }

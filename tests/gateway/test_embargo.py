@@ -194,6 +194,29 @@ async def test_whoever_has_left_is_signed_out_when_it_takes_effect(
     assert dict(await hr_door.activity())["session.closed"]["reason"] == "left"
 
 
+async def test_an_entry_that_cannot_be_opened_holds_up_nothing_behind_it_and_is_tried_again(
+    hr_door: Door, hr_topic: Watcher
+) -> None:
+    stuck = (await seal(hr_door)).json()["id"]
+    (kept,) = await hr_door.fetch("SELECT sealed FROM sealed_entry")
+    await hr_door.fetch("UPDATE sealed_entry SET sealed = 'altered'")
+    await seal(hr_door, key="k2", worker="W-BEHIND")
+    assert [one["worker"] for one in await seen(hr_door, OWNER)] == ["W-BEHIND"]
+    await let_time_come(hr_door)
+    (record,) = await hr_topic.take(1)
+    assert read_hr_event(record).worker == "W-BEHIND"
+    with anyio.fail_after(15):
+        due = True
+        while due:
+            await anyio.sleep(0.05)
+            due = bool(await hr_door.fetch("SELECT 1 FROM timer WHERE due_at <= now()"))
+    assert [timer["key"] for timer in await hr_door.fetch("SELECT key FROM timer")] == [stuck]
+    await hr_door.fetch("UPDATE sealed_entry SET sealed = $1", kept["sealed"])
+    await let_time_come(hr_door)
+    (record,) = await hr_topic.take(1)
+    assert read_hr_event(record).worker == WORKER
+
+
 async def test_while_kafka_is_away_it_waits_and_nothing_is_lost(
     hr_door: Door, hr_topic: Watcher
 ) -> None:

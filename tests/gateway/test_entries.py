@@ -1,14 +1,14 @@
 """What people enter by hand goes the way of all HR events, under their name."""
 
+from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from services.gateway.rules.intake import judge
+from services.gateway.rules.roles import scopes_of
+from services.gateway.tokens import load_key, mint
+from shared.auth import Principal
 from shared.contracts.hr import CONSOLE_SOURCE
-from tests.gateway.conftest import ORGANIZATION
-
-pytestmark = pytest.mark.fast
+from tests.gateway.conftest import ORGANIZATION, Door
 
 BOUND = {CONSOLE_SOURCE: frozenset({ORGANIZATION})}
 
@@ -25,6 +25,18 @@ def entered(**changes: Any) -> dict[str, Any]:
         "data": {"module": "remittance-basics", "completed_on": "2026-06-14"},
         **changes,
     }
+
+
+async def test_nobody_is_erased_by_a_session_that_nobody_proved_to_be_theirs_just_now(
+    door: Door,
+) -> None:
+    key = load_key(door.settings.jwt_key_file)
+    who = Principal(ORGANIZATION, "p1", None, scopes_of(["privacy"]), "Privacy", fresh=False)
+    erasure = {"type": "worker.erased", "worker": "W-1", "data": {}}
+    for fresh, expected in ((False, (403, "sign_in_again")), (True, (202, None))):
+        bearer = {"Authorization": f"Bearer {mint(key, replace(who, fresh=fresh))}"}
+        answer = await door.http.post("/hr/v1/entries", json=erasure, headers=bearer)
+        assert (answer.status_code, answer.json().get("code")) == expected
 
 
 def test_an_entry_carries_the_name_of_whoever_entered_it() -> None:

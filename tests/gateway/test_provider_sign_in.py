@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,8 @@ from shared.auth import NOT_FRESH, Authenticator, Principal
 from tests.audit_log.worlds import serving
 from tests.gateway.conftest import NOWHERE, Door, MakeSettings, open_door
 from tests.gateway.identity_provider import CLIENT, PASSWORD, ROLES, SECRET
+from tests.gateway.lists import left, state
+from tests.gateway.test_departures import publish
 from tests.gateway.test_sign_in import csrf_of
 from tests.servers import ROOT
 
@@ -234,6 +236,25 @@ async def test_a_fresh_sign_in_that_the_provider_did_not_ask_for_is_refused(door
         await door.fetch("UPDATE sign_in_attempt SET begun_at = now() + interval '1 hour'")
         answer = await door.http.get((await rob.away.get(silent)).headers["location"])
     assert (answer.status_code, "not_fresh" in answer.text) == (403, True)
+
+
+async def test_who_has_no_worker_id_goes_with_the_worker_whom_their_address_names(
+    door: Door,
+) -> None:
+    rob = replace(state("w9"), email="rob.stone@harbor.example")
+    await publish(door, rob)
+    async with person(door, "rob") as browser:
+        await browser.sign_in()
+        token = await command_line_token(door)
+        assert token
+        assert (await door.http.get("/command-line")).status_code == 200
+        terminated = replace(state("w9", ends_at=left(1), version=2), email=rob.email)
+        await publish(door, terminated)
+        assert (await door.http.get("/command-line")).status_code == 303
+        refused = await browser.sign_in()
+        assert (refused.status_code, "no longer work here" in refused.text) == (403, True)
+    closed = [data["reason"] for kind, data in await door.activity() if kind == "session.closed"]
+    assert closed == ["left", "left"]
 
 
 async def command_line_token(door: Door) -> str:

@@ -20,6 +20,9 @@ ENTERED_BY = {
 }
 """Who else than HR enters what: administrators sign training off, privacy officers erase."""
 
+UNDONE_BY_NOTHING = frozenset({"worker.erased"})
+"""What asks for a fresh sign-in."""
+
 Reader = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
@@ -59,7 +62,8 @@ def entries_router(entries: Entries, authenticator: Authenticator) -> APIRouter:
         """Take one event about a worker, under the name of whoever enters it.
 
         Answers 202 once Kafka has it, or once it is sealed. Administrators sign off training and
-        privacy officers erase; all else, and every embargo, is HR's.
+        privacy officers erase, for which they must have signed in just now; all else, and every
+        embargo, is HR's.
         """
         scopes = {"hr:enter"}
         if body.embargo is None:
@@ -68,6 +72,8 @@ def entries_router(entries: Entries, authenticator: Authenticator) -> APIRouter:
             raise Problem(
                 403, "scope_missing", f"This needs the scope {' or '.join(sorted(scopes))}."
             )
+        if body.type in UNDONE_BY_NOTHING:
+            who.check_fresh()
         key = key or str(uuid4())
         if body.embargo is not None:
             sealed = await entries.seal(

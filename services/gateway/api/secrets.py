@@ -23,6 +23,7 @@ def secrets_router(secrets: SourceSecrets, authenticator: Authenticator) -> APIR
     """Where operators replace the webhook secrets of HR sources."""
     router = APIRouter(tags=["hr"])
     operates = authenticator.requires("ops:admin")
+    replaces = authenticator.requires("ops:admin", fresh=True)
 
     @router.get("/hr/v1/sources/{source:path}/secrets")
     async def listed(source: str, who: Annotated[Principal, Depends(operates)]) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def secrets_router(secrets: SourceSecrets, authenticator: Authenticator) -> APIR
     @router.post("/hr/v1/sources/{source:path}/secrets", status_code=201)
     async def rotate(
         source: str,
-        who: Annotated[Principal, Depends(operates)],
+        who: Annotated[Principal, Depends(replaces)],
         body: Annotated[Rotation, Body()],
     ) -> dict[str, Any]:
         """Make a new secret, shown this once; the others count until the end of the overlap."""

@@ -16,7 +16,7 @@ import structlog
 from services.gateway.adapters import Vendor, VendorRefused
 from services.gateway.handlers.ingress import REJECTED_BODY_DAYS, Ingress, Unacknowledged
 from services.gateway.rules.employees import Employee, statements, takes_back_departure
-from services.gateway.sealing import BodySeal
+from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.sources import Sources
 from services.gateway.store import picture as picture_store
 from services.gateway.store import vendors as store
@@ -139,6 +139,8 @@ class Deliveries:
             failure = str(error)
         except httpx.HTTPError as error:
             failure = f"the vendor's API does not answer ({type(error).__name__})"
+        except CannotOpen:
+            failure = "it cannot be opened with the body key that the gateway has now"
         except Unacknowledged:
             failure = "Kafka has not acknowledged what it comes to"
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,8 +1,9 @@
 """What people enter by hand: sent at once, or sealed until it takes effect."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from os import urandom
 from typing import Any
@@ -18,7 +19,7 @@ from services.gateway.handlers.ingress import Ingress, Receipt, Unacknowledged
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.rules.embargo import SALT_BYTES, Sealed, check_sealing, commit
 from services.gateway.rules.intake import entry_document, judge
-from services.gateway.sealing import BodySeal
+from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.services import ServiceDown, Services
 from services.gateway.store import embargo as store
 from services.gateway.store.embargo import SealedRow
@@ -41,9 +42,15 @@ from shared.postgres import Connection, in_transaction
 logger = structlog.get_logger(__name__)
 
 EMBARGO = "embargo"
+STUCK = {"stuck": True}
+"""What the timer of an entry says that could not be opened when its time had come."""
+
 OPEN_BATCH = 20
 OPEN_IDLE_SECONDS = 1.0
 """How late a sealed entry may take effect."""
+
+OPEN_AGAIN = timedelta(minutes=5)
+"""When an entry is tried again that cannot be opened, as while the key file is the wrong one."""
 
 
 class Entries:
@@ -143,10 +150,16 @@ class Entries:
         return made
 
     async def visible(self, who: Principal) -> list[Sealed]:
-        """The sealed entries that somebody may see, the next to take effect first."""
+        """The sealed entries that somebody may see, the next to take effect first.
+
+        What cannot be opened is left out: nobody can tell whether they may see it.
+        """
         async with self._pool.acquire() as conn:
             rows = await store.sealed_of(conn, who.organization)
-        opened = [self._open(row) for row in rows]
+        opened = []
+        for row in rows:
+            with suppress(CannotOpen):
+                opened.append(self._open(row))
         return sorted(
             (one for one in opened if one.may_be_seen_by(who)), key=lambda one: one.opens_at
         )
@@ -167,7 +180,11 @@ class Entries:
         )
 
     async def open_due(self) -> int:
-        """Send what takes effect now; how many. What Kafka did not take is tried again."""
+        """Send what takes effect now; how many.
+
+        What Kafka did not take is tried again, and later what cannot be opened, which holds up
+        nothing behind it.
+        """
         async with self._pool.acquire() as conn:
             now = await self._clock.now(conn)
             due = await timers.due_keys(conn, EMBARGO, now, OPEN_BATCH)
@@ -176,7 +193,13 @@ class Entries:
         for row in rows:
             if row is None:
                 continue
-            sealed = self._open(row)
+            try:
+                sealed = self._open(row)
+            except CannotOpen:
+                logger.error("embargo.cannot_be_opened", entry=str(row.id))
+                later = timers.Timer(EMBARGO, str(row.id), now + OPEN_AGAIN, STUCK)
+                await in_transaction(self._pool, partial(timers.set_timers, timers=[later]))
+                continue
             bound = {CONSOLE_SOURCE: frozenset({row.organization})}
             try:
                 receipt = await self._ingress.receive([sealed.document], bound, sealed.entered_by)

@@ -1,5 +1,6 @@
 """Keeping what provisioning publishes of workers and directory."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from services.gateway.rules.roster_plan import Known
@@ -22,8 +23,18 @@ KINDS = frozenset({"organization", "site", "title", "portal", "administrator"})
 Change: TypeAlias = "WorkerPicture | DirectoryChange | None"
 
 
+SignOut: TypeAlias = Callable[[Connection, str, Sequence[str]], Awaitable[None]]
+
+
 class PictureHandler:
-    """Applies worker states and directory objects, each only when newer than what is known."""
+    """Applies worker states and directory objects, each only when newer than what is known.
+
+    Args:
+        sign_out: ends what lets these workers of an organization in; called for who has left.
+    """
+
+    def __init__(self, sign_out: SignOut) -> None:
+        self._sign_out = sign_out
 
     def parse(self, record: Record) -> Change:
         """What a record of either topic tells; None for other kinds of directory objects.
@@ -47,9 +58,19 @@ class PictureHandler:
             lambda each: (each.organization, each.kind, each.id),
         )
         if workers:
-            await picture_store.store_workers(conn, list(workers.values()))
+            stored = await picture_store.store_workers(conn, list(workers.values()))
+            await self._sign_out_who_left(conn, stored)
         if objects:
             await picture_store.store_directory(conn, list(objects.values()))
+
+    async def _sign_out_who_left(self, conn: Connection, stored: Sequence[WorkerPicture]) -> None:
+        left: dict[str, list[str]] = {}
+        for each in stored:
+            if each.has_left:
+                left.setdefault(each.organization, []).append(each.worker)
+        for organization, workers in left.items():
+            ids = await picture_store.ids_of(conn, organization, workers)
+            await self._sign_out(conn, organization, ids)
 
 
 def picture_of(state: WorkerState) -> WorkerPicture:

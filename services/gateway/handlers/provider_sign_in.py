@@ -20,7 +20,7 @@ from services.gateway.rules.provider import (
     roles_of,
     subject_of,
 )
-from services.gateway.rules.roles import LINK_REFUSALS
+from services.gateway.rules.roles import HAS_LEFT, LINK_REFUSALS
 from services.gateway.store import Link, Session, attempts
 from services.gateway.store.attempts import Attempt
 from shared.clock import Clock
@@ -117,7 +117,10 @@ class ProviderSignIn:
         since = attempt.begun_at - timedelta(seconds=LEEWAY_SECONDS)
         if attempt.fresh and (who.authenticated_at or since) <= since:
             raise await self._refused("not_fresh", who, client)
-        return await self._open(who, attempt)
+        entered = await self._open(who, attempt)
+        if entered is None:
+            raise await self._refused(HAS_LEFT, who, client)
+        return entered
 
     async def _take(
         self, answer: Mapping[str, str], state: str | None, client: str
@@ -144,7 +147,7 @@ class ProviderSignIn:
             await self._doorkeeper.refuse(conn, OIDC, who, rule, client, now)
 
         await in_transaction(self._pool, refuse)
-        return Problem(403, rule, SIGN_IN_REFUSALS[rule])
+        return Problem(403, rule, {**LINK_REFUSALS, **SIGN_IN_REFUSALS}[rule])
 
     def _who(self, claims: Mapping[str, Any]) -> Link:
         file = self.provider.file
@@ -162,12 +165,13 @@ class ProviderSignIn:
             roles_of(groups_in(claims.get(file.roles_claim)), file.roles, worker),
             asked_at,
             authenticated_at=asked_at,
+            email=_email(claims),
         )
 
-    async def _open(self, who: Link, attempt: Attempt) -> Entered:
+    async def _open(self, who: Link, attempt: Attempt) -> Entered | None:
         secret, public_id = secrets.token_urlsafe(SECRET_BYTES), str(uuid_utils.uuid7())
 
-        async def open_it(conn: Connection) -> Session:
+        async def open_it(conn: Connection) -> Session | None:
             now = await self._clock.now(conn)
             if attempt.session is not None:
                 replaced = await store.close_session(conn, attempt.session, now)
@@ -176,4 +180,10 @@ class ProviderSignIn:
             return await self._doorkeeper.open(conn, who, OIDC, secret, public_id, now)
 
         session = await in_transaction(self._pool, open_it)
-        return Entered(secret, session, attempt.return_to)
+        return Entered(secret, session, attempt.return_to) if session else None
+
+
+def _email(claims: Mapping[str, Any]) -> str | None:
+    """The address in the claims, unless the provider says that it has not seen it proved."""
+    email = claims.get("email")
+    return email if isinstance(email, str) and claims.get("email_verified", True) else None

@@ -6,14 +6,13 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from cryptography.exceptions import InvalidTag
 
 from services.gateway import store
 from services.gateway.handlers.activity import activity
 from services.gateway.handlers.ingress import Unacknowledged, hr_record
 from services.gateway.publisher import Publisher
 from services.gateway.rules.intake import judge
-from services.gateway.sealing import BodySeal
+from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.sources import Sources
 from shared.auth import Principal
 from shared.clock import Clock
@@ -82,7 +81,7 @@ class RejectedEvents:
     def _open(self, kept: store.RejectedBody) -> bytes:
         try:
             return self._seal.open(str(kept.reference), kept.nonce, kept.sealed)
-        except InvalidTag as error:
+        except CannotOpen as error:
             raise Problem(
                 422, "cannot_be_opened", "It was sealed with another key, or was altered."
             ) from error

@@ -38,7 +38,7 @@ from services.gateway.rules.roster_reading import (
     likeliest_preset,
     read_lines,
 )
-from services.gateway.sealing import BodySeal
+from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.sources import Sources
 from services.gateway.store import picture as picture_store
 from services.gateway.store import rosters as rosters_store
@@ -69,6 +69,11 @@ SHOWN_LINES = 1_000
 
 PUBLISH_IDLE_SECONDS = 5.0
 """A list that another process was publishing when it died is taken up again this late."""
+
+LOST = (
+    "What was left of it cannot be opened with the body key that the gateway has now. Send the list"
+    " again: what has arrived already changes nothing."
+)
 
 READING = TypeAdapter(Reading)
 EVENTS = TypeAdapter(list[tuple[str, dict[str, str], str]])
@@ -426,7 +431,12 @@ class Rosters:
             applying = await rosters_store.lock_applying(conn)
             if applying is None:
                 return 0
-            opened = self._seal.open(_name(applying.plan), applying.nonce, applying.events)
+            try:
+                opened = self._seal.open(_name(applying.plan), applying.nonce, applying.events)
+            except CannotOpen:
+                logger.error("rosters.cannot_be_opened", plan=str(applying.plan))
+                await rosters_store.give_up(conn, applying.plan, LOST)
+                return 1
             events = EVENTS.validate_json(opened)
             piece = events[applying.done : applying.done + PUBLISH_EVENTS]
             await enqueue(

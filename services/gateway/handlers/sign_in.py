@@ -15,6 +15,7 @@ from services.gateway.handlers.activity import activity
 from services.gateway.rules.roles import (
     ATTEMPT_WINDOW_SECONDS,
     ATTEMPTS_MAX,
+    HAS_LEFT,
     LINK_REFUSALS,
     ROLE_SCOPES,
     WORKER_ROLES,
@@ -23,6 +24,7 @@ from services.gateway.rules.roles import (
 )
 from services.gateway.settings import Settings
 from services.gateway.store import Link, Session
+from services.gateway.store import picture as picture_store
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import (
@@ -148,6 +150,7 @@ class Doorkeeper:
                 session.roles,
                 now + timedelta(minutes=COMMAND_LINE_MINUTES),
                 authenticated_at=session.authenticated_at,
+                person=session.person,
             )
             await store.add_links(conn, [(sha256(code), link)])
 
@@ -188,8 +191,12 @@ class Doorkeeper:
             code_of_rule = refused or "link_unknown"
             await self.refuse(conn, ONE_TIME_LINK, link, code_of_rule, client, now)
             return code_of_rule
+        session = await self.open(conn, link, ONE_TIME_LINK, secret, public_id, now)
+        if session is None:
+            await self.refuse(conn, ONE_TIME_LINK, link, HAS_LEFT, client, now)
+            return HAS_LEFT
         await store.use_link(conn, sha256(code), now)
-        return await self.open(conn, link, ONE_TIME_LINK, secret, public_id, now)
+        return session
 
     async def has_tried_too_often(
         self, conn: Connection, method: str, client: str, now: datetime
@@ -220,8 +227,13 @@ class Doorkeeper:
 
     async def open(
         self, conn: Connection, link: Link, method: str, secret: str, public_id: str, now: datetime
-    ) -> Session:
-        """Open a session for whom `link` names."""
+    ) -> Session | None:
+        """Open a session for whom `link` names; None for who has left, by what HR says."""
+        person, has_left = await picture_store.find_person(
+            conn, link.organization, link.worker or link.person, link.email
+        )
+        if has_left:
+            return None
         session = Session(
             public_id,
             link.organization,
@@ -231,6 +243,7 @@ class Doorkeeper:
             link.roles,
             now + self._session_time,
             authenticated_at=link.authenticated_at,
+            person=person,
         )
         await store.open_session(conn, sha256(secret), session, now)
         opened = SessionOpened(public_id, method, link.roles, session.expires_at, link.worker)
@@ -250,7 +263,11 @@ class Doorkeeper:
         return session
 
     async def open_for_installer(self, wanted: NewLink) -> tuple[str, Session]:
-        """A session without a link, for whoever holds the gateway's database role anyway."""
+        """A session without a link, for whoever holds the gateway's database role anyway.
+
+        Raises:
+            Problem: 403 for the name of somebody who has left.
+        """
         secret, public_id = secrets.token_urlsafe(SECRET_BYTES), str(uuid_utils.uuid7())
 
         async def open_it(conn: Connection) -> Session:
@@ -258,7 +275,10 @@ class Doorkeeper:
             link = Link(
                 wanted.organization, wanted.subject, wanted.name, wanted.worker, wanted.roles, now
             )
-            return await self.open(conn, link, INSTALLER, secret, public_id, now)
+            session = await self.open(conn, link, INSTALLER, secret, public_id, now)
+            if session is None:
+                raise Problem(403, HAS_LEFT, LINK_REFUSALS[HAS_LEFT])
+            return session
 
         return secret, await in_transaction(self._pool, open_it)
 

@@ -47,12 +47,17 @@ def refuse_link(used_at: datetime | None, expires_at: datetime | None, now: date
     return None
 
 
+HAS_LEFT = "has_left"
+"""The rule that refuses a sign-in in the name of somebody who works here no longer."""
+
 LINK_REFUSALS: Mapping[str, str] = MappingProxyType(
     {
         "link_unknown": "This link is not one of ours. Copy it again, whole, or ask for a new one.",
         "link_used": "This link has been used; each works once. Ask for a new one.",
         "link_expired": "This link has expired. Ask for a new one.",
         "links_off": "People sign in through the identity provider here. Begin at /sign-in.",
+        HAS_LEFT: "By what HR says you no longer work here, so nobody is let in under your name. "
+        "If that is wrong, ask HR to correct it.",
         "too_many_attempts": "Too many wrong sign-ins came from this address. Wait five minutes.",
     }
 )

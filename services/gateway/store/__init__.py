@@ -23,6 +23,12 @@ class Link:
     authenticated_at: datetime | None = None
     """When the identity provider last asked who it is; None where there is no provider."""
 
+    person: str | None = None
+    """The worker with whom it goes, where `worker` does not say."""
+
+    email: str | None = None
+    """The address that the provider vouches for, by which who has no worker id is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -39,6 +45,8 @@ class Session:
     """Whether they proved just now who they are, or cannot be asked again."""
 
     authenticated_at: datetime | None = None
+    person: str | None = None
+    """The worker with whom the session goes when they leave, also where `worker` does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,8 @@ async def add_links(conn: Connection, links: Sequence[tuple[bytes, Link]]) -> No
         """
         INSERT INTO sign_in_link
             (code_sha256, organization, subject, name, worker, roles, expires_at,
-             authenticated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             authenticated_at, person)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         """,
         [
             (
@@ -98,6 +106,7 @@ async def add_links(conn: Connection, links: Sequence[tuple[bytes, Link]]) -> No
                 list(link.roles),
                 link.expires_at,
                 link.authenticated_at,
+                link.person,
             )
             for sha256, link in links
         ],
@@ -108,7 +117,8 @@ async def lock_link(conn: Connection, code_sha256: bytes) -> Link | None:
     """The link, locked so that of two uses at the same moment one finds it used."""
     row = await conn.fetchrow(
         """
-        SELECT organization, subject, name, worker, roles, expires_at, used_at, authenticated_at
+        SELECT organization, subject, name, worker, roles, expires_at, used_at, authenticated_at,
+            person
         FROM sign_in_link WHERE code_sha256 = $1 FOR UPDATE
         """,
         code_sha256,
@@ -130,8 +140,8 @@ async def open_session(
     await conn.execute(
         """
         INSERT INTO session (secret_sha256, public_id, organization, subject, name, worker, roles,
-            opened_at, expires_at, authenticated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            opened_at, expires_at, authenticated_at, person)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         """,
         secret_sha256,
         session.public_id,
@@ -143,10 +153,13 @@ async def open_session(
         now,
         session.expires_at,
         session.authenticated_at,
+        session.person,
     )
 
 
-_SESSION = "public_id, organization, subject, name, worker, roles, expires_at, authenticated_at"
+_SESSION = (
+    "public_id, organization, subject, name, worker, roles, expires_at, authenticated_at, person"
+)
 
 
 async def find_session(
@@ -206,8 +219,8 @@ async def close_sessions_of(
     await conn.execute(
         """
         UPDATE sign_in_link SET expires_at = $3
-        WHERE organization = $1 AND worker = ANY($2::text[]) AND used_at IS NULL
-          AND expires_at > $3
+        WHERE organization = $1 AND (worker = ANY($2::text[]) OR person = ANY($2::text[]))
+          AND used_at IS NULL AND expires_at > $3
         """,
         organization,
         list(workers),
@@ -216,7 +229,8 @@ async def close_sessions_of(
     rows = await conn.fetch(
         f"""
         UPDATE session SET closed_at = $3
-        WHERE organization = $1 AND worker = ANY($2::text[]) AND closed_at IS NULL
+        WHERE organization = $1 AND closed_at IS NULL
+          AND (worker = ANY($2::text[]) OR person = ANY($2::text[]))
         RETURNING {_SESSION}
         """,
         organization,

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from services.gateway.rules.roster_plan import Known
+from shared.contracts.state import WorkerStatus
 from shared.kafka.compacted import DirectoryChange
 from shared.postgres import Connection
 
@@ -25,6 +26,13 @@ class WorkerPicture:
     merged_into: str | None
     known: Known | None
 
+    @property
+    def has_left(self) -> bool:
+        """Whether nobody works here any more under this id or one merged with it."""
+        if self.merged_into is not None:
+            return False
+        return self.known is None or self.known.status is WorkerStatus.TERMINATED
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -38,10 +46,13 @@ class Places:
     titles: frozenset[str] | None
 
 
-async def store_workers(conn: Connection, pictures: Sequence[WorkerPicture]) -> None:
-    """Store those that are newer than ours; of who was erased nothing is kept anywhere."""
+async def store_workers(conn: Connection, pictures: Sequence[WorkerPicture]) -> list[WorkerPicture]:
+    """Store those that are newer than ours, which are returned.
+
+    Of who was erased nothing is kept anywhere.
+    """
     ordered = sorted(pictures, key=lambda each: (each.organization, each.worker))
-    await conn.execute(
+    rows = await conn.fetch(
         """
         INSERT INTO known_worker AS known (organization, worker, epoch, version, merged_into, state)
         SELECT * FROM unnest(
@@ -49,6 +60,7 @@ async def store_workers(conn: Connection, pictures: Sequence[WorkerPicture]) -> 
         ON CONFLICT (organization, worker) DO UPDATE SET epoch = excluded.epoch,
             version = excluded.version, merged_into = excluded.merged_into, state = excluded.state
             WHERE (known.epoch, known.version) < (excluded.epoch, excluded.version)
+        RETURNING organization, worker
         """,
         [each.organization for each in ordered],
         [each.worker for each in ordered],
@@ -72,6 +84,46 @@ async def store_workers(conn: Connection, pictures: Sequence[WorkerPicture]) -> 
                 " (SELECT * FROM unnest($1::text[], $2::text[]))",
                 *keys,
             )
+
+    stored = {(row["organization"], row["worker"]) for row in rows}
+    return [each for each in ordered if (each.organization, each.worker) in stored]
+
+
+async def ids_of(conn: Connection, organization: str, workers: Collection[str]) -> list[str]:
+    """These workers' ids, and those that were merged into them."""
+    rows = await conn.fetch(
+        "SELECT worker FROM known_worker WHERE organization = $1 AND merged_into = ANY($2::text[])",
+        organization,
+        list(workers),
+    )
+    return sorted({*workers, *(row["worker"] for row in rows)})
+
+
+async def find_person(
+    conn: Connection, organization: str, worker: str | None, email: str | None
+) -> tuple[str | None, bool]:
+    """The worker whom an id, or without one an address, stands for; and whether they have left.
+
+    Of several with one address who still works here comes first. A departure that arrives at the
+    same moment is waited for.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT known.worker,
+            coalesce(known.state ->> 'status', 'erased') IN ('terminated', 'erased') AS has_left
+        FROM known_worker AS said
+        JOIN known_worker AS known ON known.organization = said.organization
+            AND known.worker = coalesce(said.merged_into, said.worker)
+        WHERE said.organization = $1
+          AND CASE WHEN $2::text IS NULL
+              THEN lower(said.state ->> 'email') = lower($3) ELSE said.worker = $2 END
+        ORDER BY has_left, known.worker LIMIT 1 FOR SHARE OF known
+        """,
+        organization,
+        worker,
+        email,
+    )
+    return (row["worker"], row["has_left"]) if row else (worker, False)
 
 
 async def store_directory(conn: Connection, changes: Collection[DirectoryChange]) -> None:

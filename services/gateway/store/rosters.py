@@ -282,6 +282,16 @@ async def note_published(conn: Connection, plan: UUID, done: int) -> None:
     )
 
 
+async def give_up(conn: Connection, plan: UUID, problem: str) -> None:
+    """Publish no more of a list; `problem` says why, and what to do."""
+    await conn.execute(
+        "UPDATE roster SET status = 'unreadable', problem = $2, events = NULL, event_nonce = NULL"
+        " WHERE plan = $1",
+        plan,
+        problem,
+    )
+
+
 # -- who belongs to a source
 
 
