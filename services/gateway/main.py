@@ -27,6 +27,7 @@ from services.gateway.console.hr_lists import HrDesk
 from services.gateway.handlers.clients import Clients
 from services.gateway.handlers.deliveries import LOOK_IDLE_SECONDS, Deliveries
 from services.gateway.handlers.entries import OPEN_IDLE_SECONDS, Entries
+from services.gateway.handlers.hr_alarms import HrAlarms
 from services.gateway.handlers.ingress import Ingress
 from services.gateway.handlers.notices import Notifier
 from services.gateway.handlers.picture import PictureHandler
@@ -94,6 +95,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         problems.install(app, refusals.say)
         secrets = SourceSecrets(pool, sources, seal, clock)
         health = SourceHealth(pool, sources, clock)
+        alarms = HrAlarms(pool, clock, health, channels.reach)
         rates = Rates(settings.source_events_per_minute)
         authenticator = Authenticator(settings.jwks_file)
         clients = Clients(pool, clock, doorkeeper)
@@ -143,7 +145,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 pool,
                 sources,
                 entries,
-                HrDesk(rosters, questions, health),
+                HrDesk(rosters, questions, health, deliveries, rejected),
                 Notifier(pool, clock, channels, seal, settings.gateway_url),
                 refusals,
                 sign_in,
@@ -160,6 +162,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             Ticker("deliveries", deliveries.look_into_next, idle_seconds=LOOK_IDLE_SECONDS),
             Ticker("embargo", entries.open_due, idle_seconds=OPEN_IDLE_SECONDS),
             Ticker("hr-health", health.check, idle_seconds=CHECK_IDLE_SECONDS),
+            Ticker("hr-alarms", alarms.check, idle_seconds=CHECK_IDLE_SECONDS),
         ]
         try:
             async with going(*tickers):

@@ -126,6 +126,8 @@ class Organization(DirectoryObject):
     """The clearinghouse in use, by name."""
     on_call: tuple[Text, ...] = ()
     """Worker ids of those who are told of urgent removals and overdue work on any portal."""
+    hr: tuple[Text, ...] = ()
+    """Worker ids of those in HR who are told of questions, late lists and silent sources."""
     holidays: tuple[Day, ...] = ()
     """Days besides Saturdays and Sundays on which nobody is expected to work."""
 
@@ -135,6 +137,8 @@ class Source(DirectoryObject):
 
     id: Text
     name: Text
+    owner: Text | None = None
+    """Worker id of who is told, instead of HR, when it is late, silent or asks something."""
 
 
 class TinPtan(DirectoryObject):

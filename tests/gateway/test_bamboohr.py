@@ -9,6 +9,7 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -16,7 +17,8 @@ import pytest_asyncio
 
 from services.gateway.adapters.bamboohr import about, signed
 from tests.gateway.conftest import Door, MakeSettings, Watcher
-from tests.gateway.vendors import Peer, connected, look_again, until_done
+from tests.gateway.test_sign_in import csrf_of, sign_in
+from tests.gateway.vendors import SOURCE, Peer, connected, look_again, until_done
 
 KEY = "4f9a1c57b2e0834d"
 PUBLISHED = b"""{
@@ -172,6 +174,31 @@ async def test_a_vendor_that_is_down_is_asked_again_and_nothing_is_lost(
     await look_again(bamboo)
     await until_done(bamboo)
     assert [each for each, _ in said(await hr_topic.take(1))] == ["worker.hired"]
+
+
+async def test_what_was_refused_shows_at_its_source_and_is_looked_into_again_after_a_fix(
+    bamboo: Door, peer: Peer, hr_topic: Watcher
+) -> None:
+    employee, peer.answers[EMPLOYEE] = peer.answers[EMPLOYEE], "no employee"
+    await post(bamboo)
+    (row,) = await until_done(bamboo)
+    assert row["due_at"] is None
+    await sign_in(bamboo, "hr")
+    page = f"/hr/source?name={SOURCE}"
+    shown = await bamboo.http.get(page)
+    assert "the vendor&#39;s answer is not understood" in shown.text
+    assert "67890" not in shown.text
+    peer.answers[EMPLOYEE] = employee
+    form = {"csrf": csrf_of(shown), "name": SOURCE, "delivery": str(row["id"]), "key": "k"}
+    again = await bamboo.http.post("/hr/source/replay", data=form)
+    assert again.headers["location"].endswith("did=replayed"), again.text
+    (row,) = await until_done(bamboo)
+    assert (row["failure"], row["events"], row["replayed_by"]) == (None, 1, "hr")
+    assert [each for each, _ in said(await hr_topic.take(1))] == ["worker.hired"]
+    assert "translated" in (await bamboo.http.get(page)).text
+    form |= {"delivery": str(uuid4()), "key": "k2"}
+    gone = await bamboo.http.post("/hr/source/replay", data=form)
+    assert (gone.status_code, "list them again" in gone.text) == (404, True)
 
 
 async def test_a_deleted_record_is_no_departure(bamboo: Door, peer: Peer) -> None:

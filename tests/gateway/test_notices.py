@@ -405,7 +405,7 @@ def order(**changes: Any) -> dict[str, Any]:
 
 
 def words(type_: str, data: dict[str, Any]) -> list[Any]:
-    return list(words_of(type_, orjson.dumps(data), data))
+    return list(words_of(type_, NOW, orjson.dumps(data), data))
 
 
 def test_a_removal_is_urgent_when_it_is_due_within_a_day() -> None:
@@ -463,7 +463,7 @@ def test_nobody_is_told_of_their_own_removal_not_even_the_administrator() -> Non
 
 
 def test_who_has_left_is_told_nothing_and_their_deputy_is() -> None:
-    people = People([ANN], (), frozenset({"ann"}))
+    people = People([ANN], gone=frozenset({"ann"}))
     task = Matter("op", Kind.WORK, "/work", None, portal="noridian")
     assert recipients(task, people, TODAY) == ["dora"]
 

@@ -18,6 +18,7 @@ from tests.gateway.conftest import (
     hired,
     open_door,
 )
+from tests.gateway.test_sign_in import csrf_of, sign_in
 
 BRANCH = "harbor-branch"
 
@@ -47,6 +48,16 @@ def bound(settings: Settings, folder: Path, *organizations: str) -> Settings:
     return settings.model_copy(update={"sources_file": sources})
 
 
+async def replay_on_page(door: Door, reference: str) -> str:
+    """Have one judged again by the button on HR's page; the page afterwards."""
+    await sign_in(door, "hr")
+    form = {"csrf": csrf_of(await door.http.get("/hr/lists")), "reference": reference}
+    answer = await door.http.post("/hr/rejected", data=form, follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    assert "It takes effect like any other event" in answer.text
+    return answer.text
+
+
 async def test_a_rejected_event_is_accepted_once_its_source_is_bound(
     make_settings: MakeSettings,
     prepared_kafka: str,
@@ -70,8 +81,9 @@ async def test_a_rejected_event_is_accepted_once_its_source_is_bound(
             assert (answer.status_code, answer.json()["id"]) == (202, event["id"])
         (kept,) = await listed(door, headers)
         assert kept["replayed_at"] is not None
+        assert "accepted on replay" in await replay_on_page(door, kept["reference"])
         told = [each for each in await door.activity() if each[0] == "command.accepted"]
-        assert [data["target"] for _, data in told] == [kept["reference"]] * 2
+        assert [data["target"] for _, data in told] == [kept["reference"]] * 3
     for record in await hr_topic.take(2):
         assert read_hr_event(record).id == event["id"]
 

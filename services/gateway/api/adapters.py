@@ -2,8 +2,9 @@
 
 import time
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 
 from services.gateway.api.body import read_body
 from services.gateway.handlers.deliveries import Deliveries
@@ -20,6 +21,7 @@ def adapters_router(
     """Where vendors post, and where people see what came of it."""
     router = APIRouter(tags=["hr"])
     sees = authenticator.requires("hr:enter", "access:admin", "ops:admin")
+    replays = authenticator.requires("hr:enter", "access:admin")
 
     @router.post("/hr/v1/adapters/{vendor}", status_code=202)
     async def receive(vendor: str, request: Request) -> dict[str, str]:
@@ -49,5 +51,14 @@ def adapters_router(
     async def listed(who: Annotated[Principal, Depends(sees)]) -> dict[str, Any]:
         """The latest deliveries of vendors, and why some are not done; never their content."""
         return {"deliveries": await deliveries.listed(who)}
+
+    @router.post("/hr/v1/deliveries/{id}/replay", status_code=202)
+    async def replay(
+        id: UUID,
+        who: Annotated[Principal, Depends(replays)],
+        key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
+    ) -> dict[str, Any]:
+        """Look into a delivery anew, after a fix; the list tells what came of it."""
+        return await deliveries.replay(who, id, key)
 
     return router

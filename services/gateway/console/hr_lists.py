@@ -17,7 +17,10 @@ from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
 from services.gateway.console.view import with_query
 from services.gateway.console.visitor import Console, Visitor
+from services.gateway.handlers.deliveries import Deliveries
+from services.gateway.handlers.ingress import Unacknowledged, unacknowledged_problem
 from services.gateway.handlers.questions import Answered, Questions
+from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.rosters import Rosters, Upload
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.presets import presets
@@ -58,6 +61,8 @@ class HrDesk:
     rosters: Rosters
     questions: Questions
     health: SourceHealth
+    deliveries: Deliveries
+    rejected: RejectedEvents
 
 
 def routes(
@@ -70,6 +75,11 @@ def routes(
     async def hr(request: Request) -> Response:
         """How the sources fare, what waits for a person, and what was rejected."""
         visitor = await console.visitor(request, "hr:enter", "access:admin", "ops:admin")
+        return await _hr_page(request, visitor)
+
+    async def _hr_page(
+        request: Request, visitor: Visitor, problem: Problem | None = None
+    ) -> Response:
         organization = visitor.principal.organization
         async with pool.acquire() as conn:
             rejected = await store.recent_rejections(
@@ -78,10 +88,26 @@ def routes(
         return console.page(
             request,
             "hr.html",
+            status=problem.status if problem else 200,
+            problem=problem,
+            fresh_key=fresh_key,
             health=await desk.health.listed(visitor.principal),
             titles=await _unmapped_titles(visitor),
             rejected=rejected,
         )
+
+    @router.post("/rejected")
+    async def replay_rejected(request: Request) -> Response:
+        """Have a rejected event judged again, after a fix."""
+        visitor = await console.visitor(request, "hr:enter", "access:admin")
+        form = await console.form(request, visitor, "hr.rejected.replay")
+        try:
+            await desk.rejected.replay(visitor.principal, _uuid(form, "reference"))
+        except Problem as problem:
+            return await _hr_page(request, visitor, problem)
+        except Unacknowledged:
+            return await _hr_page(request, visitor, unacknowledged_problem())
+        return RedirectResponse(with_query("/hr", did="replayed"), status_code=303)
 
     async def _unmapped_titles(visitor: Visitor) -> list[Json]:
         """Titles that have no duty; a service that is down must not hide HR's page."""
@@ -248,6 +274,11 @@ def routes(
             "hr_source.html",
             status=problem.status if problem else 200,
             source=found,
+            deliveries=[
+                each
+                for each in await desk.deliveries.listed(visitor.principal)
+                if each["source"] == name
+            ],
             presets=presets(),
             weekdays=WEEKDAYS,
             problem=problem,
@@ -268,7 +299,30 @@ def routes(
             return await _source_page(request, visitor, name, problem)
         return RedirectResponse(with_query("/hr/source", name=name, did="kept"), status_code=303)
 
+    @router.post("/source/replay")
+    async def replay_delivery(request: Request) -> Response:
+        """Have a vendor's delivery looked into again, after a fix."""
+        visitor = await console.visitor(request, "hr:enter", "access:admin")
+        form = await console.form(request, visitor, "hr.delivery.replay")
+        name = form_text(form, "name")
+        try:
+            await desk.deliveries.replay(
+                visitor.principal, _uuid(form, "delivery"), form_text(form, "key")
+            )
+        except Problem as problem:
+            return await _source_page(request, visitor, name, problem)
+        return RedirectResponse(
+            with_query("/hr/source", name=name, did="replayed"), status_code=303
+        )
+
     return router
+
+
+def _uuid(form: FormData, field: str) -> UUID:
+    try:
+        return UUID(form_text(form, field))
+    except ValueError as error:
+        raise Problem(404, "no_such_record", "Open the page again and choose from it.") from error
 
 
 async def _upload(form: FormData) -> Upload:

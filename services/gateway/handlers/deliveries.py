@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from services.gateway.adapters import Vendor, VendorRefused
+from services.gateway.handlers.commands import command
 from services.gateway.handlers.ingress import REJECTED_BODY_DAYS, Ingress, Unacknowledged
 from services.gateway.rules.employees import Employee, statements, takes_back_departure
 from services.gateway.sealing import BodySeal, CannotOpen
@@ -122,6 +123,25 @@ class Deliveries:
         async with self._pool.acquire() as conn:
             return [asdict(each) for each in await store.deliveries(conn, sources, SHOWN)]
 
+    async def replay(self, who: Principal, id_: UUID, key: str | None) -> dict[str, Any]:
+        """Look into a delivery anew, after a fix; what was said already is not said again.
+
+        Raises:
+            Problem: 404 for a delivery that is none of the organization's, or kept no longer.
+        """
+
+        async def work(conn: Connection) -> dict[str, Any]:
+            sources = self._sources.names(who.organization)
+            now = await self._clock.now(conn)
+            if not await store.look_again(conn, id_, sources, who.subject, now):
+                raise Problem(
+                    404, "no_such_delivery", "No delivery is kept under this id; list them again."
+                )
+            return {"id": str(id_), "status": "due"}
+
+        route = f"hr.deliveries/{id_}/replay"
+        return await command(self._pool, self._clock, who, route, key, b"", work)
+
     async def look_into_next(self) -> int:
         """Look into the delivery that is due; 1, or 0 if there is none."""
 
@@ -132,9 +152,9 @@ class Deliveries:
         delivery, now = await in_transaction(self._pool, claim)
         if delivery is None:
             return 0
-        failure, again = None, True
+        failure, again, events = None, True, None
         try:
-            await self._say(delivery)
+            events = await self._say(delivery)
         except VendorRefused as error:
             failure = str(error)
         except httpx.HTTPError as error:
@@ -155,24 +175,28 @@ class Deliveries:
             failure=failure,
             due_at=now + wait if again else None,
             done_at=None if failure else now,
+            events=events,
         )
         await in_transaction(self._pool, finish)
         return 1
 
-    async def _say(self, delivery: Delivery) -> None:
+    async def _say(self, delivery: Delivery) -> int:
+        """Say what a delivery comes to; how many events that is."""
         sources = self._sources.of_vendor(delivery.vendor)
         if delivery.source not in sources or delivery.vendor not in self._vendors:
             raise VendorRefused("this source is configured no longer")
         organization, access = sources[delivery.source]
         vendor = self._vendors[delivery.vendor]
         body = self._seal.open(_delivery(delivery.id), delivery.nonce, delivery.sealed)
+        said = 0
         for id_ in vendor.about(body):
             employee = await vendor.fetch(self._http, access, id_)
             # A record that is gone is no departure: only a last day is.
             if employee is not None:
-                await self._say_of(delivery, organization, employee)
+                said += await self._say_of(delivery, organization, employee)
+        return said
 
-    async def _say_of(self, delivery: Delivery, organization: str, employee: Employee) -> None:
+    async def _say_of(self, delivery: Delivery, organization: str, employee: Employee) -> int:
         async with self._pool.acquire() as conn:
             before = await self._last_said(conn, delivery.source, employee.worker)
             places = await picture_store.places(conn, organization)
@@ -196,6 +220,7 @@ class Deliveries:
                 departure = document["id"]
         keep = partial(self._keep_said, source=delivery.source, said=Said(employee, departure))
         await in_transaction(self._pool, keep)
+        return len(documents)
 
     async def _last_said(self, conn: Connection, source: str, worker: str) -> Said | None:
         found = await store.last_said(conn, source, worker)

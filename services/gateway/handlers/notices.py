@@ -84,7 +84,7 @@ class NoticeIntake:
         if event.organization not in self._channels.reach:
             return Heard(event.organization, event.time, ())
         try:
-            words = words_of(event.type, event.data, orjson.loads(event.data))
+            words = words_of(event.type, event.time, event.data, orjson.loads(event.data))
         except (ValueError, KeyError) as error:
             raise Rejected("invalid_data", f"a {event.type} lacks a field") from error
         return Heard(event.organization, event.time, tuple(words))
@@ -130,7 +130,7 @@ class Notifier:
 
         async def work(conn: Connection) -> int:
             now = await self._clock.now(conn)
-            taken = await store.take_unaddressed(conn, ADDRESS_BATCH)
+            taken = await store.take_unaddressed(conn, now, ADDRESS_BATCH)
             for organization in sorted({organization for organization, _ in taken}):
                 matters = [each for of, each in taken if of == organization]
                 named = {worker for each in matters for worker in each.workers}

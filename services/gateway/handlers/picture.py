@@ -17,7 +17,7 @@ from shared.kafka.compacted import (
 )
 from shared.postgres import Connection
 
-KINDS = frozenset({"organization", "site", "title", "portal", "administrator"})
+KINDS = frozenset({"organization", "site", "title", "portal", "administrator", "source"})
 """The kinds of directory objects that reading HR's lists and telling people depend on."""
 
 Change: TypeAlias = "WorkerPicture | DirectoryChange | None"

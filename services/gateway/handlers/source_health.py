@@ -1,6 +1,5 @@
 """How HR's sources fare: when each was heard, whether its list is late, what it waits for."""
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ from services.gateway.sources import Sources
 from services.gateway.store import health as health_store
 from services.gateway.store import picture as picture_store
 from services.gateway.store import rosters as rosters_store
+from services.gateway.store import vendors as vendors_store
 from services.gateway.store.rosters import Roster
 from shared.auth import Principal
 from shared.clock import Clock
@@ -70,22 +70,36 @@ class SourceHealth:
         return 0
 
     async def listed(self, who: Principal) -> dict[str, Any]:
-        """Each source of the organization with its last event, list, silence and questions."""
-        organization = who.organization
+        """How the sources of the caller's organization fare, and what there is to read lists by."""
         async with self._pool.acquire() as conn:
             now = await self._clock.now(conn)
-            zone = (await picture_store.places(conn, organization)).zone
+            zone = (await picture_store.places(conn, who.organization)).zone
+            wrong = await health_store.wrong_signatures(
+                conn, now.date() - timedelta(days=SIGNATURE_DAYS)
+            )
+        return {
+            "sources": await self.of(who.organization),
+            "wrong_signatures": wrong,
+            "wrong_signatures_days": SIGNATURE_DAYS,
+            "zone": zone.key,
+            "presets": {
+                name: {"name": preset.name, "report": " ".join(preset.report.split())}
+                for name, preset in presets().items()
+            },
+        }
+
+    async def of(self, organization: str) -> list[dict[str, Any]]:
+        """Each source with its last event, list, silence, questions and failed deliveries."""
+        async with self._pool.acquire() as conn:
+            now = await self._clock.now(conn)
             heard = {each.source: each for each in await store.sources_heard(conn, organization)}
             settings = await rosters_store.source_settings(conn, organization)
             days = await health_store.days_heard(conn, organization, now.date())
             lists = await rosters_store.last_lists(conn, organization)
-            asked = Counter(
-                each.source for each in await rosters_store.open_questions(conn, organization)
-            )
-            wrong = await health_store.wrong_signatures(
-                conn, now.date() - timedelta(days=SIGNATURE_DAYS)
-            )
-        names = sorted({*self._sources.names(organization), *heard, *settings} - {CONSOLE_SOURCE})
+            asked = await rosters_store.questions_asked(conn, organization)
+            bound = self._sources.names(organization)
+            failed = await vendors_store.given_up(conn, bound)
+        names = sorted({*bound, *heard, *settings} - {CONSOLE_SOURCE})
         rows = []
         for name in names:
             one, kept = heard.get(name), settings.get(name)
@@ -97,7 +111,9 @@ class SourceHealth:
                     "rejected": one.rejected if one else 0,
                     "usual_silence_days": usual_silence(days.get(name, ())),
                     "silent": is_silent(days.get(name, ()), now.date()),
-                    "questions": asked[name],
+                    "questions": asked[name][0] if name in asked else 0,
+                    "asked_at": _instant(asked[name][1] if name in asked else None),
+                    "delivery_failed_at": _instant(failed.get(name)),
                     "last_list": _list(lists.get((name, False))),
                     "last_good_list": _list(lists.get((name, True))),
                     "late_since": _instant(kept.late_since if kept else None),
@@ -105,16 +121,7 @@ class SourceHealth:
                     "mapping": (kept.mapping if kept else SourceMapping()).model_dump(mode="json"),
                 }
             )
-        return {
-            "sources": rows,
-            "wrong_signatures": wrong,
-            "wrong_signatures_days": SIGNATURE_DAYS,
-            "zone": zone.key,
-            "presets": {
-                name: {"name": preset.name, "report": " ".join(preset.report.split())}
-                for name, preset in presets().items()
-            },
-        }
+        return rows
 
     async def keep(
         self,

@@ -1,17 +1,19 @@
 """What people are told of: from an event to a matter, from a matter to those who are told."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import TypeAdapter
 
 from shared.contracts.access import (
     BrakeEngaged,
     ChoreRequested,
+    FindingRaised,
     OperationOverdue,
     OperationRequested,
 )
@@ -43,30 +45,46 @@ class Kind(StrEnum):
     REMOVAL = "removal"
     OVERDUE = "overdue"
     BRAKE = "brake"
+    SEALED = "sealed"
+    HR_LATE = "hr_late"
+    HR_HELD = "hr_held"
+    HR_SILENT = "hr_silent"
+    HR_SIGNATURES = "hr_signatures"
+    HR_DELIVERIES = "hr_deliveries"
     REVIEW_LATE = "review_late"
     REMOVAL_LATE = "removal_late"
     QUESTION = "question"
     ANSWER = "answer"
     OWN_STEP = "own_step"
     REVIEW_REMINDER = "review_reminder"
+    HR_QUESTIONS = "hr_questions"
+    TITLE = "title"
     WORK = "work"
     REVIEW = "review"
 
 
-URGENT = frozenset({Kind.REMOVAL, Kind.OVERDUE, Kind.BRAKE})
-DIGESTED = frozenset({Kind.WORK, Kind.REVIEW})
+URGENT = frozenset({Kind.REMOVAL, Kind.OVERDUE, Kind.BRAKE, Kind.SEALED})
+DIGESTED = frozenset({Kind.HR_QUESTIONS, Kind.TITLE, Kind.WORK, Kind.REVIEW})
 """These wait for the day's digest; the rest is gathered for some minutes."""
 
 SUBJECTS: Mapping[Kind, tuple[str, str]] = {
     Kind.REMOVAL: ("access to remove", "accesses to remove"),
     Kind.OVERDUE: ("task overdue", "tasks overdue"),
     Kind.BRAKE: ("hold to decide on", "holds to decide on"),
+    Kind.SEALED: ("sealed entry that cannot be opened", "sealed entries that cannot be opened"),
+    Kind.HR_LATE: ("HR list late", "HR lists late"),
+    Kind.HR_HELD: ("HR list held until looked at", "HR lists held until looked at"),
+    Kind.HR_SILENT: ("HR source silent", "HR sources silent"),
+    Kind.HR_SIGNATURES: ("alarm about HR signatures", "alarms about HR signatures"),
+    Kind.HR_DELIVERIES: ("HR source with failed deliveries", "HR sources with failed deliveries"),
     Kind.REVIEW_LATE: ("review unanswered", "reviews unanswered"),
     Kind.REMOVAL_LATE: ("reviewed access not gone in time", "reviewed accesses not gone in time"),
     Kind.QUESTION: ("question for you", "questions for you"),
     Kind.ANSWER: ("answer for you", "answers for you"),
     Kind.OWN_STEP: ("step for you", "steps for you"),
     Kind.REVIEW_REMINDER: ("review waiting", "reviews waiting"),
+    Kind.HR_QUESTIONS: ("HR source with questions", "HR sources with questions"),
+    Kind.TITLE: ("title without a duty", "titles without a duty"),
     Kind.WORK: ("new task", "new tasks"),
     Kind.REVIEW: ("new review", "new reviews"),
 }
@@ -78,7 +96,8 @@ class Matter:
     """Something to tell. `key` is the operation's or review's id, with what is said of it.
 
     `about` is the worker concerned, who is told nothing of it unless they are in `workers`.
-    `portal` stands for its administrators, and `to_on_call` for whoever is on call and deputies.
+    `portal` stands for its administrators, `to_on_call` for whoever is on call and deputies, and
+    `to_hr` for people in HR. Nobody is told before `begins_at` (UTC).
     """
 
     key: str
@@ -89,6 +108,13 @@ class Matter:
     portal: str | None = None
     workers: tuple[str, ...] = ()
     to_on_call: bool = False
+    to_hr: bool = False
+    begins_at: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        """What ends with the operation, review or alarm that it is about."""
+        return self.key.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +130,10 @@ _REQUESTED = TypeAdapter(OperationRequested)
 _OVERDUE = TypeAdapter(OperationOverdue)
 _CHORE = TypeAdapter(ChoreRequested)
 _BRAKE = TypeAdapter(BrakeEngaged)
+_RAISED = TypeAdapter(FindingRaised)
+
+UNMAPPED_TITLE = "unmapped_title"
+"""The rule of provisioning's finding about a title that no duty is mapped to."""
 
 ENDINGS: Mapping[str, str] = {
     **dict.fromkeys(
@@ -117,10 +147,11 @@ ENDINGS: Mapping[str, str] = {
 """Types after which nothing is to be told of what their data name so."""
 
 
-def words_of(type_: str, data: bytes, read: Mapping[str, Any]) -> list[Word]:
+def words_of(type_: str, at: datetime, data: bytes, read: Mapping[str, Any]) -> list[Word]:
     """What an event asks to be told.
 
     Args:
+        at: when it was said.
         data: the event's data, and `read` the same as JSON.
 
     Raises:
@@ -145,25 +176,44 @@ def words_of(type_: str, data: bytes, read: Mapping[str, Any]) -> list[Word]:
                 )
             ]
         case "chore.requested":
-            chore = _CHORE.validate_json(data)
-            addressed = (chore.addressed_to,) if chore.addressed_to else ()
-            return [
-                Matter(
-                    chore.chore_id,
-                    Kind.WORK,
-                    "/work",
-                    None,
-                    about=chore.worker,
-                    portal=None if addressed else chore.portal,
-                    workers=addressed,
-                )
-            ]
+            return _chore(_CHORE.validate_json(data))
+        case "finding.raised":
+            found = _RAISED.validate_json(data)
+            if found.rule != UNMAPPED_TITLE:
+                return []
+            # Everybody with the title says the same of it, which is told once a day.
+            title = f"title:{uuid5(NAMESPACE_URL, found.detail)}"
+            return [Matter(f"{title}/{at:%Y-%m-%d}", Kind.TITLE, "/hr", None, to_hr=True)]
         case "brake.engaged":
             cause = _BRAKE.validate_json(data)
             path = f"/brake/{quote(cause.cause_id, safe='')}"
             return [Matter(cause.cause_id, Kind.BRAKE, path, None, to_on_call=True)]
         case _:
             return _of_review(type_, data)
+
+
+def _chore(chore: ChoreRequested) -> list[Word]:
+    """New work for its owner; and, should it not have ended by its deadline, overdue work."""
+    owners = (chore.addressed_to,) if chore.addressed_to else ()
+    new = Matter(
+        chore.chore_id,
+        Kind.WORK,
+        "/work",
+        None,
+        about=chore.worker,
+        portal=None if owners else chore.portal,
+        workers=owners,
+    )
+    late = replace(
+        new,
+        key=f"{chore.chore_id}/overdue",
+        kind=Kind.OVERDUE,
+        due_at=chore.deadline,
+        portal=chore.portal,
+        to_on_call=True,
+        begins_at=chore.deadline,
+    )
+    return [new, late]
 
 
 def _ordered(order: OperationRequested) -> list[Word]:
@@ -259,6 +309,7 @@ class People:
 
     administrators: Collection[Administrator] = ()
     on_call: tuple[str, ...] = ()
+    hr: tuple[str, ...] = ()
     gone: Collection[str] = field(default_factory=frozenset)
 
 
@@ -269,19 +320,26 @@ def recipients(matter: Matter, people: People, today: Any) -> list[str]:
         today: the day in the organization's zone, for appointments.
     """
     told = set(matter.workers)
+    gone = set(people.gone)
+    appointed = [
+        each
+        for each in people.administrators
+        if each.since <= today and (each.until is None or today <= each.until)
+    ]
+    if matter.to_hr:
+        told |= (set(people.hr) - gone) or {each.worker for each in appointed}
     if matter.portal is not None:
-        for each in people.administrators:
-            in_force = each.since <= today and (each.until is None or today <= each.until)
-            if each.portal == matter.portal and in_force:
+        for each in appointed:
+            if each.portal == matter.portal:
                 told.add(each.worker)
                 if matter.to_on_call or each.worker in people.gone or each.worker == matter.about:
                     told |= {each.deputy} if each.deputy else set()
     if matter.to_on_call:
         told |= set(people.on_call)
     told -= {matter.about} if matter.about and matter.about not in matter.workers else set()
-    told -= set(people.gone)
-    if not told and matter.portal is not None:
-        told = set(people.on_call) - set(people.gone) - {matter.about}
+    told -= gone
+    if not told and (matter.portal is not None or matter.to_hr or matter.workers):
+        told = set(people.on_call) - gone - {matter.about}
     return sorted(told)
 
 

@@ -49,6 +49,16 @@ async def find_sealed(conn: Connection, id_: UUID) -> SealedRow | None:
     return None if row is None else SealedRow(**row)
 
 
+async def stuck_entries(conn: Connection, organization: str) -> list[str]:
+    """Ids of entries that could not be opened when their time had come."""
+    rows = await conn.fetch(
+        "SELECT id::text FROM sealed_entry JOIN timer ON kind = 'embargo' AND key = id::text"
+        " WHERE organization = $1 AND payload ? 'stuck' ORDER BY id",
+        organization,
+    )
+    return [row["id"] for row in rows]
+
+
 async def forget_sealed(conn: Connection, id_: UUID) -> bool:
     """Delete an entry; false if somebody else did."""
     return bool(await conn.fetchval("DELETE FROM sealed_entry WHERE id = $1 RETURNING true", id_))

@@ -55,7 +55,7 @@ async def note(
             (
                 organization,
                 each.key,
-                each.key.partition("/")[0],
+                each.subject,
                 each.about,
                 each.kind.value,
                 _MATTER.dump_python(each, mode="json"),
@@ -88,11 +88,24 @@ async def end(conn: Connection, organization: str, ended: Sequence[Ended], now: 
     )
 
 
-async def take_unaddressed(conn: Connection, limit: int) -> list[tuple[str, Matter]]:
-    """Matters of which nobody has worked out yet whom to tell, locked."""
+async def open_subjects(conn: Connection, organization: str, kinds: Collection[Kind]) -> set[str]:
+    """What matters of these kinds are about that have not ended."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT subject FROM notice"
+        " WHERE organization = $1 AND kind = ANY($2::text[]) AND ended_at IS NULL",
+        organization,
+        [kind.value for kind in kinds],
+    )
+    return {row["subject"] for row in rows}
+
+
+async def take_unaddressed(conn: Connection, now: datetime, limit: int) -> list[tuple[str, Matter]]:
+    """Matters that may be told and of which nobody has worked out yet whom to tell, locked."""
     rows = await conn.fetch(
         "SELECT organization, matter FROM notice WHERE addressed_at IS NULL"
-        " ORDER BY noted_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+        " AND coalesce((matter ->> 'begins_at')::timestamptz, $1) <= $1"
+        " ORDER BY noted_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+        now,
         limit,
     )
     return [(row["organization"], _MATTER.validate_python(row["matter"])) for row in rows]
@@ -134,8 +147,8 @@ async def people(conn: Connection, organization: str, named: Collection[str]) ->
     appointed = [
         Administrator.model_validate(row["data"]) for row in rows if row["kind"] == "administrator"
     ]
-    on_call = tuple(home.get("on_call", ()))
-    asked = {*named, *on_call}
+    on_call, hr = tuple(home.get("on_call", ())), tuple(home.get("hr", ()))
+    asked = {*named, *on_call, *hr}
     asked |= {who for each in appointed for who in (each.worker, each.deputy) if who}
     gone = await conn.fetch(
         "SELECT worker FROM known_worker WHERE organization = $1 AND worker = ANY($2::text[])"
@@ -143,7 +156,7 @@ async def people(conn: Connection, organization: str, named: Collection[str]) ->
         organization,
         sorted(asked),
     )
-    return People(appointed, on_call, frozenset(row["worker"] for row in gone))
+    return People(appointed, on_call, hr, frozenset(row["worker"] for row in gone))
 
 
 async def zone(conn: Connection, organization: str) -> ZoneInfo:
@@ -315,7 +328,7 @@ async def count_late(conn: Connection, minutes: int) -> int:
         """
         SELECT count(*) FROM notice_to JOIN notice USING (organization, key)
         WHERE urgent AND status = 'waiting'
-          AND noted_at < clock_timestamp() - make_interval(mins => $1)
+          AND addressed_at < clock_timestamp() - make_interval(mins => $1)
         """,
         minutes,
     )

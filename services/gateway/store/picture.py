@@ -147,6 +147,16 @@ async def store_directory(conn: Connection, changes: Collection[DirectoryChange]
     )
 
 
+async def source_owners(conn: Connection, organization: str) -> dict[str, str]:
+    """Who answers for each HR source that the directory names an owner of."""
+    rows = await conn.fetch(
+        "SELECT id, data ->> 'owner' AS owner FROM directory_object WHERE organization = $1"
+        " AND kind = 'source' AND data ->> 'owner' IS NOT NULL",
+        organization,
+    )
+    return {row["id"]: row["owner"] for row in rows}
+
+
 async def known_workers(conn: Connection, organization: str) -> dict[str, Known]:
     """Everybody known, by every id that they have or had."""
     rows = await conn.fetch(

@@ -429,6 +429,16 @@ async def open_questions(
     return [OpenQuestion(**{**row, "kind": Asked(row["kind"])}) for row in rows]
 
 
+async def questions_asked(conn: Connection, organization: str) -> dict[str, tuple[int, datetime]]:
+    """By source, how many questions wait for an answer, and when the newest was asked."""
+    rows = await conn.fetch(
+        "SELECT source, count(*) AS questions, max(asked_at) AS asked_at FROM hr_question"
+        " WHERE organization = $1 AND answer IS NULL GROUP BY source",
+        organization,
+    )
+    return {row["source"]: (row["questions"], row["asked_at"]) for row in rows}
+
+
 async def answered(
     conn: Connection, organization: str, source: str
 ) -> frozenset[tuple[str, Asked]]:

@@ -23,7 +23,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryShown:
-    """What people are shown of a delivery: never its content."""
+    """What people are shown of a delivery: never its content.
+
+    `due_at` is when it is looked into (again), None once nothing is left to do; `events` is how
+    many HR events it came to, once it is `done_at`. `replayed_by` had it looked into again.
+    """
 
     id: UUID
     source: str
@@ -31,7 +35,10 @@ class DeliveryShown:
     received_at: datetime
     attempts: int
     failure: str | None
+    due_at: datetime | None
     done_at: datetime | None
+    events: int | None
+    replayed_by: str | None
 
 
 async def keep_delivery(
@@ -81,22 +88,52 @@ async def finish(
     failure: str | None,
     due_at: datetime | None,
     done_at: datetime | None,
+    events: int | None,
 ) -> None:
     """What came of looking at a delivery, and when to look again."""
     await conn.execute(
-        "UPDATE vendor_delivery SET failure = $2, due_at = $3, done_at = $4 WHERE id = $1",
+        "UPDATE vendor_delivery SET failure = $2, due_at = $3, done_at = $4, events = $5"
+        " WHERE id = $1",
         id_,
         failure,
         due_at,
         done_at,
+        events,
     )
+
+
+async def look_again(
+    conn: Connection, id_: UUID, sources: Sequence[str], by: str, now: datetime
+) -> bool:
+    """Have a delivery of one of these sources looked into anew; false for none of theirs."""
+    found = await conn.fetchval(
+        "UPDATE vendor_delivery SET due_at = $4, attempts = 0, failure = NULL, done_at = NULL,"
+        " events = NULL, replayed_by = $3 WHERE id = $1 AND source = ANY($2::text[]) RETURNING 1",
+        id_,
+        list(sources),
+        by,
+        now,
+    )
+    return found is not None
+
+
+async def given_up(conn: Connection, sources: Sequence[str]) -> dict[str, datetime]:
+    """By source, when the latest delivery came that is not looked into any more, in vain."""
+    rows = await conn.fetch(
+        "SELECT source, max(received_at) AS received_at FROM vendor_delivery"
+        " WHERE source = ANY($1::text[]) AND failure IS NOT NULL AND due_at IS NULL"
+        " GROUP BY source",
+        list(sources),
+    )
+    return {row["source"]: row["received_at"] for row in rows}
 
 
 async def deliveries(conn: Connection, sources: Sequence[str], limit: int) -> list[DeliveryShown]:
     """The latest deliveries of these sources."""
     rows = await conn.fetch(
         """
-        SELECT id, source, vendor, received_at, attempts, failure, done_at FROM vendor_delivery
+        SELECT id, source, vendor, received_at, attempts, failure, due_at, done_at, events,
+            replayed_by FROM vendor_delivery
         WHERE source = ANY($1::text[]) ORDER BY received_at DESC, id LIMIT $2
         """,
         list(sources),
