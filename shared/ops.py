@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
@@ -79,7 +80,7 @@ def ops_router(
             status_code=503 if problems else 200,
         )
 
-    @router.get("/metrics")
+    @router.get("/metrics", **answers_with("text/plain"))
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

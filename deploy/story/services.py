@@ -143,6 +143,11 @@ class Services:
             )
         except httpx.HTTPError as error:
             raise StoryFailed(f"{service} does not answer: {type(error).__name__}") from error
+        if _is_reused(response):
+            raise StoryFailed(
+                "The data here are of another version's example, which this one cannot go on with."
+                " Forget them with `make clean`, then start again."
+            )
         return response.raise_for_status()
 
     async def _renew_token(self) -> None:
@@ -159,6 +164,14 @@ class Services:
         self._token = issued["token"]
         self._urls = {name: url.rstrip("/") for name, url in issued["services"].items()}
         self._renew_at = time.monotonic() + issued["expires_in"] - TOKEN_SPARE_SECONDS
+
+
+def _is_reused(response: httpx.Response) -> bool:
+    """Whether a step of the story was sent before with another content."""
+    return (
+        response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+        and response.json().get("code") == "idempotency_key_reused"
+    )
 
 
 def _is_in_progress(response: httpx.Response) -> bool:

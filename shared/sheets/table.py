@@ -2,8 +2,8 @@
 
 from shared.values import value_class
 
-MAX_FILE_BYTES = 8 * 1024 * 1024
-MAX_ROWS = 50_000
+MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_ROWS = 100_000
 MAX_COLUMNS = 200
 MAX_CELL_CHARACTERS = 2_000
 

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import anyio
+import tree_sitter_powershell
+from tree_sitter import Language, Parser
 
 from services.cli.client import Exit
 from services.cli.rosters import take_settled
@@ -82,6 +84,18 @@ async def test_the_one_liner_in_the_documentation_sends_a_list_and_applies_it(
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["status"] == "applied"
+
+
+def test_the_lines_for_windows_are_powershell_and_send_the_same() -> None:
+    documented = (ROOT / "deploy/connecting-hr.md").read_text()
+    (lines,) = re.findall(r"```powershell\n(.*?)```", documented, re.S)
+    parser = Parser(Language(tree_sitter_powershell.language()))
+    assert not parser.parse(lines.encode()).root_node.has_error
+    assert parser.parse(lines.replace("}", "").encode()).root_node.has_error
+    (for_linux,) = re.findall(r"```sh\n(TOKEN=.*?)```", documented, re.S)
+    for address in ("/oauth/token", "/hr/v1/rosters?name=workers.csv&apply=true"):
+        assert address in lines
+        assert address in for_linux
 
 
 def test_a_file_that_still_grows_is_not_taken(tmp_path: Path) -> None:

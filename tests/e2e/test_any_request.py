@@ -1,4 +1,4 @@
-"""Whatever is sent to a route as its OpenAPI allows is answered, and with a status it names."""
+"""Whatever is sent to a route as its OpenAPI allows is answered, and as it says."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from deploy.generate import openapi
 from deploy.keys import make_secrets
@@ -30,7 +34,12 @@ PROCESSES = {
 ENDLESS = {"/audit/v1/stream"}
 """It is answered for as long as one listens; `tests/audit_log/test_stream.py` does."""
 
-CHECKS = [not_a_server_error, status_code_conformance]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 
 
 def operations(service: str) -> Iterator[Any]:

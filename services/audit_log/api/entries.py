@@ -14,6 +14,7 @@ from services.audit_log.context import MAX_INDEX, Reading
 from services.audit_log.crypto import KeyStore
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import search
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
@@ -75,7 +76,7 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
 
         return await in_transaction(reading.pool, read)
 
-    @router.get("/openings")
+    @router.get("/openings", **answers_with("application/x-ndjson"))
     async def openings(
         who: Reader,
         from_: Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX)],

@@ -12,6 +12,7 @@ from services.audit_log.context import Reading
 from services.audit_log.handlers.exporting import FORMS, SUFFIXES, Exporter
 from services.audit_log.store import exports
 from services.audit_log.store.exports import Export
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.contracts.envelope import rfc3339
 from shared.errors import Problem
@@ -71,7 +72,7 @@ def exports_router(reading: Reading, exporter: Exporter, authenticator: Authenti
         """How far one is."""
         return _shown(await _read(who, export_id))
 
-    @router.get("/{export_id}/file", response_class=FileResponse)
+    @router.get("/{export_id}/file", **answers_with(*sorted({*FORMS.values()})))
     async def file(who: Reader, export_id: UUID) -> FileResponse:
         """The finished file."""
         export = await _read(who, export_id)

@@ -12,6 +12,7 @@ from services.audit_log import store
 from services.audit_log.context import MAX_INDEX, Reading, all_b64, b64
 from services.audit_log.reading import open_for
 from services.audit_log.store.succession import read_predecessors
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
@@ -116,7 +117,7 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
 
         return await in_transaction(reading.pool, read)
 
-    @router.get("/handout/{name}", response_class=FileResponse)
+    @router.get("/handout/{name}", **answers_with("text/x-python", "text/markdown"))
     async def handout(_who: Reader, name: str) -> FileResponse:
         """The verifier for auditors, one file, and the page on what it proves."""
         if name not in HANDOUT:

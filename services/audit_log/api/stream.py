@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from services.audit_log.asking import Asked
 from services.audit_log.context import MAX_INDEX, Reading
 from services.audit_log.handlers.tailing import Tail
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 
 SEND_SECONDS = 20.0
@@ -40,7 +41,7 @@ def stream_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
     Reader = Annotated[Principal, Depends(authenticator.requires("audit:read"))]
     tail = Tail(reading)
 
-    @router.get("/stream")
+    @router.get("/stream", **answers_with("text/event-stream"))
     async def stream(
         who: Reader,
         asked: Annotated[Following, Query()],

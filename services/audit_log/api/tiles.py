@@ -4,11 +4,13 @@ from fastapi import APIRouter, Response
 
 from services.audit_log import store
 from services.audit_log.context import Reading
+from shared.answers import answers_with
 from shared.errors import Problem
 from shared.tlog.merkle import HASH_BYTES
 from shared.tlog.tiles import MAX_LEVEL, TILE_WIDTH, Tile, pack_entries, parse_tile_path
 
 CHECKPOINT_CACHE = "no-cache"
+OCTETS = "application/octet-stream"
 TILE_CACHE = "public, max-age=31536000, immutable"
 
 
@@ -16,7 +18,7 @@ def tile_router(reading: Reading) -> APIRouter:
     """The routes for everybody: checkpoint, tiles and entry bundles, as C2SP tlog-tiles says."""
     router = APIRouter(prefix="/log", tags=["log"])
 
-    @router.get("/{origin:path}/checkpoint")
+    @router.get("/{origin:path}/checkpoint", **answers_with("text/plain"))
     async def checkpoint(origin: str) -> Response:
         async with reading.log(origin) as conn:
             signed = await store.latest_checkpoint(conn)
@@ -28,7 +30,7 @@ def tile_router(reading: Reading) -> APIRouter:
             headers={"Cache-Control": CHECKPOINT_CACHE},
         )
 
-    @router.get("/{origin:path}/tile/entries/{path:path}")
+    @router.get("/{origin:path}/tile/entries/{path:path}", **answers_with(OCTETS))
     async def bundle(origin: str, path: str) -> Response:
         index, width = _tile_path(path)
         start = index * TILE_WIDTH
@@ -41,7 +43,7 @@ def tile_router(reading: Reading) -> APIRouter:
             leaves = await store.read_leaves(conn, start, start + width)
         return _immutable(pack_entries([leaf for _, leaf in leaves]))
 
-    @router.get("/{origin:path}/tile/{level}/{path:path}")
+    @router.get("/{origin:path}/tile/{level}/{path:path}", **answers_with(OCTETS))
     async def tile(origin: str, level: int, path: str) -> Response:
         index, width = _tile_path(path)
         if not 0 <= level <= MAX_LEVEL:
@@ -64,6 +66,4 @@ def _tile_path(path: str) -> tuple[int, int]:
 
 
 def _immutable(content: bytes) -> Response:
-    return Response(
-        content, media_type="application/octet-stream", headers={"Cache-Control": TILE_CACHE}
-    )
+    return Response(content, media_type=OCTETS, headers={"Cache-Control": TILE_CACHE})

@@ -143,10 +143,10 @@ class Rosters:
         async with self._pool.acquire() as conn:
             kept = await rosters_store.source_settings(conn, who.organization)
             places = await picture_store.places(conn, who.organization)
-            known = await picture_store.known_workers(conn, who.organization)
+            known = await picture_store.known_ids(conn, who.organization)
         so_far = kept[source].mapping if source in kept else None
         try:
-            reading, mapping = await asyncio.to_thread(_read, upload, so_far, places, known.keys())
+            reading, mapping = await asyncio.to_thread(_read, upload, so_far, places, known)
         except UnreadableSheet as error:
             problem = Problem(
                 422,
@@ -197,7 +197,7 @@ class Rosters:
             0,
             now + timedelta(days=KEPT_DAYS),
         )
-        looked = await self._look(conn, roster)
+        looked = await self._compare(conn, roster, reading)
         status = "held" if looked.plan.is_held else "planned"
         looked = replace(looked, roster=replace(roster, status=status, counts=looked.plan.counts()))
         await rosters_store.add_roster(conn, looked.roster)
@@ -283,7 +283,11 @@ class Rosters:
         assert roster.nonce is not None
         assert roster.sealed is not None
         opened = self._seal.open(_name(roster.plan), roster.nonce, roster.sealed)
-        reading = READING.validate_json(opened)
+        reading = await asyncio.to_thread(READING.validate_json, opened)
+        return await self._compare(conn, roster, reading)
+
+    async def _compare(self, conn: Connection, roster: Roster, reading: Reading) -> _Looked:
+        """A list with what it comes to now; worked out beside the loop, where others are served."""
         places = await picture_store.places(conn, roster.organization)
         at = Circumstances(
             now=roster.received_at,
@@ -294,7 +298,7 @@ class Rosters:
             answered=await rosters_store.answered(conn, roster.organization, roster.source),
             titles=places.titles,
         )
-        return _Looked(roster, reading, make_plan(reading, at))
+        return _Looked(roster, reading, await asyncio.to_thread(make_plan, reading, at))
 
     # -- deciding
 
@@ -374,7 +378,7 @@ class Rosters:
             )
         now = await self._clock.now(conn)
         entered_by = who.worker if who.may("hr:enter") else None
-        messages = list(self._messages(roster, plan.changes, entered_by))
+        messages = await asyncio.to_thread(self._messages, roster, plan.changes, entered_by)
         await rosters_store.note_said(conn, roster.organization, roster.source, plan.says)
         await rosters_store.close_questions(
             conn,
@@ -403,7 +407,8 @@ class Rosters:
 
     def _messages(
         self, roster: Roster, changes: Sequence[Change], entered_by: str | None
-    ) -> Iterator[OutboxMessage]:
+    ) -> list[OutboxMessage]:
+        found: list[OutboxMessage] = []
         bound = {roster.source: frozenset({roster.organization})}
         for change in changes:
             documents = [
@@ -422,7 +427,8 @@ class Rosters:
             accepted, refused = judge(documents, bound, entered_by)
             if refused:
                 raise Problem(422, refused[0].code, f"Line {change.line}: {refused[0].detail}.", [])
-            yield from _outgoing(accepted)
+            found += _outgoing(accepted)
+        return found
 
     async def publish_next(self) -> int:
         """Publish the next piece of a list that is being applied; how many events that was."""

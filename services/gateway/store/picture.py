@@ -1,5 +1,6 @@
 """What provisioning published of workers and directory, kept for comparing HR's lists with it."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,11 +165,25 @@ async def known_workers(conn: Connection, organization: str) -> dict[str, Known]
         " WHERE organization = $1 AND state IS NOT NULL",
         organization,
     )
+    # Of a hundred thousand this takes a second, in which others are answered.
+    return await asyncio.to_thread(_known, rows)
+
+
+def _known(rows: Sequence[Any]) -> dict[str, Known]:
     found = {row["worker"]: KNOWN.validate_python(row["state"]) for row in rows}
     for row in rows:
         if row["merged_into"] in found:
             found[row["worker"]] = found[row["merged_into"]]
     return found
+
+
+async def known_ids(conn: Connection, organization: str) -> list[str]:
+    """Every id that somebody known has or had."""
+    rows = await conn.fetch(
+        "SELECT worker FROM known_worker WHERE organization = $1 AND state IS NOT NULL",
+        organization,
+    )
+    return [row["worker"] for row in rows]
 
 
 async def places(conn: Connection, organization: str) -> Places:

@@ -21,6 +21,7 @@ from services.provisioning.store import directories as directories_store
 from services.provisioning.store import findings as findings_store
 from services.provisioning.store import imports as imports_store
 from services.provisioning.store import logins as logins_store
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 from shared.postgres import Connection, in_transaction
@@ -141,7 +142,7 @@ def imports_router(
             rows = await logins_store.adoptions(conn, who.organization)
         return {"adoptions": [_shown(row) for row in rows]}
 
-    @router.get("/sheet")
+    @router.get("/sheet", **answers_with("text/csv", MEDIA_TYPES["xlsx"]))
     async def sheet(
         who: Annotated[Principal, Depends(reads)],
         shape: Annotated[Literal["wide", "long"], Query()] = "long",

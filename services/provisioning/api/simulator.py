@@ -11,6 +11,7 @@ from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.findings import inactivity_days
 from services.provisioning.store import simulated as simulated_store
 from services.provisioning.store.simulated import SimulatedLogin
+from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.contracts.directory import Function, Portal, RuleName
 from shared.errors import Problem
@@ -64,7 +65,7 @@ def simulator_router(
             )
         return known, compiled.zone
 
-    @router.get("/{portal}/roster")
+    @router.get("/{portal}/roster", **answers_with("text/csv"))
     async def roster(portal: str, who: Annotated[Principal, Depends(reads)]) -> Response:
         """The make-believe portal's list of users, as a portal hands one out."""
         async with pool.acquire() as conn:
