@@ -18,10 +18,10 @@ run: $(VENV)/.embedded ## Start Kafka, PostgreSQL, every service and the example
 demo: $(VENV)/.embedded ## Play the example clinic once, print what happened and end
 	@$(VENV)/bin/portalkeeper demo
 
-# Real servers and a browser on a busy machine: what failed is asked once more by itself, in the
-# open. Broken code fails again.
+# Several at a time, each with servers of its own. Real servers and a browser on a busy machine: what
+# failed is asked once more by itself, in the open. Broken code fails again.
 test: $(VENV)/.dev ## Run every test
-	@$(RUN) -m pytest $(PYTEST_ARGS) || { test $$? -eq 1 && \
+	@$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) || { test $$? -eq 1 && \
 	    echo "What failed, once more and by itself:" && \
 	    $(RUN) -m pytest --last-failed $(PYTEST_ARGS); }
 

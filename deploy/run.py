@@ -14,13 +14,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import asyncpg
+from aiokafka.errors import KafkaError
+
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.processes import ServerProcess, require_free_port
+from deploy.embedded.retention import delete_what_was_read, stop_deleting_by_time
 from deploy.errors import CannotStart
 from deploy.example import play_clinic
 from deploy.healthcheck import is_ready
@@ -49,6 +54,9 @@ STOP_SECONDS = 15
 """A service finishes its batch and closes its connections; then it is told to end at once."""
 
 POLL_SECONDS = 0.25
+TIDY_SECONDS = 6 * 60 * 60
+"""Between two looks for what Kafka need not keep any longer."""
+
 INTERRUPTED = 130
 """The exit status that shells give to what Ctrl-C ended."""
 
@@ -57,8 +65,11 @@ Story = Callable[[Installation], Coroutine[None, None, list[str]]]
 """What is played once everything is ready; it returns the promises that do not hold."""
 
 
-class Stopped(BaseException):
-    """Somebody asked this program to end."""
+class Stopped(KeyboardInterrupt):
+    """Somebody asked this program to end.
+
+    Of what is raised in a callback, asyncio lets nothing else through but this kind.
+    """
 
 
 def run(
@@ -162,6 +173,7 @@ class Supervisor:
         asyncio.run(
             prepare(self._kafka.bootstrap, self._postgres.admin_dsn(DATABASE), secrets.passwords)
         )
+        asyncio.run(stop_deleting_by_time(self._kafka.bootstrap))
         _say(f"Starting {len(self._processes)} processes ...")
         for process, server in self._processes.items():
             server.start(
@@ -173,13 +185,17 @@ class Supervisor:
         _say(f"Ready after {time.monotonic() - began:.0f} s.")
 
     def watch(self) -> NoReturn:
-        """Watch until something ends by itself.
+        """Watch until something ends by itself, and delete old facts that everybody has read.
 
         Raises:
             CannotStart: it did; the sentence says which, with the end of its log.
         """
+        tidy_at = time.monotonic()
         while True:
             self._check_running()
+            if time.monotonic() >= tidy_at:
+                self._tidy()
+                tidy_at = time.monotonic() + TIDY_SECONDS
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
@@ -196,6 +212,14 @@ class Supervisor:
                 server.stop(signal.SIGTERM, STOP_SECONDS)
         self._kafka.stop()
         self._postgres.stop()
+
+    def _tidy(self) -> None:
+        dsn = self._postgres.admin_dsn(DATABASE)
+        try:
+            asyncio.run(delete_what_was_read(self._kafka.bootstrap, dsn, datetime.now(UTC)))
+        except (KafkaError, asyncpg.PostgresError, OSError) as error:
+            # A server that has ended is named by the next look; one that is busy is asked again.
+            _say(f"Old records were not deleted from Kafka this time: {error}")
 
     def _stop_leftovers(self) -> None:
         for server in self._processes.values():

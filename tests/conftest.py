@@ -1,5 +1,6 @@
 """Fixtures for every test: real servers, fresh databases, throwaway topics."""
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
@@ -12,6 +13,7 @@ from tests.servers import (
     database_copy,
     describe_servers,
     kafka_server,
+    named_kafkas,
     postgres_server,
     template_database,
 )
@@ -20,6 +22,12 @@ SERVER_WAIT_SECONDS = 60
 SERVER_FIXTURES = {"kafka", "postgres"}
 NEVER_FAST = {"benchmarks", "deploy", "e2e", "faults", "simulation"}
 """Folders whose tests start processes or take their time, whatever fixtures they use."""
+
+WORKERS_PER_CORE = 1.5
+"""Tests of real servers wait for much of their time."""
+
+LONG = ("faults", "e2e", "simulation", "deploy")
+"""Folders that several workers begin with, so that none is left with a long one in the end."""
 
 
 def pytest_report_header() -> str:
@@ -34,6 +42,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elsewhere = NEVER_FAST.intersection(item.path.parts)
         if not (needs_server or elsewhere or item.get_closest_marker("slow")):
             item.add_marker("fast")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((at for at, folder in enumerate(LONG) if folder in item.path.parts), len(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: what this machine bears, or one for each Kafka that was named."""
+    return len(named_kafkas()) or max(2, int((os.cpu_count() or 1) * WORKERS_PER_CORE))
 
 
 @pytest.fixture(scope="session")

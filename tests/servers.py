@@ -2,6 +2,10 @@
 
 In this order: the server named by PORTALKEEPER_TEST_KAFKA or PORTALKEEPER_TEST_POSTGRES, a
 container where a Docker engine answers, else an embedded one. Never an imitation of either.
+
+Several test processes may share a PostgreSQL, where each makes databases of its own. A Kafka holds
+each of Portalkeeper's topics once, so every process has one to itself; whoever names one names as
+many, separated by spaces.
 """
 
 import fcntl
@@ -24,15 +28,16 @@ from requests import RequestException
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 
-from deploy.database import ROLES, dsn_for, prepare_database
+from deploy.database import PREPARATION_LOCK, ROLES, dsn_for, prepare_database
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
-from deploy.embedded.processes import ServerProcess, pick_free_port
+from deploy.embedded.processes import ServerProcess, pick_free_port, turn_taken
 from deploy.topics import wait_for_topics
 
 ROOT = Path(__file__).resolve().parent.parent
 JARS = ROOT / "var" / "cache" / "jars"
-SESSIONS = ROOT / "var" / "tests"
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED_BYTES = 2 * 1024**3
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18"
@@ -46,7 +51,7 @@ PASSWORDS = dict.fromkeys(ROLES, "only-for-tests")
 def describe_servers() -> str:
     """Which servers a session uses, for people."""
     own = "container" if docker_answers() else "embedded"
-    kafka = os.environ.get("PORTALKEEPER_TEST_KAFKA")
+    kafka = named_kafkas()
     postgres = os.environ.get("PORTALKEEPER_TEST_POSTGRES")
     return (
         f"servers: Kafka {'from PORTALKEEPER_TEST_KAFKA' if kafka else own}, "
@@ -54,11 +59,21 @@ def describe_servers() -> str:
     )
 
 
+def named_kafkas() -> list[str]:
+    """Bootstrap servers of each Kafka that whoever started the tests named."""
+    return os.environ.get("PORTALKEEPER_TEST_KAFKA", "").split()
+
+
+def own_number() -> int:
+    """Which of several test processes this one is, counted from 0."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
 @contextmanager
 def kafka_server() -> Iterator[str]:
     """Bootstrap servers of a Kafka that is there for the time of the block."""
-    if named := os.environ.get("PORTALKEEPER_TEST_KAFKA"):
-        yield named
+    if named := named_kafkas():
+        yield named[own_number() % len(named)]
     elif docker_answers():
         with KafkaContainer() as container:
             yield container.bootstrap
@@ -133,11 +148,14 @@ class KafkaContainer(DockerContainer):
 
 @contextmanager
 def session_folder() -> Iterator[Path]:
-    """A folder for servers' data, removed afterwards, or by the next session if that failed."""
-    SESSIONS.mkdir(parents=True, exist_ok=True)
-    with _locked(SESSIONS / "lock"):
-        _remove_dead_sessions()
-        folder = Path(tempfile.mkdtemp(dir=SESSIONS))
+    """A folder for servers' data, removed afterwards, or by the next session if that failed.
+
+    It is in memory where there is room: hundreds of databases are copied, a thousand files each.
+    """
+    sessions = _sessions()
+    with turn_taken(sessions / "lock"):
+        _remove_dead_sessions(sessions)
+        folder = Path(tempfile.mkdtemp(dir=sessions))
         # PostgreSQL under root runs as another user and must be able to pass through.
         folder.chmod(0o755)
         alive = (folder / "lock").open("w")
@@ -153,7 +171,13 @@ def session_folder() -> Iterator[Path]:
 async def template_database(admin_dsn: str) -> AsyncIterator[str]:
     """The name of a prepared database to copy: schemas and tables of every service, no rows."""
     async with _database(admin_dsn, "template0") as name:
-        await prepare_database(dsn_for_database(admin_dsn, name), PASSWORDS)
+        admin = await asyncpg.connect(admin_dsn)
+        try:
+            # Roles belong to the whole server, where another test process may be at it.
+            await admin.execute("SELECT pg_advisory_lock($1)", PREPARATION_LOCK)
+            await prepare_database(dsn_for_database(admin_dsn, name), PASSWORDS)
+        finally:
+            await admin.close()
         yield name
 
 
@@ -230,15 +254,14 @@ async def _execute(dsn: str, statement: str) -> None:
         await connection.close()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _sessions() -> Path:
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED_BYTES:
+        return MEMORY / f"portalkeeper-tests-{os.getuid()}"
+    return ROOT / "var" / "tests"
 
 
-def _remove_dead_sessions() -> None:
-    for lock in SESSIONS.glob("*/lock"):
+def _remove_dead_sessions(sessions: Path) -> None:
+    for lock in sessions.glob("*/lock"):
         with lock.open() as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

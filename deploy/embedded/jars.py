@@ -8,6 +8,7 @@ from jgo.env import LockedDependency, LockFile
 from jgo.maven import MavenContext
 from jgo.parse import Coordinate
 
+from deploy.embedded.processes import turn_taken
 from deploy.errors import CannotStart
 
 COORDINATES = (
@@ -24,20 +25,22 @@ DOWNLOAD_ATTEMPTS = 3
 def fetch_jars(cache: Path, say: Callable[[str], None] = print) -> list[Path]:
     """The paths of Kafka's jars below `cache`, downloading what is missing or damaged.
 
-    `say` is told about progress, one line at a time, and only if something is downloaded.
+    `say` is told about progress, one line at a time, and only if something is downloaded. Of
+    several processes one downloads, and the others wait for it.
 
     Raises:
         CannotStart: a jar cannot be had, or what the repository serves is not what was locked.
     """
     lock = LockFile.load(LOCK)
     context = _context(cache)
-    wanted = [jar for jar in lock.dependencies if not _is_intact(jar, cache)]
-    if wanted:
-        say(f"Downloading Apache Kafka: {len(wanted)} jars, about 45 MB, once")
-    for number, jar in enumerate(wanted, start=1):
-        _download(context, jar, cache)
-        if number % 10 == 0 or number == len(wanted):
-            say(f"  {number} of {len(wanted)}")
+    with turn_taken(cache / "lock"):
+        wanted = [jar for jar in lock.dependencies if not _is_intact(jar, cache)]
+        if wanted:
+            say(f"Downloading Apache Kafka: {len(wanted)} jars, about 45 MB, once")
+        for number, jar in enumerate(wanted, start=1):
+            _download(context, jar, cache)
+            if number % 10 == 0 or number == len(wanted):
+                say(f"  {number} of {len(wanted)}")
     return [_path(jar, cache) for jar in lock.dependencies]
 
 

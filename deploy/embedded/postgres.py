@@ -20,6 +20,7 @@ from deploy.embedded.processes import (
     ServerProcess,
     pick_free_port,
     require_free_port,
+    turn_taken,
 )
 from deploy.errors import CannotStart
 
@@ -136,12 +137,13 @@ class EmbeddedPostgres:
             return binaries
         copy = ROOTS_FOLDER / f"postgres-{VERSION}"
         copied = copy / binaries.relative_to(_site_packages(binaries))
-        if not _can_run(copied / "initdb", user):
-            self._say(
-                "PostgreSQL does not run as root, and its own user cannot reach this folder: "
-                f"its programs and data go to {ROOTS_FOLDER}"
-            )
-            _copy_programs(binaries, copy)
+        with turn_taken(ROOTS_FOLDER / "lock"):
+            if not _can_run(copied / "initdb", user):
+                self._say(
+                    "PostgreSQL does not run as root, and its own user cannot reach this folder: "
+                    f"its programs and data go to {ROOTS_FOLDER}"
+                )
+                _copy_programs(binaries, copy)
         return copied
 
     def _make_cluster(self, binaries: Path, data: Path, user: _User | None) -> None:

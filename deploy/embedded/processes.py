@@ -1,7 +1,9 @@
 """One server process: started, watched, stopped, and found again after its starter was killed."""
 
+import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +19,9 @@ from deploy.errors import CannotStart
 
 START_TIME_TOLERANCE_SECONDS = 2.0
 """How far two readings of one process's start time lie apart when the clock was adjusted."""
+
+PORTS_TO_PICK = range(20_000, 32_000)
+"""Below those of outgoing connections, any of which might take a port before its server does."""
 
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
@@ -217,10 +222,18 @@ def require_free_port(port: int, what: str) -> None:
 
 def pick_free_port() -> int:
     """A loopback port that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while not is_port_free(port := random.choice(PORTS_TO_PICK)):
+        pass
+    return port
+
+
+@contextmanager
+def turn_taken(lock: Path) -> Iterator[None]:
+    """Hold `lock`, a file, for this process alone; wait for whoever holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _write_whole(path: Path, text: str) -> None:

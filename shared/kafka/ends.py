@@ -1,20 +1,19 @@
 """Where a topic's log ends, asked of the brokers at this moment."""
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 
 async def log_ends(bootstrap: str, topic: str) -> dict[int, int]:
     """The offset after the last record, by partition.
 
     Raises:
-        aiokafka.errors.KafkaError: the brokers do not answer.
+        aiokafka.errors.KafkaError: the brokers do not answer, or have no such topic.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    # Only a consumer that was given the topic knows its partitions.
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
-        await consumer.topics()
-        partitions = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
-        ends = await consumer.end_offsets(partitions)
+        ends = await consumer.end_offsets(consumer.assignment())
         return {tp.partition: end for tp, end in ends.items()}
     finally:
         await consumer.stop()

@@ -3,12 +3,17 @@
 import os
 from pathlib import Path
 
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page
 
 from tests.e2e.conftest import System
 
 LOOKS = os.environ.get("PORTALKEEPER_SCREENSHOTS")
 """A folder for pictures of the pages, for whoever wants to look at them."""
+
+WCAG_AA = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+ABOUT_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+"""All of the rules whose answer may be another one in the dark."""
 
 
 async def sign_in(browser: Browser, system: System, role: str) -> Page:
@@ -41,3 +46,14 @@ async def beyond_the_screen(page: Page) -> int:
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return beyond
+
+
+async def broken_rules(page: Page) -> set[str]:
+    """The rules of WCAG 2.2 AA that a page breaks, in light or in dark, as axe names them."""
+    broken = set()
+    for dark, rules in ((False, WCAG_AA), (True, ABOUT_COLOURS)):
+        await page.emulate_media(color_scheme="dark" if dark else "light")
+        # Without `resultTypes` a path to each element that keeps a rule is worked out, too.
+        found = await Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
+        broken |= {each["id"] for each in found.response["violations"]}
+    return broken

@@ -1,16 +1,17 @@
 """The directory, its policy, enrolments and the guide, used by people in a real browser."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import httpx
+import pytest
 import pytest_asyncio
 import yaml
 from playwright.async_api import Browser, expect
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
+from shared.contracts.directory import Directory
 from shared.contracts.directory_file import write_directory_file
 from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
@@ -19,14 +20,30 @@ from tests.e2e.test_browser_and_command_line import portalkeeper
 FRONT, ASKED = "cs-9001", "cs-9002"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def example(system: System) -> AsyncIterator[str]:
-    """The example clinic's directory as a file for this system's organization."""
+@pytest.fixture(scope="module")
+def example() -> Directory:
+    """The example clinic's directory, as of a clinic that adopts nothing."""
     directory = read_directory(CEDAR_SOUND / "directory.yaml", datetime.now(UTC).date())
-    assert directory.organization.id == system.organization
-    # As a clinic that adopts nothing: what is desired on a portal is ordered from the first day.
+    # What is desired on a portal is ordered from the first day.
     portals = tuple(each.model_copy(update={"starts": "new"}) for each in directory.portals)
-    yield write_directory_file(directory.model_copy(update={"portals": portals}))
+    return directory.model_copy(update={"portals": portals})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def in_force(system: System, example: Directory) -> System:
+    """The system with the example's directory in force, whoever applied it."""
+    await system.apply_directory(example.model_dump(mode="json"))
+    return system
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def staffed(in_force: System) -> System:
+    """A front desk, and somebody whose title nobody has mapped."""
+    await hired(in_force, FRONT, "Front Desk Associate", "Ines Calloway")
+    await hired(in_force, ASKED, "Rev Cycle Spec II", "Dana Whitfield")
+    await until_known(in_force, FRONT)
+    await until_known(in_force, ASKED)
+    return in_force
 
 
 async def hired(system: System, worker: str, title: str, name: str) -> None:
@@ -53,12 +70,13 @@ async def until_known(system: System, worker: str) -> None:
 
 
 async def test_a_first_directory_is_pasted_corrected_looked_at_and_applied(
-    browser: Browser, system: System, example: str
+    browser: Browser, system: System, example: Directory
 ) -> None:
+    whole = write_directory_file(example)
     page = await sign_in(browser, system, "administrator")
     await page.goto(f"{system.urls['gateway']}/directory")
     await page.get_by_role("link", name="paste it here").click()
-    wrong = example.replace("carrier: salish", "carrier: salisch", 1)
+    wrong = whole.replace("carrier: salish", "carrier: salisch", 1)
     await page.get_by_label("File", exact=True).fill(wrong)
     await page.get_by_role("button", name="See what it changes").click()
     refusal = page.get_by_role("alert")
@@ -66,7 +84,7 @@ async def test_a_first_directory_is_pasted_corrected_looked_at_and_applied(
     line = wrong[: wrong.index("salisch")].count("\n") + 1
     await expect(refusal).to_contain_text(f"Line {line}")
     await look(page, "file-refused")
-    await page.get_by_label("File", exact=True).fill(example)
+    await page.get_by_label("File", exact=True).fill(whole)
     await page.get_by_role("button", name="See what it changes").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("What would change")
     await page.get_by_role("button", name="Apply it").click()
@@ -77,14 +95,10 @@ async def test_a_first_directory_is_pasted_corrected_looked_at_and_applied(
 
 
 async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_another(
-    browser: Browser, system: System
+    browser: Browser, staffed: System
 ) -> None:
-    await hired(system, FRONT, "Front Desk Associate", "Ines Calloway")
-    await hired(system, ASKED, "Rev Cycle Spec II", "Dana Whitfield")
-    await until_known(system, FRONT)
-    await until_known(system, ASKED)
-    gateway = system.urls["gateway"]
-    page = await sign_in(browser, system, "administrator")
+    gateway = staffed.urls["gateway"]
+    page = await sign_in(browser, staffed, "administrator")
     await page.goto(f"{gateway}/policy")
     await look(page, "policy")
     asked = page.locator("form", has=page.get_by_text("Rev Cycle Spec II", exact=True))
@@ -98,7 +112,7 @@ async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_ano
     await page.get_by_role("button", name="Propose it").click()
     await expect(page.get_by_role("status")).to_contain_text("Nothing has changed yet")
     await expect(page.get_by_role("button", name="Approve, and put it in force")).to_have_count(0)
-    other = await sign_in(browser, system, "compliance")
+    other = await sign_in(browser, staffed, "compliance")
     await other.goto(f"{gateway}/policy")
     await other.get_by_role("table").last.get_by_role("link").first.click()
     await look(other, "plan-to-approve")
@@ -114,10 +128,10 @@ async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_ano
 
 
 async def test_money_for_the_front_desk_is_refused_on_the_page(
-    browser: Browser, system: System
+    browser: Browser, in_force: System
 ) -> None:
-    page = await sign_in(browser, system, "administrator")
-    await page.goto(f"{system.urls['gateway']}/policy")
+    page = await sign_in(browser, in_force, "administrator")
+    await page.goto(f"{in_force.urls['gateway']}/policy")
     await page.get_by_text("Change a duty, or add one").click()
     form = page.locator("form[action='/policy/duty']")
     await form.get_by_label("Id (of a known duty: that one changes)").fill("greeting")
@@ -131,10 +145,10 @@ async def test_money_for_the_front_desk_is_refused_on_the_page(
 
 
 async def test_a_separation_is_tried_on_everybody_before_anybody_signs_it(
-    browser: Browser, system: System
+    browser: Browser, staffed: System
 ) -> None:
-    page = await sign_in(browser, system, "administrator")
-    await page.goto(f"{system.urls['gateway']}/policy")
+    page = await sign_in(browser, staffed, "administrator")
+    await page.goto(f"{staffed.urls['gateway']}/policy")
     await page.get_by_text("Add a rule, or change one").click()
     form = page.locator("form[action='/policy/separation']")
     await form.get_by_label("Id (of a known rule: that one changes)").fill("desk-and-cob")
@@ -150,9 +164,9 @@ async def test_a_separation_is_tried_on_everybody_before_anybody_signs_it(
 
 
 async def test_a_worker_finds_the_way_and_what_comes_after_it(
-    browser: Browser, system: System
+    browser: Browser, staffed: System
 ) -> None:
-    page = await sign_in(browser, system, f"worker={FRONT}")
+    page = await sign_in(browser, staffed, f"worker={FRONT}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Where do I go?")
     await page.get_by_role("searchbox").fill("regence cob denial")
     await page.get_by_role("button", name="Find").click()
@@ -176,16 +190,16 @@ async def test_a_worker_finds_the_way_and_what_comes_after_it(
     await look(page, "where-barred")
     await first.get_by_role("button", name="Report it").click()
     await expect(page.get_by_role("status")).to_be_visible()
-    refused = await page.goto(f"{system.urls['gateway']}/people")
+    refused = await page.goto(f"{staffed.urls['gateway']}/people")
     assert refused is not None
     assert refused.status == 403
 
 
-async def test_an_enrolment_is_seen_through_until_it_is_registered(
-    browser: Browser, system: System
+async def test_an_enrolment_is_seen_through_on_pages_and_from_the_command_line(
+    browser: Browser, in_force: System
 ) -> None:
-    gateway = system.urls["gateway"]
-    page = await sign_in(browser, system, "administrator")
+    gateway = in_force.urls["gateway"]
+    page = await sign_in(browser, in_force, "administrator")
     await page.goto(f"{gateway}/enrolments")
     await expect(page.get_by_text("Washington business licence").first).to_be_visible()
     await look(page, "enrolments")
@@ -205,12 +219,24 @@ async def test_an_enrolment_is_seen_through_until_it_is_registered(
     await page.goto(f"{gateway}/directory/portals/carelon")
     await expect(page.get_by_text("carrier mapping")).to_be_visible()
 
+    administrator = await in_force.session_file("administrator")
+    code, found, _ = await portalkeeper(administrator, "enrolment", "list", "--open")
+    assert [each["enrolment"] for each in found["enrolments"]] == ["carelon-2"]
+    code, begun, err = await portalkeeper(
+        administrator, "enrolment", "begin", "carelon-2", "carrier_mapping"
+    )
+    assert (code, begun["phases"][1]["status"]) == (0, "working"), err
+    code, ticked, _ = await portalkeeper(
+        administrator, "enrolment", "tick", "carelon-2", "carrier_mapping", "tried"
+    )
+    assert [item["id"] for item in ticked["phases"][1]["checklist"] if item["done_at"]] == ["tried"]
+
 
 async def test_a_rule_of_a_portal_is_corrected_with_its_source(
-    browser: Browser, system: System
+    browser: Browser, in_force: System
 ) -> None:
-    gateway = system.urls["gateway"]
-    page = await sign_in(browser, system, "administrator")
+    gateway = in_force.urls["gateway"]
+    page = await sign_in(browser, in_force, "administrator")
     await page.goto(f"{gateway}/directory/portals/noridian")
     await look(page, "portal")
     await expect(page.get_by_text("2 are expected")).to_have_count(0)
@@ -239,10 +265,10 @@ async def test_a_rule_of_a_portal_is_corrected_with_its_source(
 
 
 async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
-    browser: Browser, system: System
+    browser: Browser, in_force: System
 ) -> None:
-    gateway = system.urls["gateway"]
-    page = await sign_in(browser, system, "administrator")
+    gateway = in_force.urls["gateway"]
+    page = await sign_in(browser, in_force, "administrator")
 
     async def apply() -> None:
         await page.get_by_role("button", name="See what it changes").click()
@@ -300,13 +326,13 @@ async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
 
 
 async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
-    browser: Browser, system: System
+    browser: Browser, in_force: System
 ) -> None:
     context = await browser.new_context(
         viewport={"width": 390, "height": 800}, java_script_enabled=True, color_scheme="dark"
     )
     page = await context.new_page()
-    await page.goto(await system.sign_in("administrator"))
+    await page.goto(await in_force.sign_in("administrator"))
     await page.get_by_role("button", name="Sign in").click()
     for where in (
         "/where?q=aetna+era",
@@ -322,7 +348,7 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
         "/enrolments",
         "/enrolments/carelon-2",
     ):
-        answer = await page.goto(f"{system.urls['gateway']}{where}")
+        answer = await page.goto(f"{in_force.urls['gateway']}{where}")
         assert answer is not None
         assert answer.status == 200, where
         beyond = await beyond_the_screen(page)
@@ -330,9 +356,9 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
     await look(page, "phone-enrolment")
 
 
-async def test_the_same_from_the_command_line(system: System, tmp_path: Path) -> None:
-    administrator = await system.session_file("administrator")
-    signatory = await system.session_file("signatory")
+async def test_the_same_from_the_command_line(staffed: System, tmp_path: Path) -> None:
+    administrator = await staffed.session_file("administrator")
+    signatory = await staffed.session_file("signatory")
     file = tmp_path / "directory.yaml"
     code, exported, err = await portalkeeper(administrator, "directory", "export", str(file))
     assert (code, exported["file"]) == (0, str(file)), err
@@ -380,16 +406,6 @@ async def test_the_same_from_the_command_line(system: System, tmp_path: Path) ->
     code, answers, _ = await portalkeeper(administrator, "where", "regence", "cob", "denial")
     assert (code, answers[0]["place"]["portal"]) == (0, "availity")
     assert (await portalkeeper(administrator, "where", "xyzzy"))[0] == 1
-    code, found, _ = await portalkeeper(administrator, "enrolment", "list", "--open")
-    assert [each["enrolment"] for each in found["enrolments"]] == ["carelon-2"]
-    code, begun, err = await portalkeeper(
-        administrator, "enrolment", "begin", "carelon-2", "carrier_mapping"
-    )
-    assert (code, begun["phases"][1]["status"]) == (0, "working"), err
-    code, ticked, _ = await portalkeeper(
-        administrator, "enrolment", "tick", "carelon-2", "carrier_mapping", "tried"
-    )
-    assert [item["id"] for item in ticked["phases"][1]["checklist"] if item["done_at"]] == ["tried"]
 
 
 def _version(text: str) -> str:

@@ -5,14 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.browsing import beyond_the_screen, look, sign_in
+from tests.e2e.browsing import beyond_the_screen, broken_rules, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory, finish_work, until_work
 from tests.e2e.test_browser_and_command_line import portalkeeper
-from tests.e2e.test_clinic import SCHEMES, WCAG_AA
 
 NORA, OLGA, HR = "W-NORA", "W-OLGA", "hr=W-HELEN"
 AGO = (datetime.now(UTC) - timedelta(days=30)).date().isoformat()
@@ -149,10 +147,7 @@ async def test_hr_pages_fit_a_phone_and_keep_the_rules_of_accessibility(
         assert answer.status == 200, path
         beyond = await beyond_the_screen(page)
         assert beyond <= 0, path
-        for scheme in SCHEMES:
-            await page.emulate_media(color_scheme=scheme)
-            found = await Axe().run(page, options={"runOnly": list(WCAG_AA)})
-            assert [each["id"] for each in found.response["violations"]] == [], path
+        assert await broken_rules(page) == set(), path
 
 
 async def test_the_command_line_seals_a_departure_and_withdraws_it(clinic: System) -> None:

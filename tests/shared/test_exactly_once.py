@@ -131,8 +131,9 @@ async def test_a_rebalance_in_the_middle_of_a_backlog_applies_everything_once(
     "error", [ConnectionResetError(), asyncpg.QueryCanceledError(), TryAgain("others hold it")]
 )
 async def test_transient_errors_are_retried_whole_and_never_split(
-    world: World, error: Exception
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("shared.kafka.consumer.RETRY_SECONDS", (0.05,))
     world.handler.transient_error = error
     world.handler.fail_transiently = 10
     await world.send(range(40))

@@ -242,13 +242,13 @@ async def test_a_relay_outlives_kafka(world: World, fresh_database: Any) -> None
         await asyncio.to_thread(kafka.start)
         try:
             topic = await TopicMaker(kafka.bootstrap)(2)
-            with patch("shared.outbox.SEND_TIMEOUT_SECONDS", 3):
+            with patch("shared.outbox.SEND_TIMEOUT_SECONDS", 1):
                 async with relaying(fresh_database[SERVICE], kafka.bootstrap):
                     await put(world, [message(topic, "k", n) for n in range(50)])
                     await until_empty(world)
                     await asyncio.to_thread(kafka.stop)
                     await put(world, [message(topic, "k", n) for n in range(50, 100)])
-                    await asyncio.sleep(8)
+                    await asyncio.sleep(3)
                     assert await waiting(world) == 50
                     await asyncio.to_thread(kafka.start)
                     await put(world, [message(topic, "k", n) for n in range(100, 150)])

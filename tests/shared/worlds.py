@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from shared.errors import Rejected
 from shared.kafka import Batch, BatchConsumer, Gap, Item, Record
-from shared.postgres import Connection
+from shared.postgres import Connection, create_pool
 from tests.servers import TopicMaker
 
 R = TypeVar("R")
@@ -252,6 +252,17 @@ class World:
             yield admin
         finally:
             await admin.close()
+
+
+@asynccontextmanager
+async def open_world(kafka: str, dsn: str, make_topic: TopicMaker) -> AsyncIterator[World]:
+    """A topic with two partitions, and a database with tables for what is seen of it."""
+    pool = await create_pool(dsn)
+    try:
+        await pool.execute(TABLES)
+        yield World(kafka, pool, make_topic, await make_topic(2))
+    finally:
+        await pool.close()
 
 
 async def no_fact(_conn: Connection, _gap: Gap, _reason: str) -> None:
