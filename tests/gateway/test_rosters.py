@@ -5,13 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import anyio
 import pytest_asyncio
 
+from services.gateway.handlers.rosters import LATER_BYTES
 from shared.sheets.workbook import write_workbook
 from tests.gateway.conftest import OTHER_SOURCE, SOURCE, Door, signed
 from tests.gateway.lists import HEADINGS, HrOffice, csv, left, line, state
 from tests.gateway.test_clients import ask, register
 from tests.gateway.test_purge import purge
+from tests.gateway.test_sign_in import csrf_of, sign_in
 
 TODAY = datetime.now(ZoneInfo("America/Los_Angeles")).date()
 
@@ -358,3 +361,65 @@ async def test_nobody_answers_about_themselves(office: HrOffice) -> None:
     await herself.sign_in()
     answer = await herself.answer("still_here", ["w2"])
     assert (answer.status_code, answer.json()["code"]) == (403, "self_entry")
+
+
+LONG = csv(*(line(f"w{number:05}", name=f"{number:05} {'A' * 30}") for number in range(8_000)))
+
+
+async def send_by_page(office: HrOffice, content: bytes, key: str) -> str:
+    """Send a list as somebody at the console does; the page that they are led to."""
+    door = office.door
+    await sign_in(door, "hr")
+    answer = await door.http.post(
+        "/hr/lists",
+        data={"csrf": csrf_of(await door.http.get("/hr/lists")), "key": key},
+        files={"file": ("nightly.csv", content)},
+    )
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
+async def until_read(office: HrOffice, page: str) -> str:
+    """What the page of a list says once it is read."""
+    with anyio.fail_after(60):
+        while True:
+            shown = (await office.door.http.get(page)).text
+            if 'data-live="done"' in shown:
+                return shown
+            assert "lines are read" in shown
+            await anyio.sleep(0.1)
+
+
+async def test_a_long_list_is_read_beside_everything_else_and_its_page_tells_how_far(
+    office: HrOffice,
+) -> None:
+    await office.know(state("w00001"))
+    assert len(LONG) > LATER_BYTES
+    page = await send_by_page(office, LONG, "long")
+    assert await send_by_page(office, LONG, "long") == page, "the same form sent again"
+    shown = await until_read(office, page)
+    assert "See what it comes to" in shown
+    assert "7,999 hired" in shown
+    assert "Apply this list" in shown
+    assert [each["status"] for each in (await office.get("/hr/v1/rosters"))["rosters"]] == [
+        "planned"
+    ]
+
+
+async def test_a_long_list_that_cannot_be_read_says_where_on_its_page(office: HrOffice) -> None:
+    await office.know()
+    page = await send_by_page(office, LONG + b'w9,"Ada\n', "broken")
+    assert "Line 8002" in await until_read(office, page)
+
+
+async def test_a_list_whose_reading_was_cut_off_says_so_and_what_to_do(office: HrOffice) -> None:
+    await office.know()
+    page = await send_by_page(office, csv(line("w1")), "cut off")
+    plan = page.rpartition("/")[2]
+    await office.door.fetch(
+        "UPDATE roster SET status = 'reading', sealed = NULL, nonce = NULL,"
+        " received_at = now() - interval '1 hour' WHERE plan = $1::uuid",
+        plan,
+    )
+    await purge(office.door)
+    assert "Send it again" in (await office.door.http.get(page)).text

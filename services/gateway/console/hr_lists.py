@@ -21,7 +21,7 @@ from services.gateway.handlers.deliveries import Deliveries
 from services.gateway.handlers.ingress import Unacknowledged, unacknowledged_problem
 from services.gateway.handlers.questions import Answered, Questions
 from services.gateway.handlers.rejected import RejectedEvents
-from services.gateway.handlers.rosters import Rosters, Upload
+from services.gateway.handlers.rosters import LATER_BYTES, Rosters, Upload
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.presets import presets
 from services.gateway.rules.roster_plan import Asked
@@ -156,10 +156,13 @@ def routes(
         try:
             upload = await _upload(form)
             source = desk.rosters.source_of(who, form_text(form, "source") or None)
-            plan = await desk.rosters.receive(who, source, upload, form_text(form, "key"))
+            plan = await desk.rosters.begin(who, source, upload, form_text(form, "key"))
         except Problem as problem:
             return await _lists_page(request, visitor, problem)
-        return RedirectResponse(f"/hr/lists/{plan['plan']}", status_code=303)
+        page = f"/hr/lists/{plan}"
+        if len(upload.content) > LATER_BYTES:
+            page = with_query(page, did="sent")
+        return RedirectResponse(page, status_code=303)
 
     @router.get("/lists/{plan}")
     async def look(request: Request, plan: UUID, format: Text = "") -> Response:

@@ -7,8 +7,8 @@ change.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -24,12 +24,12 @@ from services.gateway import store
 from services.gateway.handlers.activity import activity
 from services.gateway.handlers.commands import command
 from services.gateway.handlers.ingress import hr_record
+from services.gateway.handlers.roster_answers import Looked, document, summary
 from services.gateway.presets import presets
 from services.gateway.rules.intake import judge
 from services.gateway.rules.roster_plan import (
     Change,
     Circumstances,
-    Plan,
     make_plan,
 )
 from services.gateway.rules.roster_reading import (
@@ -51,6 +51,7 @@ from shared.contracts.envelope import name_uuid, rfc3339
 from shared.contracts.hr import CONSOLE_SOURCE
 from shared.contracts.topics import HR_EVENTS
 from shared.errors import Problem
+from shared.idempotency import once
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection, in_transaction
 from shared.sheets.reading import read_table
@@ -64,12 +65,19 @@ KEPT_DAYS = 30
 PUBLISH_EVENTS = 500
 """Of an applied list's events, how many leave in one transaction."""
 
-SHOWN_LINES = 1_000
-"""Of each part of a plan, how many are told; the counts tell how many there are."""
-
 PUBLISH_IDLE_SECONDS = 5.0
 """A list that another process was publishing when it died is taken up again this late."""
 
+LATER_BYTES = 512 * 1024
+"""A list of more takes seconds to read: a page is shown at once that tells how far it is."""
+
+READING_MINUTES = 10
+"""What is not read by then was lost when its process ended."""
+
+NOT_READ = (
+    "It was not read to the end, because the gateway was stopped or failed meanwhile. Nothing has"
+    " happened. Send it again."
+)
 LOST = (
     "What was left of it cannot be opened with the body key that the gateway has now. Send the list"
     " again: what has arrived already changes nothing."
@@ -90,15 +98,6 @@ class Upload:
     apply: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """A kept list with what it comes to now."""
-
-    roster: Roster
-    reading: Reading
-    plan: Plan
-
-
 class Rosters:
     """Everything that is done with lists of workers."""
 
@@ -109,8 +108,52 @@ class Rosters:
         self._sources = sources
         self._seal = seal
         self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lines_read: dict[UUID, int] = {}
 
     # -- receiving
+
+    async def begin(self, who: Principal, source: str, upload: Upload, key: str | None) -> UUID:
+        """Receive a list for somebody who looks on; its id, under which it shows how far it is.
+
+        A long one is read beside everything else. Until it is, its content is nowhere but in
+        memory: what nobody needs of it is never kept.
+
+        Raises:
+            Problem: as `receive`, for a list that is not long.
+        """
+        if len(upload.content) <= LATER_BYTES:
+            return UUID((await self.receive(who, source, upload, key))["plan"])
+        number = uuid4()
+
+        async def work(conn: Connection) -> dict[str, Any]:
+            roster = await self._blank(conn, who, source, upload, number, "reading")
+            lines = upload.content.count(b"\n")
+            await rosters_store.add_roster(conn, replace(roster, events_total=lines))
+            return {"plan": str(number)}
+
+        route = f"rosters/{source}/reading"
+        begun = await in_transaction(
+            self._pool, lambda conn: once(conn, who, route, key, upload.content, work)
+        )
+        if begun["plan"] == str(number):
+            task = asyncio.create_task(self._read_later(who, source, upload, number))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return UUID(begun["plan"])
+
+    async def _read_later(self, who: Principal, source: str, upload: Upload, number: UUID) -> None:
+        try:
+            await self.receive(who, source, upload, None, number)
+        except Problem as problem:
+            logger.info("rosters.refused", plan=str(number), code=problem.code)
+        except Exception:
+            # Nobody waits for this task: whoever looks at the list is told.
+            logger.exception("rosters.not_read", plan=str(number))
+        finally:
+            self._lines_read.pop(number, None)
+            give_up = partial(rosters_store.give_up_reading, problem=NOT_READ, plan=number)
+            await in_transaction(self._pool, give_up)
 
     def source_of(self, who: Principal, named: str | None) -> str:
         """The source that a list belongs to; the console's own where none is bound.
@@ -133,9 +176,17 @@ class Rosters:
         return named
 
     async def receive(
-        self, who: Principal, source: str, upload: Upload, key: str | None
+        self,
+        who: Principal,
+        source: str,
+        upload: Upload,
+        key: str | None,
+        number: UUID | None = None,
     ) -> dict[str, Any]:
         """Read a list, keep it, and say what it comes to; apply it too, if that was asked.
+
+        Args:
+            number: its id, where it has one already.
 
         Raises:
             Problem: 422 for a file that cannot be read, with line and column where one is to blame.
@@ -145,8 +196,10 @@ class Rosters:
             places = await picture_store.places(conn, who.organization)
             known = await picture_store.known_ids(conn, who.organization)
         so_far = kept[source].mapping if source in kept else None
+        number = number or uuid4()
+        told = partial(self._lines_read.__setitem__, number)
         try:
-            reading, mapping = await asyncio.to_thread(_read, upload, so_far, places, known)
+            reading, mapping = await asyncio.to_thread(_read, upload, so_far, places, known, told)
         except UnreadableSheet as error:
             problem = Problem(
                 422,
@@ -155,12 +208,14 @@ class Rosters:
                 [{"line": error.line, "column": error.column, "detail": str(error)}],
             )
             await in_transaction(
-                self._pool, partial(self._keep_unreadable, who, source, upload, str(error))
+                self._pool, partial(self._keep_unreadable, who, source, upload, str(error), number)
             )
             raise problem from error
+        finally:
+            self._lines_read.pop(number, None)
 
         async def work(conn: Connection) -> dict[str, Any]:
-            return await self._keep(conn, who, source, upload, reading, mapping)
+            return await self._keep(conn, who, source, upload, reading, mapping, number)
 
         return await self._command(who, f"rosters/{source}", key, upload.content, work)
 
@@ -172,31 +227,13 @@ class Rosters:
         upload: Upload,
         reading: Reading,
         mapping: SourceMapping,
+        number: UUID,
     ) -> dict[str, Any]:
         await rosters_store.lock_source(conn, who.organization, source)
         await rosters_store.keep_mapping(conn, who.organization, source, mapping)
-        now = await self._clock.now(conn)
-        number = uuid4()
         nonce, sealed = self._seal.seal(_name(number), READING.dump_json(reading))
-        roster = Roster(
-            number,
-            who.organization,
-            source,
-            upload.name,
-            sha256(upload.content).digest(),
-            now,
-            who.subject,
-            "planned",
-            {},
-            None,
-            nonce,
-            sealed,
-            None,
-            None,
-            0,
-            0,
-            now + timedelta(days=KEPT_DAYS),
-        )
+        blank = await self._blank(conn, who, source, upload, number, "planned")
+        roster, now = replace(blank, nonce=nonce, sealed=sealed), blank.received_at
         looked = await self._compare(conn, roster, reading)
         status = "held" if looked.plan.is_held else "planned"
         looked = replace(looked, roster=replace(roster, status=status, counts=looked.plan.counts()))
@@ -207,23 +244,36 @@ class Rosters:
             await self._hold(conn, looked, now)
         elif upload.apply:
             looked = await self._apply(conn, who, looked)
-        return _document(looked)
+        return document(looked)
 
     async def _keep_unreadable(
-        self, who: Principal, source: str, upload: Upload, why: str, conn: Connection
+        self, who: Principal, source: str, upload: Upload, why: str, number: UUID, conn: Connection
     ) -> None:
+        roster = await self._blank(conn, who, source, upload, number, "unreadable")
+        await rosters_store.add_roster(conn, replace(roster, problem=why))
+
+    async def _blank(
+        self,
+        conn: Connection,
+        who: Principal,
+        source: str,
+        upload: Upload,
+        number: UUID,
+        status: str,
+    ) -> Roster:
+        """A list that comes now, of which nothing is known yet."""
         now = await self._clock.now(conn)
-        roster = Roster(
-            uuid4(),
+        return Roster(
+            number,
             who.organization,
             source,
             upload.name,
             sha256(upload.content).digest(),
             now,
             who.subject,
-            "unreadable",
+            status,
             {},
-            why,
+            None,
             None,
             None,
             None,
@@ -232,9 +282,8 @@ class Rosters:
             0,
             now + timedelta(days=KEPT_DAYS),
         )
-        await rosters_store.add_roster(conn, roster)
 
-    async def _hold(self, conn: Connection, looked: _Looked, now: datetime) -> None:
+    async def _hold(self, conn: Connection, looked: Looked, now: datetime) -> None:
         """Ask about the missing, and tell whoever follows that a list waits."""
         roster, plan = looked.roster, looked.plan
         await self._ask(conn, looked, now)
@@ -246,7 +295,7 @@ class Rosters:
         )
         await enqueue(conn, [said])
 
-    async def _ask(self, conn: Connection, looked: _Looked, now: datetime) -> None:
+    async def _ask(self, conn: Connection, looked: Looked, now: datetime) -> None:
         roster = looked.roster
         await rosters_store.ask(
             conn,
@@ -269,24 +318,27 @@ class Rosters:
             roster = await rosters_store.find_roster(conn, who.organization, plan)
             if roster is None:
                 raise _no_such_list()
+            if roster.status == "reading":
+                read = self._lines_read.get(plan, roster.events_total)
+                return {**summary(roster), "reading": {"lines": roster.events_total, "read": read}}
             if roster.sealed is None:
-                return _summary(roster)
-            return _document(await self._look(conn, roster))
+                return summary(roster)
+            return document(await self._look(conn, roster))
 
     async def listed(self, who: Principal, limit: int) -> list[dict[str, Any]]:
         """The latest lists, newest first, with what each came to."""
         async with self._pool.acquire() as conn:
             found = await rosters_store.recent_rosters(conn, who.organization, limit)
-        return [_summary(roster) for roster in found]
+        return [summary(roster) for roster in found]
 
-    async def _look(self, conn: Connection, roster: Roster) -> _Looked:
+    async def _look(self, conn: Connection, roster: Roster) -> Looked:
         assert roster.nonce is not None
         assert roster.sealed is not None
         opened = self._seal.open(_name(roster.plan), roster.nonce, roster.sealed)
         reading = await asyncio.to_thread(READING.validate_json, opened)
         return await self._compare(conn, roster, reading)
 
-    async def _compare(self, conn: Connection, roster: Roster, reading: Reading) -> _Looked:
+    async def _compare(self, conn: Connection, roster: Roster, reading: Reading) -> Looked:
         """A list with what it comes to now; worked out beside the loop, where others are served."""
         places = await picture_store.places(conn, roster.organization)
         at = Circumstances(
@@ -298,7 +350,7 @@ class Rosters:
             answered=await rosters_store.answered(conn, roster.organization, roster.source),
             titles=places.titles,
         )
-        return _Looked(roster, reading, await asyncio.to_thread(make_plan, reading, at))
+        return Looked(roster, reading, await asyncio.to_thread(make_plan, reading, at))
 
     # -- deciding
 
@@ -319,7 +371,7 @@ class Rosters:
                     "stale_plan",
                     "What this list comes to has changed since it was looked at. Look again.",
                 )
-            return _document(await self._apply(conn, who, looked))
+            return document(await self._apply(conn, who, looked))
 
         body = orjson.dumps({"plan": str(plan), "hash": hash_})
         return await self._command(who, f"rosters/{plan}/apply", key, body, work)
@@ -349,7 +401,7 @@ class Rosters:
             if not looked.plan.is_held:
                 await rosters_store.set_status(conn, roster.plan, "planned", looked.plan.counts())
 
-    async def _undecided(self, conn: Connection, who: Principal, plan: UUID) -> _Looked:
+    async def _undecided(self, conn: Connection, who: Principal, plan: UUID) -> Looked:
         roster = await rosters_store.find_roster(conn, who.organization, plan)
         if roster is None:
             raise _no_such_list()
@@ -365,9 +417,9 @@ class Rosters:
     async def _decided(self, conn: Connection, who: Principal, plan: UUID) -> dict[str, Any]:
         roster = await rosters_store.find_roster(conn, who.organization, plan)
         assert roster is not None
-        return _summary(roster)
+        return summary(roster)
 
-    async def _apply(self, conn: Connection, who: Principal, looked: _Looked) -> _Looked:
+    async def _apply(self, conn: Connection, who: Principal, looked: Looked) -> Looked:
         roster, plan = looked.roster, looked.plan
         if plan.is_held:
             raise Problem(
@@ -468,6 +520,7 @@ def _read(
     mapping: SourceMapping | None,
     places: Places,
     known: Collection[str],
+    progress: Callable[[int], None],
 ) -> tuple[Reading, SourceMapping]:
     """The list, and how it was read, which is how the source's next one will be."""
     table = read_table(upload.name, upload.content)
@@ -481,7 +534,8 @@ def _read(
         raise UnreadableSheet(
             f"There is no preset {preset!r:.40}; there are: {', '.join(presets())}."
         )
-    return read_lines(table, presets()[preset], mapping, places.sites, known), mapping
+    reading = read_lines(table, presets()[preset], mapping, places.sites, known, progress)
+    return reading, mapping
 
 
 def _outgoing(accepted: Sequence[Any]) -> Iterator[OutboxMessage]:
@@ -497,48 +551,3 @@ def _name(plan: UUID) -> str:
 
 def _no_such_list() -> Problem:
     return Problem(404, "no_such_list", "There is no such list; it may have expired.")
-
-
-def _summary(roster: Roster) -> dict[str, Any]:
-    return {
-        "plan": str(roster.plan),
-        "source": roster.source,
-        "file": roster.file_name,
-        "sha256": roster.sha256.hex(),
-        "received_at": rfc3339(roster.received_at),
-        "received_by": roster.received_by,
-        "status": roster.status,
-        "counts": dict(roster.counts),
-        "problem": roster.problem,
-        "decided_by": roster.decided_by,
-        "decided_at": rfc3339(roster.decided_at) if roster.decided_at else None,
-        "progress": {"events": roster.events_total, "published": roster.events_done},
-    }
-
-
-def _document(looked: _Looked) -> dict[str, Any]:
-    """A list with everything that it comes to, as JSON has it."""
-    plan, reading = looked.plan, looked.reading
-    by_kind: dict[str, list[dict[str, Any]]] = {"hires": [], "changes": [], "departures": []}
-    for change in plan.changes:
-        part = {"hire": "hires", "departure": "departures"}.get(change.kind, "changes")
-        if len(by_kind[part]) < SHOWN_LINES:
-            told = asdict(change)
-            told["events"] = [type_ for type_, _ in change.events]
-            by_kind[part].append(told)
-    document = {
-        **_summary(looked.roster),
-        "hash": plan.hash,
-        "counts": plan.counts(),
-        "expected": plan.expected,
-        **by_kind,
-        "questions": [asdict(each) for each in plan.questions[:SHOWN_LINES]],
-        "errors": [asdict(each) for each in plan.errors[:SHOWN_LINES]],
-        "titles": dict(plan.titles),
-        "places": dict(plan.places),
-        "columns": dict(reading.columns),
-        "dropped": list(reading.dropped),
-        "notes": list(plan.notes),
-    }
-    answer: dict[str, Any] = orjson.loads(orjson.dumps(document))
-    return answer

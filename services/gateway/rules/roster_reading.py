@@ -5,7 +5,7 @@ pay and social security numbers among it, is dropped here and named in the answe
 """
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -22,6 +22,8 @@ TEXT_MAX_CHARACTERS = 200
 """Of every text in an HR event."""
 
 SHOWN_CHARACTERS = 40
+TOLD_LINES = 500
+"""How often a reader is told how far a long list is read."""
 
 
 class Says(StrEnum):
@@ -186,17 +188,19 @@ def read_lines(
     mapping: SourceMapping,
     sites: Mapping[str, str],
     known_ids: Collection[str],
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Reading:
     """Every line of a list that can be read, and for every other why not.
 
     Args:
+        progress: is told now and then how many lines were looked at.
         sites: what the directory calls its places, names as well as ids, to their ids.
         known_ids: workers known so far, against ids that a spreadsheet has changed.
 
     Raises:
         UnreadableSheet: no column tells who the workers are, or in which order days are written.
     """
-    return _Reader(table, preset, mapping, sites, known_ids).read()
+    return _Reader(table, preset, mapping, sites, known_ids, progress).read()
 
 
 class _Reader:
@@ -207,8 +211,10 @@ class _Reader:
         mapping: SourceMapping,
         sites: Mapping[str, str],
         known_ids: Collection[str],
+        progress: Callable[[int], None],
     ) -> None:
         self._table = table
+        self._progress = progress
         self._mapping = mapping
         self._at = _columns(table.columns, preset, mapping)
         self._statuses = {
@@ -236,7 +242,9 @@ class _Reader:
         lines: list[Line] = []
         present: dict[str, Row] = {}
         unnamed = 0
-        for row in self._table.rows:
+        for number, row in enumerate(self._table.rows):
+            if number % TOLD_LINES == 0:
+                self._progress(number)
             try:
                 worker = self._worker(row)
             except UnreadableSheet as error:

@@ -15,8 +15,9 @@ from shared.postgres import Connection
 class Roster:
     """One list as it is kept; `sealed` is None once it was decided about, or never could be read.
 
-    `status`: `planned` (looked at), `held` (lacks too many), `applying`, `applied`, `rejected` (by
-    a person), `replaced` (by a later list), `expired` (nobody decided) or `unreadable`.
+    `status`: `reading` (its `events_total` are lines then), `planned` (looked at), `held` (lacks
+    too many), `applying`, `applied`, `rejected` (by a person), `replaced` (by a later list),
+    `expired` (nobody decided) or `unreadable`.
     """
 
     plan: UUID
@@ -114,8 +115,9 @@ async def keep_mapping(
 async def add_roster(conn: Connection, roster: Roster) -> None:
     """Keep a list; a list of the same source that nobody decided about is replaced by it.
 
-    One that could not be read replaces nothing.
+    One that could not be read replaces nothing. One that was being read takes its own place.
     """
+    await conn.execute("DELETE FROM roster WHERE plan = $1 AND status = 'reading'", roster.plan)
     if roster.sealed is not None:
         await conn.execute(
             "UPDATE roster SET status = 'replaced', sealed = NULL, nonce = NULL"
@@ -279,6 +281,23 @@ async def note_published(conn: Connection, plan: UUID, done: int) -> None:
         """,
         plan,
         done,
+    )
+
+
+async def give_up_reading(
+    conn: Connection,
+    problem: str,
+    *,
+    plan: UUID | None = None,
+    before: datetime | None = None,
+) -> None:
+    """Lists that are being read no longer are: one `plan`, or all that came `before`."""
+    await conn.execute(
+        "UPDATE roster SET status = 'unreadable', problem = $1, events_total = 0"
+        " WHERE status = 'reading' AND (plan = $2 OR received_at < $3)",
+        problem,
+        plan,
+        before,
     )
 
 
