@@ -47,6 +47,7 @@ OpeningRule = Literal[
     "exception_ended",
     "break_glass_ended",
     "contractor_extended",
+    "sponsor_left",
     "shared_login",
     "rehired",
     "decided_anew",

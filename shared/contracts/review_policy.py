@@ -108,6 +108,9 @@ class ReviewPolicy(DirectoryObject):
     micro_days_to_decide: int = Field(default=5, ge=1, le=60)
     """Business days. One working week: a mover holds old and new access until somebody looked."""
     micro_no_answer: NoAnswer = "escalate"
+    sponsor_left_no_answer: NoAnswer = "suspend"
+    """Where whoever answered for a contractor, student or vendor's worker has left: nobody knows
+    the work, so what nobody confirms ends, in the way that is quickest to undo."""
     long_leave_days: int = Field(default=30, ge=1, le=730)
     """A leave at least so long opens a review on return."""
     inactive_days: int = Field(default=60, ge=1, le=730)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.directory import Function, OperationKind
+from shared.contracts.review_policy import ReviewPolicy
 from shared.contracts.state import (
     Employment,
     ExceptionInForce,
@@ -18,17 +19,30 @@ from shared.contracts.state import (
     WorkerState,
     WorkerStatus,
 )
-from tests.review_scheduler.worlds import START, TIN, World, holds, state
+from tests.review_scheduler.worlds import (
+    START,
+    TIN,
+    World,
+    administrator,
+    directory_record,
+    holds,
+    state,
+)
 
 DAY = timedelta(days=1)
 
 
 def employed(
-    id: str = "e1", *, kind: str = "employee", ends: int | None = None, **more: Any
+    id: str = "e1",
+    *,
+    kind: str = "employee",
+    ends: int | None = None,
+    supervisor: str = "sam",
+    **more: Any,
 ) -> Employment:
     given: dict[str, Any] = {"open": True, "on_leave": False, **more}
     ends_at = None if ends is None else START + ends * DAY
-    return Employment(id, "Biller", None, ("tacoma",), "sam", kind, START, ends_at, **given)
+    return Employment(id, "Biller", None, ("tacoma",), supervisor, kind, START, ends_at, **given)
 
 
 def found(access: PortalAccess, *rules: str, desired: bool = False) -> PortalAccess:
@@ -272,6 +286,85 @@ async def test_who_leaves_again_while_their_review_waits_is_asked_about_no_more(
     await world.hear(state("ana", 4, access=BOTH))
 
     assert await world.said("review.opened") == []
+
+
+ORPHANED = state(
+    "ana",
+    2,
+    access=BOTH,
+    employments=(employed(kind="contractor", ends=10),),
+    findings=(Finding("sponsor_left", "sam has left"),),
+)
+SAM_LEFT = state("sam", 2, supervisor="tom", status=WorkerStatus.TERMINATED)
+
+
+async def test_when_a_sponsor_leaves_whoever_is_above_is_asked_at_once_with_a_due_date(
+    world: World,
+) -> None:
+    await world.begin(state("sam", supervisor="tom"), state("tom", supervisor=None), CONTRACTOR)
+
+    await world.hear(SAM_LEFT, ORPHANED)
+    await world.hear(replace(ORPHANED, version=3))
+
+    (opened,) = await world.said("review.opened")
+    assert (opened["rule"], opened["reviewer"]) == ("sponsor_left", "tom")
+    assert [line["portal"] for line in opened["lines"]] == ALL
+    assert opened["due_at"].startswith("2026-12-01"), "five business days, one of them a holiday"
+    assert {line["status"] for line in await world.lines()} == {"undecided"}, "asked, and once"
+
+
+async def test_with_nobody_above_a_gone_sponsor_the_portals_administrator_is_asked(
+    world: World,
+) -> None:
+    await world.begin(
+        directory_record("administrator", "a1", administrator("noridian", "ada")),
+        state("sam", supervisor=None),
+        state("ada", supervisor=None),
+        CONTRACTOR,
+    )
+
+    await world.hear(replace(SAM_LEFT, employments=()), ORPHANED)
+
+    assert {each["reviewer"] for each in await world.said("review.opened")} == {"ada"}
+
+
+async def test_access_for_which_nobody_answers_any_more_is_suspended_when_nobody_decides(
+    world: World,
+) -> None:
+    await world.begin(state("sam", supervisor="tom"), state("tom", supervisor=None), CONTRACTOR)
+    await world.hear(SAM_LEFT, ORPHANED)
+
+    await world.at(START + 10 * DAY)
+
+    (expired,) = await world.said("review.expired")
+    assert (expired["consequence"], len(expired["lines"])) == ("suspend", 2)
+
+
+async def test_the_policy_says_what_becomes_of_access_whose_sponsor_left(world: World) -> None:
+    policy = ReviewPolicy(sponsor_left_no_answer="remove")
+    await world.begin(
+        directory_record("review_policy", "review_policy", policy),
+        state("sam", supervisor="tom"),
+        state("tom", supervisor=None),
+        CONTRACTOR,
+    )
+    await world.hear(SAM_LEFT, ORPHANED)
+
+    await world.at(START + 10 * DAY)
+
+    assert [each["consequence"] for each in await world.said("review.expired")] == ["remove"]
+
+
+async def test_a_new_sponsor_is_asked_instead_of_whoever_was_in_between(world: World) -> None:
+    await world.begin(state("sam", supervisor="tom"), state("tom", supervisor=None), CONTRACTOR)
+    await world.hear(state("uma", supervisor="tom"), SAM_LEFT, ORPHANED)
+
+    named = (employed(kind="contractor", ends=10, supervisor="uma"),)
+    await world.hear(state("ana", 3, access=BOTH, supervisor="uma", employments=named))
+
+    last = (await world.said("review.opened"))[-1]
+    assert (last["rule"], last["reviewer"]) == ("role_changed", "uma")
+    assert [each["reviewer"] for each in await world.lines(status="undecided")] == ["uma"] * 2
 
 
 async def test_what_one_micro_review_asks_is_not_asked_by_a_narrower_one(world: World) -> None:

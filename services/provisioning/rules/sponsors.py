@@ -22,7 +22,8 @@ def sponsors_named(person: Person) -> list[str]:
 def sponsor_findings(folded: Folded, gone: Collection[str]) -> Iterable[Finding]:
     """What to ask HR about a person's sponsors.
 
-    Their access stays meanwhile: HR names somebody, and the new supervisor is asked to review it.
+    Their access stays meanwhile: the next who can is asked to review it, and what nobody confirms
+    in time ends by the policy of reviews.
 
     Args:
         gone: sponsors who do not work here any more.
@@ -37,5 +38,5 @@ def sponsor_findings(folded: Folded, gone: Collection[str]) -> Iterable[Finding]
             yield Finding(
                 SPONSOR_LEFT,
                 f"{employment.supervisor}, who answers for this {kind}, has left: HR names"
-                " somebody else, who then reviews the access",
+                " somebody else. The access is up for review meanwhile",
             )

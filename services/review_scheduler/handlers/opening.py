@@ -6,7 +6,7 @@ from datetime import datetime
 
 from services.review_scheduler import events
 from services.review_scheduler.rules.ladder import next_step_at, passed_rung
-from services.review_scheduler.rules.occasions import Trigger
+from services.review_scheduler.rules.occasions import Trigger, no_answer_to
 from services.review_scheduler.rules.opening import Holder, NewReview, Occasion, build_reviews
 from services.review_scheduler.store.directory import DirectoryView
 from services.review_scheduler.store.reviews import add_reviews, lines_known, reviews_known
@@ -71,7 +71,7 @@ async def open_micro_reviews(
                 trigger.reason,
                 now,
                 due_at,
-                policy.micro_no_answer,
+                no_answer_to(trigger.rule, policy),
             ),
             holder,
             people,

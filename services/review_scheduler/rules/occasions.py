@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from services.review_scheduler.rules.calendar import BusinessCalendar
 from services.review_scheduler.rules.roles import Holding, Role, explain_role_change
 from shared.contracts.directory import Function, OperationKind
 from shared.contracts.review import OpeningRule
-from shared.contracts.review_policy import ReviewPolicy
+from shared.contracts.review_policy import NoAnswer, ReviewPolicy
 from shared.contracts.state import ExceptionKind, WorkerState, WorkerStatus
 
 WAIT_BUSINESS_DAYS = 5
@@ -20,6 +21,8 @@ LIMITED_KINDS = frozenset({"contractor", "student", "vendor_staff"})
 GIVES = frozenset({OperationKind.OPEN, OperationKind.GRANT, OperationKind.RESUME})
 BEYOND_POLICY, SHARED, DORMANT = "drift", "shared", "dormant"
 """What provisioning calls its findings about a login."""
+SPONSOR_LEFT: Final = "sponsor_left"
+"""What provisioning finds about somebody who is not staff, once their supervisor has left."""
 
 Target = tuple[str, str, Function]
 
@@ -40,7 +43,8 @@ class Known:
 
     `exceptions` are those in force: id, kind and portal. `beyond` is held beyond policy, as a
     finding says; `shared` and `dormant` are portals with such a finding; `logins` the last known
-    login on each portal. `giving`: access is still being given.
+    login on each portal. `giving`: access is still being given. `unsponsored` are the employments
+    for which nobody answers, since the supervisor has left.
     """
 
     status: WorkerStatus
@@ -52,6 +56,7 @@ class Known:
     dormant: tuple[str, ...] = ()
     logins: Mapping[str, datetime] = field(default_factory=dict)
     giving: bool = False
+    unsponsored: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -98,6 +103,18 @@ def known_in(state: WorkerState) -> Known:
             if access.portal in held and access.last_login_at
         },
         any(each.kind in GIVES for access in state.portals for each in access.operations),
+        _unsponsored(state),
+    )
+
+
+def _unsponsored(state: WorkerState) -> tuple[str, ...]:
+    """Each employment that the finding may be about, with the supervisor it names."""
+    if not any(each.rule == SPONSOR_LEFT for each in state.findings):
+        return ()
+    return tuple(
+        f"{each.employment_id}/{each.supervisor}"
+        for each in state.employments
+        if each.open and each.kind in LIMITED_KINDS and each.supervisor
     )
 
 
@@ -274,13 +291,33 @@ def due(
     ready = [*(each.trigger for each in waits if each not in still), *ready]
     idle, next_idle = _idle(known, holdings, policy, now)
     if known.status is WorkerStatus.ACTIVE:
-        ready += idle
+        ready += [*_unanswered_for(known, holdings), *idle]
     looks = [each.until for each in still if each.until > now and held]
     return Due(
         tuple(ready[:1] if ready and ready[0].whole else ready),
         tuple(still),
         min([*looks, *([next_idle] if next_idle else [])], default=None),
     )
+
+
+def _unanswered_for(known: Known, holdings: Sequence[Holding]) -> Iterable[Trigger]:
+    """Whether somebody else should answer now for all that a person holds who is not staff.
+
+    It names what they hold, for it holds as long as nobody else is named: a whole look would
+    be begun anew with each state.
+    """
+    for employment in known.unsponsored if holdings else ():
+        yield Trigger(
+            SPONSOR_LEFT,
+            "whoever answered for them has left",
+            (SPONSOR_LEFT, employment),
+            tuple(sorted({each.portal for each in holdings})),
+        )
+
+
+def no_answer_to(rule: OpeningRule, policy: ReviewPolicy) -> NoAnswer:
+    """What becomes of access about which nobody answers in time."""
+    return policy.sponsor_left_no_answer if rule == SPONSOR_LEFT else policy.micro_no_answer
 
 
 def _idle(
