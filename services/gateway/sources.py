@@ -47,8 +47,26 @@ MIN_SECRET_BYTES = 24
 """The least that Standard Webhooks recommends."""
 
 
+class OAuth(BaseModel):
+    """An application's own standing with a vendor, for tokens that end and are replaced.
+
+    `refresh_token` is the first; those that follow are kept sealed. `subscription` is the id of the
+    webhook subscription that is confirmed when the vendor sends its token.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_id: str = Field(min_length=1)
+    client_secret: str = Field(min_length=1)
+    redirect_uri: str = Field(min_length=1)
+    refresh_token: str = Field(min_length=1)
+    subscription: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
+
+
 class VendorAccess(BaseModel):
     """How a vendor's webhooks are recognized, and its API is asked.
+
+    With `oauth`, the key of the API is got and renewed, and webhook keys may come by themselves.
 
     `sites` are the vendor's places as the directory names them; `leave_statuses` are the vendor's
     employment statuses that mean a leave.
@@ -57,11 +75,18 @@ class VendorAccess(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    webhook_keys: tuple[Annotated[str, Field(min_length=16)], ...] = Field(min_length=1)
+    webhook_keys: tuple[Annotated[str, Field(min_length=16)], ...] = ()
     api_url: Annotated[str, StringConstraints(pattern=r"^(https://|http://127\.0\.0\.1[:/])")]
-    api_key: str = Field(min_length=1)
+    api_key: str = ""
+    oauth: OAuth | None = None
     sites: dict[str, str] = Field(default_factory=dict)
     leave_statuses: frozenset[str] = frozenset()
+
+    @model_validator(mode="after")
+    def _is_enough(self) -> Self:
+        if self.oauth is None and not (self.api_key and self.webhook_keys):
+            raise ValueError("give the vendor webhook_keys and an api_key, or oauth")
+        return self
 
 
 class Source(BaseModel):

@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 
 from services.gateway.adapters.gusto import about, signed, translate
+from services.gateway.sealing import load_body_seal
 from tests.gateway.conftest import Door, MakeSettings, Watcher
-from tests.gateway.vendors import Peer, connected, until_done
+from tests.gateway.vendors import SOURCE, Peer, connected, until_done
 
 TOKEN = "T2xkIHZlcmlmaWNhdGlvbiB0b2tlbg"
 WHO = "bcfc9744-0ab3-4ef3-ab0d-e728255d659c"
@@ -117,6 +118,108 @@ async def test_another_token_does_not_sign(gusto: Door) -> None:
         "/hr/v1/adapters/gusto", content=PUBLISHED, headers=signature(PUBLISHED, "another token")
     )
     assert answer.status_code == 401
+
+
+OAUTH = {
+    "client_id": "app",
+    "client_secret": "app-secret",
+    "redirect_uri": "https://keeper.example/",
+    "refresh_token": "first",
+    "subscription": "c5fdae57-5483-4529-9aae-f0edceed92d4",
+}
+GIVEN = "6590f590-3dba-495e-9bea-c361e1e2efc0"
+"""The verification token of docs.gusto.com/embedded-payroll/docs/webhooks."""
+
+
+def grant(body: dict[str, Any]) -> dict[str, Any] | None:
+    """As Gusto gives tokens: a refresh token once, and each good for two hours."""
+    if body.get("client_secret") != "app-secret":
+        return None
+    if body["grant_type"] == "system_access":
+        return {"access_token": "system", "expires_in": 7200}
+    after = {"first": "second", "second": "third"}[body["refresh_token"]]
+    return {"access_token": f"for {after}", "refresh_token": after, "expires_in": 7200}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def partner(
+    make_settings: MakeSettings,
+    prepared_kafka: str,
+    fresh_database: Mapping[str, str],
+    peer: Peer,
+) -> AsyncIterator[Door]:
+    """A gateway whose application is known to Gusto, with no key that signs yet."""
+    verify = f"v1/webhook_subscriptions/{OAUTH['subscription']}/verify"
+    peer.commands = {
+        "oauth/token": grant,
+        verify: lambda body: {"status": "verified"} if body["verification_token"] == GIVEN else {},
+    }
+    settings = make_settings(kafka=prepared_kafka, database_url=fresh_database["gateway"])
+    more = {"oauth": OAUTH, "webhook_keys": [], "api_key": ""}
+    async with connected(settings, peer, "gusto", TOKEN, **more) as door:
+        yield door
+
+
+async def bring(door: Door, token: str) -> Any:
+    body = orjson.dumps({"verification_token": token})
+    return await door.http.post("/hr/v1/adapters/gusto", content=body)
+
+
+async def test_the_token_that_gusto_posts_is_confirmed_and_signs_from_then_on(
+    partner: Door, peer: Peer, hr_topic: Watcher
+) -> None:
+    before = signature(PUBLISHED, GIVEN)
+    early = await partner.http.post("/hr/v1/adapters/gusto", content=PUBLISHED, headers=before)
+    assert early.status_code == 401
+    confirmed = await bring(partner, GIVEN)
+    assert (confirmed.status_code, confirmed.json()["status"]) == (202, "confirmed")
+    asked = [(path, bearer) for path, _, bearer in peer.told]
+    assert asked == [
+        ("oauth/token", None),
+        (f"v1/webhook_subscriptions/{OAUTH['subscription']}/verify", "Bearer system"),
+    ]
+    kept = await partner.http.post("/hr/v1/adapters/gusto", content=PUBLISHED, headers=before)
+    assert kept.status_code == 202, kept.text
+    await hr_topic.take(1)
+    rows = await partner.fetch("SELECT sealed FROM vendor_token")
+    assert rows
+    assert not any(GIVEN.encode() in row["sealed"] for row in rows)
+
+
+async def test_a_token_that_anybody_made_up_signs_nothing(partner: Door) -> None:
+    refused = await bring(partner, "0000f590-3dba-495e-9bea-c361e1e2efc0")
+    assert (refused.status_code, refused.json()["code"]) == (401, "not_confirmed")
+    assert await partner.fetch("SELECT 1 FROM vendor_token") == []
+
+
+async def test_an_access_token_is_renewed_when_it_ends_by_the_latest_refresh_token(
+    partner: Door, peer: Peer, hr_topic: Watcher
+) -> None:
+    await bring(partner, GIVEN)
+    used = []
+    for number in range(3):
+        if number == 2:
+            await end_tokens(partner)
+        peer.asked.clear()
+        body = PUBLISHED.replace(b"1671058841", f"167105884{number}".encode())
+        mac = signature(body, GIVEN)
+        await partner.http.post("/hr/v1/adapters/gusto", content=body, headers=mac)
+        await until_done(partner, number + 1)
+        used.append({sent["authorization"] for _, _, sent in peer.asked})
+    assert used == [{"Bearer for second"}, {"Bearer for second"}, {"Bearer for third"}]
+    await hr_topic.take(1)
+
+
+async def end_tokens(door: Door) -> None:
+    """As if two hours had passed since the tokens were given."""
+    seal = load_body_seal(door.settings.body_key_file)
+    (row,) = await door.fetch("SELECT * FROM vendor_token WHERE kind = 'access'")
+    name = f"vendor token access {SOURCE}"
+    tokens = orjson.loads(seal.open(name, row["nonce"], row["sealed"]))
+    nonce, sealed = seal.seal(name, orjson.dumps({**tokens, "ends_at": 0}))
+    await door.fetch(
+        "UPDATE vendor_token SET nonce = $1, sealed = $2 WHERE kind = 'access'", nonce, sealed
+    )
 
 
 @pytest.mark.fast

@@ -1,6 +1,6 @@
 """Peers on loopback that speak vendors' APIs, and a gateway that is connected to them."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,11 +17,13 @@ SOURCE = "harbor-vendor"
 
 
 class Peer:
-    """A vendor's API: what it answers by path, and what it was asked."""
+    """A vendor's API: what it answers by path, and what it was asked and told."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, Mapping[str, str], Mapping[str, str]]] = []
+        self.commands: dict[str, Callable[[Any], Any]] = {}
+        self.told: list[tuple[str, Any, str | None]] = []
         self.down = False
         self.app = FastAPI()
 
@@ -33,6 +35,14 @@ class Peer:
             if path not in self.answers:
                 return JSONResponse({}, 404)
             return JSONResponse(self.answers[path])
+
+        @self.app.api_route("/{path:path}", methods=["POST", "PUT"])
+        async def told(path: str, request: Request) -> JSONResponse:
+            body = await request.json()
+            self.told.append((path, body, request.headers.get("authorization")))
+            answer = self.commands.get(path)
+            found = answer(body) if answer is not None else None
+            return JSONResponse(found or {}, 200 if found else 422)
 
 
 @asynccontextmanager

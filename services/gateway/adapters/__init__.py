@@ -6,8 +6,10 @@ is fetched and translated. To add a vendor, add a module and its test; nothing e
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 import httpx
 
@@ -20,6 +22,15 @@ class VendorRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens for a vendor's API. `ends_at` is when the first ends, in seconds since 1970."""
+
+    access_token: str
+    refresh_token: str
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Vendor:
     """One vendor.
 
@@ -27,12 +38,21 @@ class Vendor:
     not too long ago. `about` names the employees that a body is about; it raises ValueError for a
     body that is none of the vendor's. `fetch` asks the vendor's API how one of them stands, None
     if there is none (any more).
+
+    A vendor that hands out its signing key by a webhook has `handshake`, the key in a body if it is
+    such a one, and `confirm`, which asks the vendor whether the key is its own. One whose tokens
+    end has `refresh`, which trades a refresh token in at an instant (UTC).
     """
 
     name: str
     signed: Callable[[bytes, Mapping[str, str], str], bool]
     about: Callable[[bytes], Sequence[str]]
     fetch: Callable[[httpx.AsyncClient, VendorAccess, str], Awaitable[Employee | None]]
+    handshake: Callable[[bytes], str | None] = lambda _: None
+    confirm: Callable[[httpx.AsyncClient, VendorAccess, str], Awaitable[None]] | None = None
+    refresh: (
+        Callable[[httpx.AsyncClient, VendorAccess, str, datetime], Awaitable[Tokens]] | None
+    ) = None
 
 
 def vendors() -> dict[str, Vendor]:
@@ -57,13 +77,30 @@ async def ask(
     answer = await http.get(
         url, headers=dict(headers), auth=auth or httpx.USE_CLIENT_DEFAULT, params=params
     )
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return None
-    if answer.status_code in (400, 401, 403):
+    return None if answer.status_code == httpx.codes.NOT_FOUND else _content(answer)
+
+
+async def tell(
+    http: httpx.AsyncClient,
+    method: str,
+    url: str,
+    body: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+) -> Any:
+    """The JSON that a vendor's API answers a command with.
+
+    Raises:
+        VendorRefused: it refuses in a way that stays.
+        httpx.HTTPError: it does not answer, or asks for patience.
+    """
+    return _content(await http.request(method, url, json=dict(body), headers=dict(headers or {})))
+
+
+def _content(answer: httpx.Response) -> Any:
+    if answer.status_code in (400, 401, 403, 404, 422):
         raise VendorRefused(f"the vendor's API answered {answer.status_code}")
     answer.raise_for_status()
     try:
-        content: object = answer.json()
+        return answer.json()
     except ValueError:
         raise VendorRefused("the vendor's API answered something else than JSON") from None
-    return content

@@ -14,6 +14,9 @@ from services.gateway.rules.rates import Rates
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
 
+HANDSHAKE_COST = 100
+"""Anybody can have a vendor asked about a key, so it counts as so many events."""
+
 
 def adapters_router(
     deliveries: Deliveries, rates: Rates, health: SourceHealth, authenticator: Authenticator
@@ -23,21 +26,8 @@ def adapters_router(
     sees = authenticator.requires("hr:enter", "access:admin", "ops:admin")
     replays = authenticator.requires("hr:enter", "access:admin")
 
-    @router.post("/hr/v1/adapters/{vendor}", status_code=202)
-    async def receive(vendor: str, request: Request) -> dict[str, str]:
-        """Keep a vendor's webhook, signed the vendor's way; what it comes to is asked afterwards.
-
-        Answers 202 once it is stored, 401 for a wrong signature, 422 for what is no event of the
-        vendor's, 429 with Retry-After when the source sends more than it may.
-        """
-        body = await read_body(request, BODY_MAX_BYTES)
-        try:
-            source = deliveries.signer(vendor, body, request.headers)
-        except Problem as problem:
-            if problem.status == 401:
-                health.note_wrong_signature()
-            raise
-        wait = rates.wait_for((source,), 1, time.monotonic())
+    def admit(sender: str, cost: int) -> None:
+        wait = rates.wait_for((sender,), cost, time.monotonic())
         if wait:
             raise Problem(
                 429,
@@ -45,6 +35,27 @@ def adapters_router(
                 f"This source sends more than it may. Send the same again in {wait} seconds.",
                 headers={"Retry-After": str(wait)},
             )
+
+    @router.post("/hr/v1/adapters/{vendor}", status_code=202)
+    async def receive(vendor: str, request: Request) -> dict[str, str]:
+        """Keep a vendor's webhook, signed the vendor's way; what it comes to is asked afterwards.
+
+        Answers 202 once it is stored, or once the vendor confirms the signing key that it brings;
+        401 for a wrong signature or key, 422 for what is no event of the vendor's, 429 with
+        Retry-After when the source sends more than it may.
+        """
+        body = await read_body(request, BODY_MAX_BYTES)
+        key = deliveries.key_in(vendor, body)
+        if key is not None:
+            admit(f"handshake {vendor}", HANDSHAKE_COST)
+            return {"id": await deliveries.shake_hands(vendor, key), "status": "confirmed"}
+        try:
+            source = await deliveries.signer(vendor, body, request.headers)
+        except Problem as problem:
+            if problem.status == 401:
+                health.note_wrong_signature()
+            raise
+        admit(source, 1)
         return {"id": str(await deliveries.keep(vendor, source, body)), "status": "kept"}
 
     @router.get("/hr/v1/deliveries")

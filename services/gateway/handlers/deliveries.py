@@ -16,6 +16,7 @@ import structlog
 from services.gateway.adapters import Vendor, VendorRefused
 from services.gateway.handlers.commands import command
 from services.gateway.handlers.ingress import REJECTED_BODY_DAYS, Ingress, Unacknowledged
+from services.gateway.handlers.vendor_tokens import VendorTokens
 from services.gateway.rules.employees import Employee, statements, takes_back_departure
 from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.sources import Sources
@@ -70,8 +71,31 @@ class Deliveries:
         self._seal = seal
         self._clock = clock
         self._http = http
+        self._tokens = VendorTokens(pool, seal, clock, http)
 
-    def signer(self, vendor: str, body: bytes, headers: Mapping[str, str]) -> str:
+    def key_in(self, vendor: str, body: bytes) -> str | None:
+        """The signing key that a body brings; None for any other body."""
+        known = self._vendors.get(vendor)
+        return known.handshake(body) if known is not None else None
+
+    async def shake_hands(self, vendor: str, key: str) -> str:
+        """The source that a key signs for from now on, once the vendor confirms it.
+
+        Raises:
+            Problem: 401 for a key that the vendor does not know.
+        """
+        for source, (_, access) in self._sources.of_vendor(vendor).items():
+            if await self._tokens.confirm(self._vendors[vendor], source, access, key):
+                return source
+        raise Problem(
+            401,
+            "not_confirmed",
+            f"{vendor} does not confirm this token for the subscription of any source, or does not "
+            "answer. See that the sources file has oauth with the subscription's id, and have the "
+            "token sent again.",
+        )
+
+    async def signer(self, vendor: str, body: bytes, headers: Mapping[str, str]) -> str:
         """The source whose key the body is signed with.
 
         Raises:
@@ -83,7 +107,8 @@ class Deliveries:
             raise Problem(404, "no_such_vendor", f"Understood are {there_are}.")
         given = {name.lower(): value for name, value in headers.items()}
         for source, (_, access) in self._sources.of_vendor(vendor).items():
-            if any(known.signed(body, given, key) for key in access.webhook_keys):
+            keys = await self._tokens.keys(source, access)
+            if any(known.signed(body, given, key) for key in keys):
                 return source
         raise Problem(
             401,
@@ -187,6 +212,7 @@ class Deliveries:
             raise VendorRefused("this source is configured no longer")
         organization, access = sources[delivery.source]
         vendor = self._vendors[delivery.vendor]
+        access = await self._tokens.with_token(vendor, delivery.source, access)
         body = self._seal.open(_delivery(delivery.id), delivery.nonce, delivery.sealed)
         said = 0
         for id_ in vendor.about(body):

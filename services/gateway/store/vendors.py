@@ -167,3 +167,31 @@ async def keep_said(
         nonce,
         sealed,
     )
+
+
+async def lock_tokens(conn: Connection, source: str) -> None:
+    """One at a time replaces a source's tokens; until the transaction ends."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 34))", source)
+
+
+async def find_token(conn: Connection, source: str, kind: str) -> tuple[bytes, bytes] | None:
+    """Nonce and seal of what a vendor gave a source."""
+    row = await conn.fetchrow(
+        "SELECT nonce, sealed FROM vendor_token WHERE source = $1 AND kind = $2", source, kind
+    )
+    return None if row is None else (row["nonce"], row["sealed"])
+
+
+async def keep_token(conn: Connection, source: str, kind: str, nonce: bytes, sealed: bytes) -> None:
+    """Keep what a vendor gave a source, in place of what it gave before."""
+    await conn.execute(
+        """
+        INSERT INTO vendor_token (source, kind, nonce, sealed) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (source, kind) DO UPDATE
+            SET nonce = excluded.nonce, sealed = excluded.sealed
+        """,
+        source,
+        kind,
+        nonce,
+        sealed,
+    )
