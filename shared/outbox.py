@@ -221,7 +221,11 @@ class Relay:
             return 0
         acknowledged, failure = await self._publish(rows)
         if acknowledged:
-            await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", acknowledged)
+            await conn.execute(
+                "DELETE FROM outbox WHERE shard = $1 AND id = ANY($2::bigint[])",
+                self._shard,
+                acknowledged,
+            )
         if failure is not None:
             raise failure
         return len(acknowledged)

@@ -167,7 +167,9 @@ class EmbeddedPostgres:
                 os.chown(handed_over.name, user.uid, user.gid)
             initdb: list[str | Path] = [binaries / "initdb", "-D", half, "-U", "postgres"]
             initdb += ["-A", "scram-sha-256", "--pwfile", handed_over.name]
-            made = _run([*initdb, "-E", "UTF8", "--locale=C.UTF-8"], user, half)
+            # PostgreSQL's own comparison of code points, not the system's: every index uses it.
+            initdb += ["-E", "UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
+            made = _run(initdb, user, half)
         if made.returncode != 0:
             raise CannotStart(f"PostgreSQL's data could not be made.\n{made.stdout}")
         half.rename(data)

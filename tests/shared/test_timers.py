@@ -97,8 +97,11 @@ async def test_a_tickers_failure_is_followed_by_another_tick() -> None:
 
 
 @pytest.mark.parametrize(
-    "service", sorted(path.parts[-3] for path in ROOT.glob("services/*/migrations/0001*.sql"))
+    "made", sorted((ROOT / "shared" / "sql").glob("*.sql")), ids=lambda made: made.stem
 )
-def test_every_service_has_the_same_machinery(service: str) -> None:
-    copy = ROOT / "services" / service / "migrations" / "0001-machinery.sql"
-    assert copy.read_text() == (ROOT / "shared" / "sql" / "machinery.sql").read_text()
+@pytest.mark.parametrize(
+    "service", sorted(path.parts[-2] for path in ROOT.glob("services/*/migrations"))
+)
+def test_every_service_has_the_same_machinery(service: str, made: Path) -> None:
+    (copy,) = (ROOT / "services" / service / "migrations").glob(f"*-{made.name}")
+    assert copy.read_text() == made.read_text()

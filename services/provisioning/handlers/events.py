@@ -145,7 +145,7 @@ async def _store(
         TryAgain: somebody has just stored one of these ids.
     """
     contents = await timelines_store.contents_of(conn, [event for event, _, _ in accepted])
-    fresh, contradicting, contradicts = [], [], []
+    fresh, contradicting, variants = [], [], []
     for each in sorted(accepted, key=lambda each: (each[0].organization, *each[0].order[1:])):
         event = each[0]
         known = contents.setdefault((event.organization, event.source, event.id), set())
@@ -153,10 +153,10 @@ async def _store(
             continue
         if known:
             contradicting.append(event)
-        contradicts.append(bool(known))
+        variants.append(len(known))
         known.add(event.fingerprint)
         fresh.append(each)
-    await timelines_store.add_events(conn, fresh, contradicts, lane=lane, now=now)
+    await timelines_store.add_events(conn, fresh, variants, lane=lane, now=now)
     return [event for event, _, _ in fresh], contradicting
 
 

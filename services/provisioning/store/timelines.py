@@ -43,7 +43,7 @@ async def contents_of(
 async def add_events(
     conn: Connection,
     events: Sequence[tuple[HrEvent, datetime | None, str]],
-    contradicts: Sequence[bool],
+    variants: Sequence[int],
     *,
     lane: str,
     now: datetime,
@@ -51,7 +51,7 @@ async def add_events(
     """Store (event, effective instant, zone), none of which is stored yet.
 
     Args:
-        contradicts: for each, whether its source has used its id for something else before.
+        variants: for each, how many other events its source has given the same id before.
 
     Raises:
         TryAgain: somebody else has just stored one of these ids.
@@ -71,6 +71,7 @@ async def add_events(
                 "zone",
                 "data",
                 "entered_by",
+                "variant",
                 "conflicting",
                 "lane",
                 "recorded_at",
@@ -88,13 +89,12 @@ async def add_events(
                     zone,
                     orjson.Fragment(event.canonical),
                     event.entered_by,
-                    conflicting,
+                    variant,
+                    variant > 0,
                     lane,
                     now,
                 )
-                for (event, effective_at, zone), conflicting in zip(
-                    events, contradicts, strict=True
-                )
+                for (event, effective_at, zone), variant in zip(events, variants, strict=True)
             ],
         )
     except asyncpg.UniqueViolationError as error:
