@@ -127,6 +127,7 @@ def _references(directory: Directory) -> Iterator[Reference]:
         yield from _all("tin", document.tins, "documents", d, "tins")
     for a, administrator in enumerate(directory.administrators):
         yield ("administrators", a, "portal"), "portal", administrator.portal
+        yield from _all("tin", administrator.tins, "administrators", a, "tins")
     for m, module in enumerate(directory.training_modules):
         yield from _all("portal", module.portals, "training_modules", m, "portals")
     for t, title in enumerate(directory.titles):

@@ -450,11 +450,15 @@ class Cover(DirectoryObject):
 
 
 class Administrator(DirectoryObject):
-    """A worker appointed to administer a portal, from a day on; `until` is the last day."""
+    """A worker appointed to administer a portal, from a day on; `until` is the last day.
+
+    Where no `tins` are named, it is for all that are registered there.
+    """
 
     id: Id
     portal: Id
     worker: Text
+    tins: tuple[Tin, ...] = ()
     since: Day
     until: Day | None = None
     deputy: Text | None = None

@@ -12,7 +12,7 @@ from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.postgres import in_transaction
 from tests.provisioning.desk import Desk, hire, hr_record, leave_now
-from tests.provisioning.worlds import ORGANIZATION, TIN, day, directory
+from tests.provisioning.worlds import ORGANIZATION, OTHER_TIN, TIN, day, directory
 
 
 def with_rule(rule: str, value: Any, portal: str = "mac", **changes: Any) -> Directory:
@@ -152,6 +152,44 @@ async def test_a_portal_gets_no_more_administrators_than_it_takes(desk: Desk) ->
     held = [one for one in mac["held"] if one["function"] == "user_administration"]
     assert {one["rule"] for one in held} == {"max_administrators"}
     assert "end the appointment of one" in held[0]["detail"]
+
+
+async def test_an_administrator_serves_no_more_tax_ids_than_the_portal_lets_one_serve(
+    desk: Desk,
+) -> None:
+    both = [
+        {"id": f"mac-{number}", "portal": "mac", "tin": tin, "registered_on": "2020-01-01"}
+        for number, tin in enumerate(sorted((TIN, OTHER_TIN)))
+    ]
+    first, second = sorted((TIN, OTHER_TIN))
+    only = with_rule(
+        "max_tins_per_administrator", value=1, administrators=appointed("w1"), enrolments=both
+    )
+    await desk.apply_directory(only)
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    assert await administered(desk, "w1") == {first}
+    mac = next(one for one in (await desk.state("w1"))["portals"] if one["portal"] == "mac")
+    (held,) = [one for one in mac["held"] if one["function"] == "user_administration"]
+    assert (held["rule"], held["tin"]) == ("max_tins_per_administrator", second)
+    assert f"appoint somebody else there with tins: [{second}]" in held["detail"]
+
+    shared = [
+        {**one, "tins": [tin]}
+        for one, tin in zip(appointed("w1", "w2"), (first, second), strict=True)
+    ]
+    await desk.apply_directory(
+        with_rule("max_tins_per_administrator", value=1, administrators=shared, enrolments=both)
+    )
+    await desk.pass_time()
+    await desk.finish_all()
+    assert await administered(desk, "w1") == {first}
+    assert await administered(desk, "w2") == {second}
+
+
+async def administered(desk: Desk, worker: str) -> set[str]:
+    (mac,) = [one for one in (await desk.state(worker))["portals"] if one["portal"] == "mac"]
+    return {own["tin"] for own in mac["effective"] if own["function"] == "user_administration"}
 
 
 async def removal_order(desk: Desk, worker: str) -> Any:

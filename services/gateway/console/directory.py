@@ -406,6 +406,7 @@ def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
         value = {
             "portal": portal["id"],
             "worker": form_text(form, "worker"),
+            "tins": many(form, "tins"),
             "since": form_text(form, "since"),
             "deputy": form_text(form, "deputy") or None,
             "signed_by": form_text(form, "signed_by") or None,

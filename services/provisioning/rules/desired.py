@@ -92,9 +92,13 @@ NEVER_HEARD_OF = PortalKnowledge(datetime.max.replace(tzinfo=UTC))
 
 
 class Appointment(NamedTuple):
-    """That a worker administers a portal from an instant until another (UTC), and their deputy."""
+    """That a worker administers a portal from an instant until another (UTC), and their deputy.
+
+    Without `tins` it is for all that are registered there.
+    """
 
     portal: str
+    tins: tuple[str, ...]
     since: datetime
     until: datetime | None
     deputy: str | None
@@ -169,6 +173,7 @@ class CompiledDirectory:
             self.administrators.setdefault(appointed.worker, []).append(
                 Appointment(
                     appointed.portal,
+                    appointed.tins,
                     start_of_day(appointed.since, self.zone),
                     until,
                     appointed.deputy,
@@ -243,15 +248,21 @@ class CompiledDirectory:
         deputies = {deputy for _, deputy in here if deputy is not None} - set(besides)
         return min(appointed or deputies, default=None)
 
-    def appointed(self, portal: str, as_of: datetime) -> list[str]:
-        """Workers appointed to administer a portal at `as_of`, the longest appointed first."""
+    def appointed(self, portal: str, as_of: datetime, tin: str | None = None) -> list[str]:
+        """Workers appointed to administer a portal at `as_of`, the longest appointed first.
+
+        Args:
+            tin: count only those appointed for it.
+        """
         return [
             worker
             for _, worker in sorted(
                 (one.since, worker)
                 for worker, appointments in self.administrators.items()
                 for one in appointments
-                if one.portal == portal and one.holds_at(as_of)
+                if one.portal == portal
+                and one.holds_at(as_of)
+                and (tin is None or not one.tins or tin in one.tins)
             )
         ]
 
@@ -450,9 +461,10 @@ def desire(
     changes.extend(ends)
     still = AuthorizedBy("mover_grace", policy.version, policy.signatory)
     wanted |= {right: still for right in kept if right not in wanted}
-    for portal in _administers(worker, compiled, as_of):
-        for tin in compiled.enrolled_tins(portal, as_of):
-            wanted[portal, tin, Function.USER_ADMINISTRATION] = authorized
+    for appointed in _appointments(worker, compiled, as_of):
+        for tin in compiled.enrolled_tins(appointed.portal, as_of):
+            if not appointed.tins or tin in appointed.tins:
+                wanted[appointed.portal, tin, Function.USER_ADMINISTRATION] = authorized
     for exception in exceptions:
         changes.extend(at for at in (exception.starts_at, exception.ends_at) if at > as_of)
         if exception.counts(as_of):
@@ -461,7 +473,10 @@ def desire(
     allowed: dict[Right, AuthorizedBy] = {}
     hired = min(employment.starts_at for employment in working)
     holding = _Holding(frozenset(duties), frozenset(right[2] for right in wanted))
-    administered = {right[0] for right in wanted if right[2] is Function.USER_ADMINISTRATION}
+    administered: dict[str, list[str]] = {}
+    for portal, tin, function in sorted(wanted):
+        if function is Function.USER_ADMINISTRATION:
+            administered.setdefault(portal, []).append(tin)
     for right, authorization in wanted.items():
         standing = _not_approved_anew(removals, right, exceptions, as_of)
         reason = (
@@ -523,17 +538,21 @@ STAFF = frozenset({"employee", "clinician"})
 
 def _portals_rule(
     right: Right,
-    administered: Collection[str],
+    administered: Mapping[str, Sequence[str]],
     worker: Folded,
     working: Sequence[Employment],
     compiled: CompiledDirectory,
     as_of: datetime,
 ) -> tuple[str, str] | None:
-    """The portal's own rule about who may hold what there, if one withholds the right."""
-    portal, function = compiled.portal(right[0]), right[2]
+    """The portal's own rule about who may hold what there, if one withholds the right.
+
+    Args:
+        administered: the tax ids that the worker is to administer on each portal, sorted.
+    """
+    portal, tin, function = compiled.portal(right[0]), right[1], right[2]
     if function is Function.USER_ADMINISTRATION:
         most = compiled.number(portal, RuleName.MAX_ADMINISTRATORS, as_of)
-        if most is not None and not set(compiled.appointed(portal.id, as_of)[:most]) & {
+        if most is not None and not set(compiled.appointed(portal.id, as_of, tin)[:most]) & {
             worker.worker,
             *worker.aliases,
         }:
@@ -541,6 +560,14 @@ def _portals_rule(
                 "max_administrators",
                 f"{portal.name} takes {most} administrators per tax id, and as many were appointed"
                 " before; end the appointment of one of them in the directory first",
+            )
+        most = compiled.number(portal, RuleName.MAX_TINS_PER_ADMINISTRATOR, as_of)
+        if most is not None and tin in administered[portal.id][most:]:
+            return (
+                "max_tins_per_administrator",
+                f"{portal.name} lets one administrator serve {most} tax ids, and this one serves as"
+                f" many already; appoint somebody else there with tins: [{tin}], and name in this"
+                " appointment the tax ids that stay",
             )
         if compiled.holds(portal, RuleName.ADMINISTRATOR_MUST_BE_STAFF, as_of) and not any(
             employment.kind in STAFF for employment in working
@@ -735,11 +762,13 @@ def _duties(
     return duties
 
 
-def _administers(worker: Folded, compiled: CompiledDirectory, as_of: datetime) -> Iterable[str]:
+def _appointments(
+    worker: Folded, compiled: CompiledDirectory, as_of: datetime
+) -> Iterable[Appointment]:
     for alias in (worker.worker, *worker.aliases):
         for appointed in compiled.administrators.get(alias, ()):
             if appointed.holds_at(as_of):
-                yield appointed.portal
+                yield appointed
 
 
 def _held_back(
