@@ -4,10 +4,11 @@ import base64
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import asyncpg
+from fastapi import Query
 
 from services.audit_log import store
 from services.audit_log.crypto import KeyStore
@@ -27,6 +28,11 @@ from shared.tlog.merkle import Subtree, fold_path, fold_right, inclusion_path, s
 
 MAX_INDEX = 2**62
 
+LogName = Annotated[
+    str | None,
+    Query(max_length=200, description="A log that this one follows, by its origin; else this one."),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -39,23 +45,35 @@ class Reading:
     terms: Terms
 
     @asynccontextmanager
-    async def log(self, origin: str) -> AsyncIterator[Connection]:
+    async def log(self, origin: str | None) -> AsyncIterator[Connection]:
         """A connection that reads this log, or one that it follows.
 
         Raises:
             Problem: 404 when there is no such log here.
         """
-        async with self.pool.acquire() as conn:
-            if origin == self.origin:
-                yield conn
-                return
-            before = await succession.read_predecessors(conn)
-            schema = next((each.schema for each in before if each.origin == origin), None)
-            if schema is None:
-                raise Problem(404, "no_such_log", f"This is the log {self.origin}.")
-            async with conn.transaction(readonly=True):
-                await conn.execute(f"SET LOCAL search_path = {schema}")
-                yield conn
+        async with (
+            self.pool.acquire() as conn,
+            conn.transaction(readonly=True),
+            self.turned_to(conn, origin),
+        ):
+            yield conn
+
+    @asynccontextmanager
+    async def turned_to(self, conn: Connection, origin: str | None) -> AsyncIterator[None]:
+        """Let a transaction read the log called `origin` within the block, or this one for None.
+
+        Raises:
+            Problem: 404 when there is no such log here.
+        """
+        if origin is None or origin == self.origin:
+            yield
+            return
+        before = await succession.read_predecessors(conn)
+        schema = next((each.schema for each in before if each.origin == origin), None)
+        if schema is None:
+            raise Problem(404, "no_such_log", f"This is the log {self.origin}.")
+        async with succession.turned_to(conn, schema):
+            yield
 
     async def record(
         self, conn: Connection, who: Principal, what: str, filters: dict[str, Any]
@@ -84,12 +102,12 @@ class Reading:
         await in_transaction(self.pool, lambda conn: self.record(conn, who, what, filters))
 
     async def checkpoint(self, conn: Connection) -> store.SignedCheckpoint:
-        """The latest checkpoint.
+        """The latest checkpoint of which every entry is there: a frozen log may have later ones.
 
         Raises:
             Problem: 409 when nothing is signed yet.
         """
-        signed = await store.latest_checkpoint(conn)
+        signed = await store.provable_checkpoint(conn)
         if signed is None:
             raise Problem(409, "not_yet_signed", "No checkpoint is signed yet; ask again soon.")
         return signed

@@ -94,11 +94,16 @@ def open_for(
 
 
 class Showing:
-    """Turns stored entries into what one reader sees of them."""
+    """Turns stored entries into what one reader sees of them.
 
-    def __init__(self, keys: KeyStore, who: Principal) -> None:
+    Args:
+        projected: whether search knows their log; repeated events are labelled only then.
+    """
+
+    def __init__(self, keys: KeyStore, who: Principal, *, projected: bool = True) -> None:
         self._keys = keys
         self._who = who
+        self._projected = projected
 
     async def show(
         self, conn: Connection, entries: Sequence[store.StoredEntry], *, payloads: bool
@@ -133,7 +138,7 @@ class Showing:
             if opening is not None
             and (identity := event_names(dict(opening.headers), opening.value)[1]) is not None
         }
-        if not identities or not await search.is_there(conn):
+        if not self._projected or not identities or not await search.is_there(conn):
             return {}
         return await search.same_events(conn, identities)
 

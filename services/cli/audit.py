@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import typer
@@ -39,6 +39,11 @@ EXPORT_SUFFIXES = {"jsonl": ".jsonl", "csv": ".csv", "evidence": ".zip"}
 
 app = group("The audit log.")
 
+Log = Annotated[
+    str | None,
+    typer.Option(help="A log that this one follows, by its name; it is still served."),
+]
+
 
 @app.command("verify")
 def verify(
@@ -55,6 +60,7 @@ def verify(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted check stopped.")
     ] = False,
+    log: Log = None,
     processes: Annotated[
         int | None,
         typer.Option(min=1, help="How many check at a time; by default one a processor."),
@@ -72,7 +78,7 @@ def verify(
     else:
         client = Client.open()
         folder = Path(typer.get_app_dir("portalkeeper")) / client.organization
-        source, keep = _server(client), remembered or folder / REMEMBERED
+        source, keep = _server(client, log), remembered or folder / REMEMBERED
     with progress_bar() as progress:
         task = progress.add_task("Verifying", total=None)
         try:
@@ -118,8 +124,8 @@ def _replay(source: FreshServer | Folder) -> tuple[dict[str, Any], Reading]:
         raise Failure(Exit.NO_ANSWER, f"The log could not be replayed: {error}.") from error
 
 
-def _server(client: Client) -> FreshServer:
-    return FreshServer(client.services["audit"], lambda: Client.open().token)
+def _server(client: Client, log: str | None) -> FreshServer:
+    return FreshServer(client.services["audit"], lambda: Client.open().token, log)
 
 
 def _print_good(report: Report) -> None:
@@ -162,6 +168,7 @@ def _document(report: Report) -> dict[str, Any]:
 @app.command("mirror")
 def mirror(
     folder: Annotated[Path, typer.Argument(help="Where to; an interrupted copy goes on there.")],
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy the whole log into a folder, with a verifier that needs nothing of ours."""
@@ -169,7 +176,7 @@ def mirror(
         task = progress.add_task("Copying", total=None)
         try:
             size = audit_mirror.mirror(
-                _server(Client.open()),
+                _server(Client.open(), log),
                 folder,
                 lambda done, total: progress.update(task, completed=done, total=total),
             )
@@ -187,11 +194,13 @@ def mirror(
 def prove(
     indexes: Annotated[list[int], typer.Argument(help="Entries, by their index.")],
     folder: Annotated[Path, typer.Option("--to", help="Where to write the proofs.")] = Path(),
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a proof of each entry that verifies offline, and what was recorded beside it."""
     client = Client.open()
-    answer = client.post("audit", "/audit/v1/proofs", {"indexes": indexes})
+    of = f"?{urlencode({'log': log})}" if log else ""
+    answer = client.post("audit", f"/audit/v1/proofs{of}", {"indexes": indexes})
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for each in answer["proofs"]:

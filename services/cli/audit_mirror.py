@@ -4,7 +4,7 @@ from pathlib import Path
 
 import orjson
 
-from services.cli.audit_sources import CannotVerify, FreshServer, Server
+from services.cli.audit_sources import FreshServer, Server
 from services.cli.audit_verify import Progress
 from shared.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_path
 
@@ -22,12 +22,11 @@ def mirror(source: FreshServer, folder: Path, progress: Progress) -> int:
         CannotVerify: the server does not answer, or has signed nothing yet.
     """
     server = source.now()
-    log = server.log()
-    if not log.get("public_key"):
-        raise CannotVerify("the server has signed no checkpoint yet")
-    origin = str(log["origin"])
+    origin = str(server.log()["origin"])
     note = server.checkpoint(origin)
-    size = int(note.split("\n")[1])
+    log = server.log()
+    # A log that was frozen has fewer entries than were signed; every other one has no fewer.
+    size = min(int(note.split("\n")[1]), int(log["size"]))
     _copy_tiles(source, folder, origin, size, progress)
     _copy_openings(source, folder, size, progress)
     for name in HANDOUT:

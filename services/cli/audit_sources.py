@@ -50,18 +50,25 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Server:
-    """A log behind the audit log's HTTP API. Requests share a connection within a process."""
+    """A log behind the audit log's HTTP API. Requests share a connection within a process.
+
+    `named` is a log that the server's follows, by its origin; None for the one that goes on.
+    """
 
     url: str
     token: str
+    named: str | None = None
     http: httpx.Client | None = None
 
-    def __reduce__(self) -> tuple[type["Server"], tuple[str, str]]:
-        return Server, (self.url, self.token)
+    def __reduce__(self) -> tuple[type["Server"], tuple[str, str, str | None]]:
+        return Server, (self.url, self.token, self.named)
 
     def log(self) -> dict[str, Any]:
         """What the server says of the log."""
-        found: dict[str, Any] = orjson.loads(self._get("/audit/v1/log") or b"{}")
+        answer = self._get("/audit/v1/log", **self._name())
+        if answer is None:
+            raise CannotVerify(f"the server has no log {self.named}")
+        found: dict[str, Any] = orjson.loads(answer)
         return found
 
     def checkpoint(self, origin: str) -> str:
@@ -83,7 +90,7 @@ class Server:
         """What the entries commit to, one request for all."""
         try:
             with self._client().stream(
-                "GET", "/audit/v1/openings", params={"from": start, "to": end}
+                "GET", "/audit/v1/openings", params={"from": start, "to": end, **self._name()}
             ) as response:
                 if response.status_code == httpx.codes.OK:
                     for line in response.iter_lines():
@@ -107,9 +114,12 @@ class Server:
             )
         return self.http
 
-    def _get(self, path: str) -> bytes | None:
+    def _name(self) -> dict[str, str]:
+        return {} if self.named is None else {"log": self.named}
+
+    def _get(self, path: str, **asked: str) -> bytes | None:
         try:
-            response = self._client().get(path)
+            response = self._client().get(path, params=asked)
         except httpx.HTTPError as error:
             raise CannotVerify(f"{self.url} does not answer: {error!r}") from error
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -125,13 +135,15 @@ class FreshServer:
 
     url: str
     renew: Callable[[], str]
+    named: str | None = None
     _server: Server | None = None
     _made_at: float = 0.0
 
     def now(self) -> Server:
         """The server with a token that will last for a while."""
         if self._server is None or time.monotonic() - self._made_at > TOKEN_SECONDS:
-            self._server, self._made_at = Server(self.url, self.renew()), time.monotonic()
+            self._server = Server(self.url, self.renew(), self.named)
+            self._made_at = time.monotonic()
         return self._server
 
 

@@ -213,12 +213,12 @@ class _Verification:
         return None if self._path is None else self._path.with_name(f"{self._path.name}.reached")
 
     def run(self, earlier: Remembered | None, *, only_new: bool, resume: bool) -> Report:
-        log = self._source.now().log()
-        if not log.get("public_key"):
-            raise CannotVerify("the server has signed no checkpoint yet")
-        origin = str(log["origin"])
+        source = self._source.now()
+        origin = str(source.log()["origin"])
+        note = source.checkpoint(origin)
+        # Asked after the checkpoint: whatever it covers must be there by now.
+        log = source.log()
         report = Report(origin, 0, b"", str(log["public_key"]))
-        note = self._source.now().checkpoint(origin)
         checkpoint = self._open(note, report, earlier, log.get("succession") or [])
         if checkpoint is None:
             return report
@@ -260,7 +260,11 @@ class _Verification:
         if earlier is not None:
             report.remembered_size = earlier.checkpoint.size
             if checkpoint.origin != earlier.checkpoint.origin:
-                report.add(None, f"the remembered log is {earlier.checkpoint.origin}")
+                report.add(
+                    None,
+                    f"the remembered log is {earlier.checkpoint.origin}: check that one with --log,"
+                    " and remember this one elsewhere (--remembered)",
+                )
             if checkpoint.size < earlier.checkpoint.size:
                 report.add(
                     checkpoint.size,

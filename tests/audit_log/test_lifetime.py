@@ -22,10 +22,12 @@ from services.audit_log.handlers.succeeding import CannotSucceed, open_successor
 from services.audit_log.signer import Refused
 from services.audit_log.store import keeping
 from services.cli.audit_mirror import mirror
-from services.cli.audit_sources import FreshServer
+from services.cli.audit_sources import Folder, FreshServer
+from services.cli.audit_verify import verify_log
 from shared.postgres import create_pool, in_transaction
 from shared.tlog.leaf import SuccessionLeaf, parse_leaf
-from shared.tlog.note import SignerKey, open_checkpoint
+from shared.tlog.note import SignerKey, VerifierKey, open_checkpoint
+from shared.tlog.proof import Proof
 from tests.audit_log.test_api import get, indexes
 from tests.audit_log.test_keeping import age, post, publish, state
 from tests.audit_log.test_offline import VERIFIER, quiet
@@ -313,6 +315,36 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
         assert isinstance(leaf, SuccessionLeaf)
         assert base64.b64decode(leaf.checkpoint).decode() == last_note
         assert (folder / "signer" / "signed.portalkeeper.local_test.json").exists()
+        await _check_what_was_frozen(after, world.key.verifier, tmp_path / "copy")
+
+
+async def _check_what_was_frozen(after: World, key: VerifierKey, copy: Path) -> None:
+    """An auditor who knows an index of the old log gets entry, payload and proof, and checks."""
+    async with after.client() as http:
+        of_old = {"log": ORIGIN}
+        shown = (await http.get("/audit/v1/entries/7", params=of_old)).json()
+        proof = (await http.get("/audit/v1/entries/7/tlog-proof", params=of_old)).text
+        lost = await http.get("/audit/v1/entries/350", params=of_old)
+        other = await http.get("/audit/v1/entries/7", params={"log": "nobody.example/log"})
+    assert (shown["offset"], shown["label"]) == (7, None)
+    assert shown["payload"]["value"]["title"] == "Billing Specialist"
+    assert Proof.parse(proof).verify(shown["leaf"].encode(), key).size == 300
+    assert (lost.status_code, other.status_code) == (404, 404)
+    assert other.json()["code"] == "no_such_log"
+    rows = await after.fetch("SELECT value FROM outbox ORDER BY id")
+    reads = [orjson.loads(row["value"]) for row in rows]
+    assert {"index": "7", "log": ORIGIN} in [each.get("filters") for each in reads]
+
+    source = FreshServer(after.url, after.token, ORIGIN)
+    await asyncio.to_thread(mirror, source, copy, quiet)
+    for checked_from in (source, Folder(copy)):
+        report = await asyncio.to_thread(
+            verify_log, checked_from, remembered=None, progress=quiet, processes=1
+        )
+        assert [(each.index, each.what) for each in report.problems] == [
+            (300, "the log was cut off: 400 entries are signed, 300 are there")
+        ]
+        assert (report.entries, report.payloads) == (300, 300)
 
 
 async def test_a_log_that_lost_nothing_is_not_followed(world: World) -> None:

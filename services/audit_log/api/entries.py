@@ -10,7 +10,7 @@ from pydantic import Field
 
 from services.audit_log import store
 from services.audit_log.asking import Asked
-from services.audit_log.context import MAX_INDEX, Reading
+from services.audit_log.context import MAX_INDEX, LogName, Reading
 from services.audit_log.crypto import KeyStore
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import search
@@ -65,13 +65,15 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         return await in_transaction(reading.pool, read)
 
     @router.get("/entries/{index}")
-    async def entry(who: Reader, index: int) -> dict[str, Any]:
+    async def entry(who: Reader, index: int, log: LogName = None) -> dict[str, Any]:
         async def read(conn: Connection) -> dict[str, Any]:
-            found = await store.read_entry(conn, min(index, MAX_INDEX))
+            async with reading.turned_to(conn, log):
+                found = await store.read_entry(conn, min(index, MAX_INDEX))
             if found is None:
                 raise Problem(404, "no_such_entry", f"The log has no entry {index}.")
-            await reading.record(conn, who, "entry", {"index": index})
-            [shown] = await Showing(reading.keys, who).show(conn, [found], payloads=True)
+            await reading.record(conn, who, "entry", {"index": index, "log": log})
+            showing = Showing(reading.keys, who, projected=log in (None, reading.origin))
+            [shown] = await showing.show(conn, [found], payloads=True)
             return shown
 
         return await in_transaction(reading.pool, read)
@@ -81,20 +83,25 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         who: Reader,
         from_: Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX)],
         to: Annotated[int, Query(ge=0, le=MAX_INDEX)],
+        log: LogName = None,
     ) -> StreamingResponse:
         """What the leaves commit to, one JSON object per line, for the entries one may read."""
-        await reading.record_alone(who, "entries", {"form": "openings", "from": from_, "to": to})
+        async with reading.log(log):
+            asked = {"form": "openings", "from": from_, "to": to, "log": log}
+        await reading.record_alone(who, "entries", asked)
         return StreamingResponse(
-            _openings(reading, who, from_, to), media_type="application/x-ndjson"
+            _openings(reading, who, from_, to, log), media_type="application/x-ndjson"
         )
 
     return router
 
 
-async def _openings(reading: Reading, who: Principal, start: int, end: int) -> AsyncIterator[bytes]:
+async def _openings(
+    reading: Reading, who: Principal, start: int, end: int, log: str | None
+) -> AsyncIterator[bytes]:
     while start < end:
         until = min(end, start + OPENINGS_PER_READ)
-        async with reading.pool.acquire() as conn:
+        async with reading.log(log) as conn:
             rows = await store.read_sealed_range(conn, start, until)
             head = await store.read_head(conn)
         lines = [line for row in rows if (line := _opening_line(reading.keys, who, row))]

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
 from services.audit_log import store
-from services.audit_log.context import MAX_INDEX, Reading, all_b64, b64
+from services.audit_log.context import MAX_INDEX, LogName, Reading, all_b64, b64
 from services.audit_log.reading import open_for
 from services.audit_log.store.succession import read_predecessors
 from shared.answers import answers_with
@@ -36,15 +36,15 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
     Reader = Annotated[Principal, Depends(authenticator.requires("audit:read"))]
 
     @router.get("/log")
-    async def log(_who: Reader) -> dict[str, Any]:
-        async with reading.pool.acquire() as conn:
+    async def log(_who: Reader, log: LogName = None) -> dict[str, Any]:
+        async with reading.log(log) as conn:
             head = await store.read_head(conn)
             signed = await store.latest_checkpoint(conn)
             pruned = await store.read_pruned(conn)
             succession = await store.read_succession(conn)
             before = await read_predecessors(conn)
         return {
-            "origin": reading.origin,
+            "origin": log or reading.origin,
             "size": head[1] if head else 0,
             "checkpoint": signed.note if signed else None,
             "checkpoint_size": signed.size if signed else None,
@@ -55,26 +55,27 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         }
 
     @router.get("/entries/{index}/proof")
-    async def proof(who: Reader, index: int) -> dict[str, Any]:
+    async def proof(who: Reader, index: int, log: LogName = None) -> dict[str, Any]:
         async def read(conn: Connection) -> dict[str, Any]:
-            found = await store.read_entry(conn, min(index, MAX_INDEX))
-            if found is None:
-                raise Problem(404, "no_such_entry", f"The log has no entry {index}.")
-            signed = await reading.checkpoint(conn)
-            if index >= signed.size:
-                raise Problem(
-                    409, "not_yet_signed", "No checkpoint covers this entry yet; ask again soon."
-                )
-            await reading.record(conn, who, "proof", {"index": index})
+            async with reading.turned_to(conn, log):
+                found = await store.read_entry(conn, min(index, MAX_INDEX))
+                if found is None:
+                    raise Problem(404, "no_such_entry", f"The log has no entry {index}.")
+                signed = await reading.checkpoint(conn)
+                if index >= signed.size:
+                    raise Problem(409, "not_yet_signed", "No checkpoint covers this entry yet.")
+                hashes = await reading.fold(conn, inclusion_path(index, signed.size))
+                root = await reading.root(conn, signed.size)
+            await reading.record(conn, who, "proof", {"index": index, "log": log})
             return {
-                "origin": reading.origin,
+                "origin": log or reading.origin,
                 "index": index,
                 "size": signed.size,
                 "leaf": found.leaf.decode(errors="replace"),
                 "opening": open_for(reading.keys, who, found.sealed)[0],
                 "leaf_hash": b64(leaf_hash(found.leaf)),
-                "hashes": all_b64(await reading.fold(conn, inclusion_path(index, signed.size))),
-                "root": b64(await reading.root(conn, signed.size)),
+                "hashes": all_b64(hashes),
+                "root": b64(root),
                 "checkpoint": signed.note,
                 "public_key": signed.verifier_key,
             }
@@ -82,11 +83,11 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         return await in_transaction(reading.pool, read)
 
     @router.get("/entries/{index}/tlog-proof", response_class=PlainTextResponse)
-    async def tlog_proof(who: Reader, index: int) -> PlainTextResponse:
+    async def tlog_proof(who: Reader, index: int, log: LogName = None) -> PlainTextResponse:
         """The proof as C2SP tlog-proof says, with the leaf as its extra data."""
 
         async def read(conn: Connection) -> str:
-            [(_, text)] = (await _prove(reading, conn, who, [index]))[1]
+            [(_, text)] = (await _prove(reading, conn, who, [index], log))[1]
             return text
 
         return PlainTextResponse(
@@ -95,13 +96,13 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         )
 
     @router.post("/proofs")
-    async def proofs(who: Reader, wanted: Wanted) -> dict[str, Any]:
-        """Proofs of a set of entries, all to the same checkpoint."""
+    async def proofs(who: Reader, wanted: Wanted, log: LogName = None) -> dict[str, Any]:
+        """Proofs of a set of entries of one log, all to the same checkpoint."""
 
         async def read(conn: Connection) -> dict[str, Any]:
-            signed, proved = await _prove(reading, conn, who, wanted.indexes)
+            signed, proved = await _prove(reading, conn, who, wanted.indexes, log)
             return {
-                "origin": reading.origin,
+                "origin": log or reading.origin,
                 "checkpoint": signed.note,
                 "public_key": signed.verifier_key,
                 "proofs": [
@@ -152,18 +153,20 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
 
 
 async def _prove(
-    reading: Reading, conn: Connection, who: Principal, indexes: Sequence[int]
+    reading: Reading, conn: Connection, who: Principal, indexes: Sequence[int], log: str | None
 ) -> tuple[store.SignedCheckpoint, list[tuple[store.SealedEntry, str]]]:
     """The latest checkpoint, and each entry with its proof in the order of the log."""
-    found = await store.read_sealed(conn, {max(-1, min(index, MAX_INDEX)) for index in indexes})
-    if missing := set(indexes) - {entry.index for entry in found}:
-        raise Problem(404, "no_such_entry", f"The log has no entry {min(missing)}.")
-    signed = await reading.checkpoint(conn)
-    if found[-1].index >= signed.size:
-        raise Problem(409, "not_yet_signed", "No checkpoint covers these entries yet; wait.")
+    async with reading.turned_to(conn, log):
+        wanted = {max(-1, min(index, MAX_INDEX)) for index in indexes}
+        found = await store.read_sealed(conn, wanted)
+        if missing := set(indexes) - {entry.index for entry in found}:
+            raise Problem(404, "no_such_entry", f"The log has no entry {min(missing)}.")
+        signed = await reading.checkpoint(conn)
+        if found[-1].index >= signed.size:
+            raise Problem(409, "not_yet_signed", "No checkpoint covers these entries yet; wait.")
+        paths = await reading.paths(conn, [entry.index for entry in found], signed.size)
     shown = ",".join(str(entry.index) for entry in found)
-    await reading.record(conn, who, "proof", {"indexes": shown[:MAX_FILTER_LENGTH]})
-    paths = await reading.paths(conn, [entry.index for entry in found], signed.size)
+    await reading.record(conn, who, "proof", {"indexes": shown[:MAX_FILTER_LENGTH], "log": log})
     return signed, [
         (entry, Proof(entry.index, tuple(paths[entry.index]), signed.note, entry.leaf).encode())
         for entry in found

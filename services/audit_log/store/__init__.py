@@ -244,6 +244,15 @@ async def latest_checkpoint(conn: Connection) -> SignedCheckpoint | None:
     return None if row is None else SignedCheckpoint(*row.values())
 
 
+async def provable_checkpoint(conn: Connection) -> SignedCheckpoint | None:
+    """What the signer signed last of what is there: a restore may have lost later entries."""
+    row = await conn.fetchrow(
+        "SELECT size, note, verifier_key FROM checkpoint"
+        " WHERE size <= (SELECT size FROM log_head) ORDER BY size DESC, signed_at DESC LIMIT 1"
+    )
+    return None if row is None else SignedCheckpoint(*row.values())
+
+
 async def name_key(conn: Connection, verifier_key: str, note: str) -> None:
     """Keep the note by which a key names the one that follows it."""
     await conn.execute(

@@ -1,5 +1,7 @@
 """The SQL of successors: freezing one log's schema and making the next, as the administrator."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from shared.postgres import Connection
@@ -76,3 +78,12 @@ async def read_predecessors(conn: Connection) -> list[Predecessor]:
     """The logs before this one, the latest last."""
     rows = await conn.fetch("SELECT origin, schema_name, note FROM predecessor ORDER BY frozen_at")
     return [Predecessor(*row.values()) for row in rows]
+
+
+@asynccontextmanager
+async def turned_to(conn: Connection, schema: str) -> AsyncIterator[None]:
+    """Let a transaction read a frozen log within the block."""
+    await conn.execute(f"SET LOCAL search_path = {schema}")
+    yield
+    # After an error nothing more is asked in this transaction, and its end resets the path.
+    await conn.execute("SET LOCAL search_path TO DEFAULT")
