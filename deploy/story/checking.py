@@ -186,8 +186,10 @@ async def _check_refused(services: Services, feed: Feed) -> list[str]:
 
 async def _check_leavers(services: Services) -> list[str]:
     """Promise 2: for a leaver nothing is desired, and what is left has an owner and a clock."""
-    overview = await services.get("provisioning", "/access/v1/overview")
-    exposed = {(each["worker"], each["portal"]): each for each in overview["exposures"]}
+    exposed = {
+        (each["worker"], each["portal"]): each
+        async for each in services.pages("provisioning", "/access/v1/exposures", "exposures")
+    }
     broken = []
     async for row in services.pages(
         "provisioning", "/access/v1/workers", "workers", status="terminated"

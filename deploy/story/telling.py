@@ -218,7 +218,7 @@ class _Teller:
 
     async def _lapsing(self) -> list[str]:
         """Logins that portals will disable within a week, a line for each portal."""
-        clocks = await self._services.get("provisioning", "/access/v1/clocks", days=7)
+        clocks = await self._services.get("provisioning", "/access/v1/clocks", days=7, limit=500)
         by_portal: dict[str, list[Mapping[str, Any]]] = {}
         for lapse in clocks["lapses"]:
             if not lapse["lapsed"]:

@@ -17,7 +17,9 @@ PortalId = Annotated[str, typer.Argument(help="The portal, by its id in the dire
 @leaver_app.command("list")
 def leaver_list(days: int = 90, as_json: AsJson = False) -> None:
     """Who left, and what is still reachable."""
-    leavers = Client.open().get("provisioning", "/access/v1/leavers", {"days": days})["leavers"]
+    leavers = Client.open().get("provisioning", "/access/v1/leavers", {"days": days, "limit": 500})[
+        "leavers"
+    ]
     if as_json:
         print_json(leavers)
         return

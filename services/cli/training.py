@@ -13,7 +13,9 @@ training_app = group("Training that access waits for.")
 @training_app.command("list")
 def training_list(worker: str = "", as_json: AsJson = False) -> None:
     """Who still has to be trained, the earliest due first."""
-    due = Client.open().get("provisioning", "/access/v1/training", {"worker": worker})["due"]
+    due = Client.open().get(
+        "provisioning", "/access/v1/training", {"worker": worker, "limit": 500}
+    )["due"]
     if as_json:
         print_json(due)
         return

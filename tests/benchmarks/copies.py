@@ -10,6 +10,9 @@ _TABLES = {
     "worker_event": "",
     "account": "",
     "operation": ", 'operation_id', gen_random_uuid()",
+    "listed_worker": (
+        ", 'words', replace(old.words, lower(old.worker), lower(old.worker || '-' || number))"
+    ),
 }
 _COPY = """
     INSERT INTO {table}

@@ -47,6 +47,21 @@ class Asking:
         assert answer.status_code == status, answer.text
         return answer.json()
 
+    async def pages(self, path: str, name: str, **asked: str | int) -> list[Any]:
+        """Everything that the pages of a list hold under `name`."""
+        rows: list[Any] = []
+        after: dict[str, str] = {}
+        while True:
+            answer = await self.http.get(
+                path, params={**asked, **after}, headers=self._headers("access:read")
+            )
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            rows += page[name]
+            if page["next_cursor"] is None:
+                return rows
+            after = {"cursor": page["next_cursor"]}
+
     async def post(
         self,
         path: str,

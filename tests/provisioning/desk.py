@@ -217,7 +217,7 @@ class Desk:
                 ended=ended,
                 portal=None,
                 worker=worker,
-                overdue=None,
+                due_by=None,
                 after=None,
                 limit=500,
             )

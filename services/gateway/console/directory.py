@@ -111,8 +111,8 @@ def routes(console: Console) -> APIRouter:
         found = await in_force(console, visitor)
         questions = []
         if visitor.principal.may("access:read", "access:admin"):
-            overview = await services.get(visitor.principal, "provisioning", "/access/v1/overview")
-            questions = overview["questions"]
+            asked = await services.get(visitor.principal, "provisioning", "/access/v1/questions")
+            questions = asked["questions"]
         return console.page(
             request,
             "policy.html",

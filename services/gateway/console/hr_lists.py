@@ -115,7 +115,7 @@ def routes(
             return []
         try:
             found = await console.services.get(
-                visitor.principal, "provisioning", "/access/v1/overview"
+                visitor.principal, "provisioning", "/access/v1/questions"
             )
         except ServiceDown:
             return []

@@ -1,5 +1,6 @@
 """Sheets and user lists: uploaded, looked at, questions answered, applied; and what they showed."""
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from datetime import datetime
@@ -200,11 +201,21 @@ def routes(console: Console) -> APIRouter:
 
     @router.get("/findings")
     async def findings(
-        request: Request, portal: Text = "", rule: Text = "", status: Text = "open"
+        request: Request,
+        portal: Text = "",
+        rule: Text = "",
+        status: Text = "open",
+        cursor: Text = "",
     ) -> Response:
         """What a person should look at, by portal and kind, each with what to do next."""
         visitor = await console.visitor(request, "access:read")
-        every = (await ask(visitor, "portal-findings", {"status": status}))["findings"]
+        every_found, about, names, observed = await asyncio.gather(
+            ask(visitor, "portal-findings", {"status": status}),
+            ask(visitor, "findings", {"cursor": cursor}),
+            portal_names(visitor),
+            ask(visitor, "observed"),
+        )
+        every = every_found["findings"]
         return console.page(
             request,
             "findings.html",
@@ -212,9 +223,10 @@ def routes(console: Console) -> APIRouter:
             on_portals=[
                 one for one in every if portal in ("", one["portal"]) and rule in ("", one["rule"])
             ],
-            findings=(await ask(visitor, "findings"))["findings"],
-            names=await portal_names(visitor),
-            observed=(await ask(visitor, "observed"))["portals"],
+            findings=about["findings"],
+            next_cursor=about["next_cursor"],
+            names=names,
+            observed=observed["portals"],
             portal=portal,
             rule=rule,
             status_shown=status,

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from starlette.datastructures import FormData
 
 from services.gateway.console.commands import Order, carry_out, form_text, show
+from services.gateway.console.pages import Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console
 from shared.errors import Problem
@@ -24,10 +25,12 @@ def routes(console: Console) -> APIRouter:
 
     @router.get("")
     async def leavers(
-        request: Request, days: Annotated[int, Query(ge=1, le=3660)] = 90
+        request: Request,
+        days: Annotated[int, Query(ge=1, le=3660)] = 90,
+        cursor: Text = "",
     ) -> Response:
         """Departures, the latest first."""
-        parameters = {"days": str(days)}
+        parameters = {"days": str(days), "cursor": cursor}
         route = "/access/v1/leavers"
         return await show(
             console, request, READS, "leavers.html", route, parameters=parameters, days=days

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.datastructures import FormData
 
+from services.gateway.console.charts import lapses_by_portal, lapses_by_week, week_name
 from services.gateway.console.commands import Order, carry_out, form_text, fresh_key, show
+from services.gateway.console.pages import Text
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console
 
@@ -74,17 +76,25 @@ def routes(console: Console) -> APIRouter:
         )
 
     @router.get("/clocks")
-    async def clocks(request: Request, days: Annotated[int, Query(ge=1, le=365)] = 60) -> Response:
-        """Logins about to lapse, the soonest first."""
-        parameters = {"days": str(days)}
-        return await show(
-            console,
+    async def clocks(
+        request: Request,
+        days: Annotated[int, Query(ge=1, le=365)] = 60,
+        cursor: Text = "",
+    ) -> Response:
+        """Logins about to lapse, the soonest first, and how many each week."""
+        visitor = await console.visitor(request, *READS)
+        asked = {"days": str(days), "cursor": cursor}
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/clocks", asked)
+        weeks, portals = lapses_by_portal(found["by_week"])
+        return console.page(
             request,
-            READS,
             "clocks.html",
-            "/access/v1/clocks",
-            parameters=parameters,
+            found=found,
+            weeks=weeks,
+            portals=portals,
             days=days,
+            chart=lapses_by_week(found["by_week"], days),
+            week_name=week_name,
         )
 
     @router.get("/mine")

@@ -1,11 +1,14 @@
 """The pages that only show: overview, people, access matrix."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.gateway.console.charts import removal_spread
+from services.gateway.console.commands import show
 from services.gateway.console.timeline import bundle, lay_out
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
@@ -14,7 +17,7 @@ from services.gateway.services import ServiceDown
 from shared.errors import Problem
 
 PAGE_ROWS = "50"
-MATRIX_ROWS = "100"
+MATRIX_ROWS = "50"
 STALE_RECORDS = 1
 """Records that wait in Kafka before a page says that it is behind."""
 
@@ -32,14 +35,32 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
         visitor = await console.visitor(request)
         if not visitor.principal.may("access:read"):
             return RedirectResponse(_first_page(visitor), status_code=303)
-        found = await services.get(visitor.principal, "provisioning", "/access/v1/overview")
+        found, reviews, hr, behind = await asyncio.gather(
+            services.get(visitor.principal, "provisioning", "/access/v1/overview"),
+            _open_reviews(visitor),
+            _hr_alerts(visitor),
+            _records_behind(visitor),
+        )
         return console.page(
             request,
             "overview.html",
             overview=found,
-            reviews=await _open_reviews(visitor),
-            hr=await _hr_alerts(visitor),
-            behind=await _records_behind(visitor),
+            removal_chart=removal_spread(found["removals"]),
+            reviews=reviews,
+            hr=hr,
+            behind=behind,
+        )
+
+    @router.get("/exposed")
+    async def exposed(request: Request, cursor: Text = "") -> Response:
+        """Access that must be gone and is not confirmed gone."""
+        return await show(
+            console,
+            request,
+            ("access:read",),
+            "exposed.html",
+            "/access/v1/exposures",
+            parameters={"cursor": cursor, "limit": PAGE_ROWS},
         )
 
     async def _open_reviews(visitor: Visitor) -> dict[str, Any]:
@@ -91,11 +112,11 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
     async def worker(request: Request, worker: str) -> Response:
         """One worker: timeline, and what they have where and why."""
         visitor = await console.visitor(request, "access:read")
-        found = await services.get(
-            visitor.principal, "provisioning", f"/access/v1/workers/{path(worker)}"
+        found, names = await asyncio.gather(
+            services.get(visitor.principal, "provisioning", f"/access/v1/workers/{path(worker)}"),
+            _portal_names(visitor),
         )
         ahead, past = lay_out(found["events"], found["operations"], datetime.now(UTC))
-        names = await _portal_names(visitor)
         return console.page(
             request,
             "worker.html",
@@ -127,21 +148,18 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
     ) -> Response:
         """Workers by portals."""
         visitor = await console.visitor(request, "access:read")
-        found = await services.get(
-            visitor.principal,
-            "provisioning",
-            "/access/v1/matrix",
-            {
-                "site": site,
-                "duty": duty,
-                "carrier": carrier,
-                "cursor": cursor,
-                "limit": MATRIX_ROWS,
-            },
+        asked = {
+            "site": site,
+            "duty": duty,
+            "carrier": carrier,
+            "cursor": cursor,
+            "limit": MATRIX_ROWS,
+        }
+        found, directory = await asyncio.gather(
+            services.get(visitor.principal, "provisioning", "/access/v1/matrix", asked),
+            _directory(visitor),
         )
-        return console.page(
-            request, "matrix.html", found=found, directory=await _directory(visitor)
-        )
+        return console.page(request, "matrix.html", found=found, directory=directory)
 
     return router
 

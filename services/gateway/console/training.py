@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from services.gateway.console.commands import form_text, fresh_key, show
+from services.gateway.console.pages import Text
 from services.gateway.console.visitor import Console
 from services.gateway.handlers.entries import Entries
 from services.gateway.handlers.ingress import Unacknowledged, unacknowledged_problem
@@ -20,7 +21,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
     router = APIRouter(prefix="/training")
 
     @router.get("")
-    async def due(request: Request) -> Response:
+    async def due(request: Request, cursor: Text = "") -> Response:
         """Modules that somebody's access waits for, the earliest due first."""
         return await show(
             console,
@@ -28,6 +29,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
             READS,
             "training.html",
             "/access/v1/training",
+            parameters={"cursor": cursor},
             said=SAID,
             today=date.today().isoformat(),
         )

@@ -83,6 +83,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
+def upto(value: int, bound: int) -> str:
+    """A count that stops beyond `bound`."""
+    return number(value) if value <= bound else f"over {number(bound)}"
+
+
 def words(value: str) -> str:
     """An identifier as words."""
     return value.replace("_", " ")
@@ -115,5 +120,5 @@ def make_environment() -> Environment:
         STATE_WORDS=STATE_WORDS,
         OPERATION_TITLES=OPERATION_TITLES,
     )
-    environment.filters.update(day=day, number=number, words=words, path=path, span=span)
+    environment.filters.update(day=day, number=number, upto=upto, words=words, path=path, span=span)
     return environment

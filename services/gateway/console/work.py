@@ -35,6 +35,7 @@ def routes(console: Console) -> APIRouter:
         status: Annotated[str, Query(pattern="^(open|ended)$")] = "open",
         portal: Text = "",
         worker: Text = "",
+        overdue: bool = False,
         cursor: Text = "",
     ) -> Response:
         """The queue by deadline."""
@@ -47,6 +48,7 @@ def routes(console: Console) -> APIRouter:
                 "status": status,
                 "portal": portal,
                 "worker": worker.strip(),
+                "overdue": "true" if overdue else "",
                 "cursor": cursor,
                 "limit": PAGE_ROWS,
             },

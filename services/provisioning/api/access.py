@@ -1,7 +1,7 @@
 """Provisioning over HTTP, under `/access/v1`: questions and work."""
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import asyncpg
@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
-from services.provisioning.api.paging import MAX_PAGE, Key, Limit, cursor_of, cursor_parts
+from services.provisioning.api.paging import Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.handlers.commands import (
     Evidence,
@@ -19,20 +19,16 @@ from services.provisioning.handlers.commands import (
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.rules.desired import CompiledDirectory
-from services.provisioning.rules.guards import without_administrator
 from services.provisioning.rules.operations import REMOVES, Transition
 from services.provisioning.rules.timeline import TimelineEvent, in_force
 from services.provisioning.store import chores as chores_store
-from services.provisioning.store import directories as directories_store
+from services.provisioning.store import listed as listed_store
 from services.provisioning.store import views
 from services.provisioning.store import workers as workers_store
 from shared.auth import Authenticator, Principal
 from shared.contracts.state import ChoreKind, Grade
 from shared.errors import Problem
 from shared.postgres import Connection
-
-REMOVALS_WINDOW_DAYS = 365
-LAPSES_AHEAD_DAYS = 7
 
 
 class Done(BaseModel):
@@ -127,47 +123,38 @@ async def all_work(
     ended: bool,
     portal: str | None,
     worker: str | None,
-    overdue: bool | None,
-    after: tuple[datetime, int, str] | None,
+    after: Sequence[Any] | None,
     limit: int,
-    now: datetime,
+    due_by: datetime | None = None,
 ) -> list[Any]:
-    """One page of everything people have to do, operations and chores, by deadline and harm."""
+    """One page of everything people have to do, operations and chores.
+
+    What is open comes by deadline and harm, what ended the latest first.
+    """
     asked: dict[str, Any] = {
         "ended": ended,
         "portal": portal,
         "worker": worker,
-        "overdue": overdue,
+        "due_by": due_by,
         "after": after,
         "limit": limit,
     }
     rows = await views.work(conn, organization, **asked)
-    rows += await chores_store.work(conn, organization, **asked, now=now)
-    rows.sort(key=lambda row: (row["deadline"], row["rank"], row["operation_id"]))
+    rows += await chores_store.work(conn, organization, **asked)
+    rows.sort(key=lambda row: _position(row, ended=ended), reverse=ended)
     return rows[:limit]
+
+
+def _position(row: Any, *, ended: bool) -> tuple[Any, ...]:
+    if ended:
+        return (row["ended_at"], row["operation_id"])
+    return (row["deadline"], row["rank"], row["operation_id"])
 
 
 def _chore_move(transition: Transition) -> ChoreMove:
     """What a word about work means for a chore, which is not tried again by itself."""
     said = ChoreMove.DECLINE if transition is Transition.FAIL else transition.value
     return ChoreMove(said)
-
-
-def _worker_line(state: Mapping[str, Any]) -> dict[str, Any]:
-    going_on = [employment for employment in state["employments"] if employment["open"]]
-    current = going_on or state["employments"][-1:]
-    return {
-        "worker": state["worker"],
-        "name": state["name"],
-        "status": state["status"],
-        "title": current[0]["title"] if current else None,
-        "duties": state["duties"],
-        "sites": sorted({site for employment in current for site in employment["sites"]}),
-        "portals": sum(1 for access in state["portals"] if access["effective"]),
-        "exposed": sum(1 for access in state["portals"] if access["exposed_since"]),
-        "blocked": state["blocked"],
-        "findings": len(state["findings"]),
-    }
 
 
 def cell_state(access: Mapping[str, Any]) -> str:
@@ -247,94 +234,6 @@ def access_router(
         found = await recompute.directories.current(conn, {who.organization})
         return found.get(who.organization)
 
-    @router.get("/overview")
-    async def overview(who: Annotated[Principal, Depends(reads)]) -> dict[str, Any]:
-        async with pool.acquire() as conn:
-            now = await recompute.clock.now(conn)
-            compiled = await compiled_for(conn, who)
-            portals = Portals(compiled)
-            counts = await views.counts(conn, who.organization)
-            exposed = await views.exposures(conn, who.organization)
-            overdue = await all_work(
-                conn,
-                who.organization,
-                ended=False,
-                portal=None,
-                worker=None,
-                overdue=True,
-                after=None,
-                limit=MAX_PAGE,
-                now=now,
-            )
-            findings = await views.findings(conn, who.organization)
-            removals = await views.removal_times(
-                conn, who.organization, now - timedelta(days=REMOVALS_WINDOW_DAYS)
-            )
-            standings = await directories_store.standings(conn, who.organization)
-            left = {
-                standing.worker
-                for standing in standings
-                if standing.leaves_at is not None and standing.leaves_at <= now
-            }
-            owners = [_owner(row, portals, left, now) for row in exposed]
-            names = await views.names(conn, who.organization, [own for own in owners if own])
-            open_work = await views.count_open_work(conn, who.organization)
-            open_work += await chores_store.count_open(conn, who.organization)
-            attention = await views.attention(
-                conn,
-                who.organization,
-                lapses_until=now + timedelta(days=LAPSES_AHEAD_DAYS),
-                left_since=now - timedelta(days=REMOVALS_WINDOW_DAYS),
-                notice_hours=(
-                    compiled.directory.organization.deadlines.notice_hours if compiled else 24
-                ),
-            )
-        directory = compiled.directory if compiled else None
-        return {
-            "organization": (
-                {
-                    "id": directory.organization.id,
-                    "name": directory.organization.name,
-                    "zone": directory.organization.zone,
-                }
-                if directory
-                else None
-            ),
-            "counts": {
-                "workers": counts["workers"],
-                "portal_users": counts["portal_users"],
-                "events": counts["events"],
-                "portals": len(directory.portals) if directory else 0,
-                "carriers": len(directory.carriers) if directory else 0,
-            },
-            "exposures": [
-                _exposure(row, portals, owner, names)
-                for row, owner in zip(exposed, owners, strict=True)
-            ],
-            "overdue": [work_item(row, portals, now) for row in overdue],
-            "work_open": open_work,
-            "attention": dict(attention),
-            "portals_without_administrator": [
-                {"portal": portal, "name": portals.name(portal)}
-                for portal in without_administrator(
-                    standings, compiled.portals if compiled else (), now
-                )
-            ],
-            "questions": _questions(findings),
-            "findings": [
-                {
-                    "subject": row["worker"],
-                    "name": row["name"],
-                    "rule": row["rule"],
-                    "detail": row["detail"],
-                    "since": row["since"],
-                }
-                for row in findings
-            ],
-            "removals": dict(removals),
-            "as_of": now,
-        }
-
     @router.get("/workers")
     async def workers(
         who: Annotated[Principal, Depends(reads)],
@@ -345,7 +244,7 @@ def access_router(
     ) -> dict[str, Any]:
         after = cursor_parts(cursor)
         async with pool.acquire() as conn:
-            rows = await views.workers(
+            rows = await listed_store.workers(
                 conn,
                 who.organization,
                 query=query,
@@ -354,7 +253,7 @@ def access_router(
                 limit=limit,
             )
         return {
-            "workers": [_worker_line(row["state"]) for row in rows],
+            "workers": [dict(row) for row in rows],
             "next_cursor": cursor_of(rows[-1]["worker"]) if len(rows) == limit else None,
         }
 
@@ -387,7 +286,7 @@ def access_router(
         after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             compiled = await compiled_for(conn, who)
-            rows = await views.matrix(
+            rows = await listed_store.on_portals(
                 conn,
                 who.organization,
                 site=site,
@@ -411,7 +310,7 @@ def access_router(
                     "name": row["name"],
                     "cells": {
                         access["portal"]: _cell(access)
-                        for access in row["state"]["portals"]
+                        for access in row["portals"]
                         if access["portal"] in wanted
                     },
                 }
@@ -426,34 +325,29 @@ def access_router(
         status: Annotated[str, Query(pattern="^(open|ended)$")] = "open",
         portal: str | None = None,
         worker: str | None = None,
-        overdue: bool | None = None,
+        overdue: bool = False,
         cursor: str | None = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
+        ended = status == "ended"
         after = cursor_parts(cursor)
-        position = None
-        if after is not None:
-            position = (datetime.fromisoformat(after[0]), int(after[1]), str(after[2]))
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
             portals = Portals(await compiled_for(conn, who))
             rows = await all_work(
                 conn,
                 who.organization,
-                ended=status == "ended",
+                ended=ended,
                 portal=portal,
                 worker=worker,
-                overdue=overdue,
-                after=position,
+                due_by=now if overdue else None,
+                after=[datetime.fromisoformat(after[0]), *after[1:]] if after else None,
                 limit=limit,
-                now=now,
             )
         last = rows[-1] if len(rows) == limit else None
         return {
             "items": [work_item(row, portals, now) for row in rows],
-            "next_cursor": (
-                cursor_of(last["deadline"], last["rank"], last["operation_id"]) if last else None
-            ),
+            "next_cursor": cursor_of(*_position(last, ended=ended)) if last else None,
         }
 
     async def item(conn: Connection, who: Principal, operation_id: str) -> dict[str, Any]:
@@ -572,64 +466,9 @@ def access_router(
     ) -> dict[str, Any]:
         return await say(who, operation_id, Transition.FAIL, key, reason=body.reason)
 
-    @router.get("/findings")
-    async def findings(who: Annotated[Principal, Depends(reads)]) -> dict[str, Any]:
-        async with pool.acquire() as conn:
-            rows = await views.findings(conn, who.organization)
-        return {
-            "findings": [
-                {
-                    "subject": row["worker"],
-                    "name": row["name"],
-                    "rule": row["rule"],
-                    "detail": row["detail"],
-                    "since": row["since"],
-                }
-                for row in rows
-            ]
-        }
-
     @router.get("/sweep")
     async def sweep(_who: Annotated[Principal, Depends(reads)]) -> dict[str, int]:
         async with pool.acquire() as conn:
             return {"behind": await workers_store.count_behind(conn)}
 
     return router
-
-
-def _owner(row: Any, portals: Portals, left: set[str], now: datetime) -> str | None:
-    """Who sees to an exposure: whoever claimed it or runs the portal, and is not who left."""
-    gone = left | {row["worker"]}
-    if row["claimed_by"] is not None and row["claimed_by"] not in gone:
-        claimed: str = row["claimed_by"]
-        return claimed
-    return portals.administrator(row["portal"], now, gone)
-
-
-def _exposure(
-    row: Any, portals: Portals, owner: str | None, names: Mapping[str, str]
-) -> dict[str, Any]:
-    return {
-        "worker": row["worker"],
-        "name": row["name"],
-        "portal": row["portal"],
-        "portal_name": portals.name(row["portal"]),
-        "since": row["exposed_since"],
-        "owner": owner,
-        "owner_name": names.get(owner or "", owner),
-        "functions": sorted({own["function"] for own in row["rights"]}),
-        "operation_id": row["operation_id"],
-        "deadline": row["deadline"],
-    }
-
-
-def _questions(findings: Iterable[Any]) -> list[dict[str, Any]]:
-    """Titles that nobody has mapped to job duties, with how many workers have them."""
-    counted: dict[str, int] = {}
-    for row in findings:
-        if row["rule"] == "unmapped_title":
-            for employment in row["state"]["employments"]:
-                if employment["open"] and repr(employment["title"]) in row["detail"]:
-                    title = str(employment["title"])
-                    counted[title] = counted.get(title, 0) + 1
-    return [{"title": title, "workers": number} for title, number in sorted(counted.items())]

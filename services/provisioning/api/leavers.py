@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
-from services.provisioning.api.paging import MAX_PAGE, Key, Limit
+from services.provisioning.api.paging import Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.recompute import Recompute, access_fact
 from services.provisioning.rules.desired import CompiledDirectory
@@ -82,16 +82,28 @@ def leavers_router(
     async def listed(
         who: Annotated[Principal, Depends(reads)],
         days: Annotated[int, Query(ge=1, le=3660)] = 90,
-        limit: Limit = MAX_PAGE,
+        cursor: str | None = None,
+        limit: Limit = 50,
     ) -> dict[str, Any]:
+        after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             compiled = await compiled_for(conn, who)
             now = await recompute.clock.now(conn)
             hours = compiled.directory.organization.deadlines.notice_hours
             rows = await leavers_store.departures(
-                conn, who.organization, now - timedelta(days=days), hours, limit
+                conn,
+                who.organization,
+                now - timedelta(days=days),
+                hours,
+                after=(datetime.fromisoformat(after[0]), after[1]) if after else None,
+                limit=limit,
             )
-        return {"as_of": now, "leavers": [dict(row) for row in rows]}
+        last = rows[-1] if len(rows) == limit else None
+        return {
+            "as_of": now,
+            "leavers": [dict(row) for row in rows],
+            "next_cursor": cursor_of(last["last_ordered_at"], last["worker"]) if last else None,
+        }
 
     @router.get("/{worker}")
     async def one(worker: str, who: Annotated[Principal, Depends(reads)]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import asyncpg
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
-from services.provisioning.api.paging import MAX_PAGE, Key, Limit
+from services.provisioning.api.paging import Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.recompute import Recompute
@@ -20,6 +20,8 @@ from shared.contracts.directory import OperationKind, Portal, RuleName
 from shared.postgres import Connection
 
 FORECAST_DAYS = 60
+LAPSES_COUNTED = 10_000
+"""So many logins are counted by week, those that lapse the soonest."""
 
 
 class Report(BaseModel):
@@ -124,12 +126,23 @@ def outages_router(
     async def clocks(
         who: Annotated[Principal, Depends(reads)],
         days: Annotated[int, Query(ge=1, le=365)] = FORECAST_DAYS,
-        limit: Limit = MAX_PAGE,
+        cursor: str | None = None,
+        limit: Limit = 50,
     ) -> dict[str, Any]:
+        """`by_week` counts whole weeks from now; -1 is what has lapsed already."""
+        after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
+            until = now + timedelta(days=days)
             rows = await outages_store.lapsing(
-                conn, who.organization, now + timedelta(days=days), limit
+                conn,
+                who.organization,
+                until,
+                after=[datetime.fromisoformat(after[0]), *after[1:]] if after else None,
+                limit=limit,
+            )
+            weeks = await outages_store.lapses_by_week(
+                conn, who.organization, now, until, LAPSES_COUNTED
             )
             compiled = await compiled_for(conn, who)
         portals = compiled.portals if compiled else {}
@@ -145,6 +158,21 @@ def outages_router(
                 }
                 for row in rows
             ],
+            "by_week": [
+                {
+                    **dict(each),
+                    "portal_name": (
+                        portals[each["portal"]].name if each["portal"] in portals else None
+                    ),
+                }
+                for each in weeks
+            ],
+            "counted_up_to": LAPSES_COUNTED,
+            "next_cursor": (
+                cursor_of(rows[-1]["lapses_at"], rows[-1]["worker"], rows[-1]["portal"])
+                if len(rows) == limit
+                else None
+            ),
         }
 
     return router

@@ -48,10 +48,8 @@ def own_router(
             ended=False,
             portal=None,
             worker=_worker(who),
-            overdue=None,
             after=None,
             limit=MAX_PAGE,
-            now=now,
         )
         shown = [work_item(row, portals, now) for row in rows]
         return [

@@ -17,6 +17,7 @@ from services.provisioning.api.history import history_router
 from services.provisioning.api.imports import imports_router
 from services.provisioning.api.leavers import leavers_router
 from services.provisioning.api.outages import outages_router
+from services.provisioning.api.overview import overview_router
 from services.provisioning.api.own import own_router
 from services.provisioning.api.replay import replay_router
 from services.provisioning.api.simulator import simulator_router
@@ -50,6 +51,7 @@ def routers(
     enrolments = EnrolmentCommands(pool, recompute, directories, chores)
     return [
         access_router(pool, authenticator, recompute, operations, chores),
+        overview_router(pool, authenticator, recompute),
         chores_router(pool, authenticator, operations, chores),
         brake_router(pool, authenticator, operations, brake),
         directory_router(pool, authenticator, operations, directories, plans),

@@ -1,13 +1,14 @@
 """Who still has to be trained before they may use something, and who signs that off."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import asyncpg
 from fastapi import APIRouter, Depends
 
-from services.provisioning.api.paging import MAX_PAGE, Limit
+from services.provisioning.api.paging import MAX_PAGE, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.store import views
+from services.provisioning.store import listed as listed_store
 from shared.auth import Authenticator, Principal
 
 
@@ -19,10 +20,19 @@ def training_router(
     reads = authenticator.requires("access:read", "access:admin", "hr:enter")
     everybody = authenticator.requires("directory:read", "access:read", "access:admin")
 
-    async def due(who: Principal, worker: str | None, limit: int) -> dict[str, Any]:
+    async def due(
+        who: Principal, worker: str | None, limit: int, cursor: str | None = None
+    ) -> dict[str, Any]:
+        after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
-            rows = await views.training_due(conn, who.organization, worker, limit)
+            rows = await listed_store.training_due(
+                conn,
+                who.organization,
+                worker=worker,
+                after=(datetime.fromisoformat(after[0]), after[1]) if after else None,
+                limit=limit,
+            )
             found = await recompute.directories.current(conn, {who.organization})
         modules = {}
         if who.organization in found:
@@ -31,7 +41,7 @@ def training_router(
             "as_of": now,
             "due": [
                 {
-                    **dict(row),
+                    **{name: value for name, value in row.items() if name != "first_due_at"},
                     "late": row["due_at"] < now,
                     "name": modules[row["module"]].name if row["module"] in modules else None,
                     "owner": modules[row["module"]].owner if row["module"] in modules else None,
@@ -40,20 +50,26 @@ def training_router(
                 }
                 for row in rows
             ],
+            "next_cursor": (
+                cursor_of(rows[-1]["first_due_at"], rows[-1]["worker"])
+                if len({row["worker"] for row in rows}) == limit
+                else None
+            ),
         }
 
     @router.get("")
     async def everybodys(
         who: Annotated[Principal, Depends(reads)],
         worker: str | None = None,
-        limit: Limit = MAX_PAGE,
+        cursor: str | None = None,
+        limit: Limit = 50,
     ) -> dict[str, Any]:
-        return await due(who, worker, limit)
+        return await due(who, worker, limit, cursor)
 
     @router.get("/own")
     async def own(who: Annotated[Principal, Depends(everybody)]) -> dict[str, Any]:
         if who.worker is None:
-            return {"as_of": None, "due": []}
+            return {"as_of": None, "due": [], "next_cursor": None}
         return await due(who, who.worker, MAX_PAGE)
 
     return router

@@ -14,6 +14,7 @@ from services.provisioning.rules.desired import CompiledDirectory, PortalKnowled
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval
 from services.provisioning.rules.guards import last_administrators
+from services.provisioning.rules.listed import Listed, listed
 from services.provisioning.rules.operations import Account, Operation
 from services.provisioning.rules.sponsors import sponsors_named
 from services.provisioning.rules.timeline import Person, TimelineEvent, fold, people
@@ -22,6 +23,7 @@ from services.provisioning.store import brake as brake_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import findings as findings_store
+from services.provisioning.store import listed as listed_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import outages as outages_store
 from services.provisioning.store import reviews as reviews_store
@@ -261,6 +263,7 @@ class Recompute:
 
     async def _write(self, conn: Connection, decided: Sequence[tuple[_Pending, Outcome]]) -> int:
         updates: list[WorkerUpdate] = []
+        shown: dict[WorkerKey, Listed | None] = {}
         messages: list[OutboxMessage] = []
         begun: list[tuple[str, Account]] = []
         changed: list[tuple[str, Account]] = []
@@ -295,6 +298,7 @@ class Recompute:
                 updates.append(update)
                 if message is not None:
                     messages.append(message)
+                    shown[row.key] = _listed(outcome, update)
         await accounts_store.add_accounts(conn, begun)
         await accounts_store.save_accounts(conn, changed)
         await operations_store.add_operations(conn, ordered)
@@ -305,6 +309,7 @@ class Recompute:
         await brake_store.park(conn, parked)
         await brake_store.unpark(conn, unparked)
         await workers_store.save_workers(conn, updates)
+        await listed_store.save_listed(conn, shown)
         sponsored = [(row.key, one.facts.sponsors) for one, _ in decided for row in one.rows]
         if any(sponsors for _, sponsors in sponsored):
             await workers_store.note_sponsors(conn, sponsored)
@@ -430,6 +435,12 @@ def _publish(
         data=join_objects(update.state, said),
         extensions={"version": version, "epoch": str(row.epoch)},
     )
+
+
+def _listed(outcome: Outcome, update: WorkerUpdate) -> Listed | None:
+    if update.merged_into is not None:
+        return None
+    return listed(outcome.state, portals_decided=update.portals is not None)
 
 
 def access_fact(

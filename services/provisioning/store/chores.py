@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -302,38 +302,39 @@ async def work(
     ended: bool,
     portal: str | None,
     worker: str | None,
-    overdue: bool | None,
-    after: tuple[datetime, int, str] | None,
+    due_by: datetime | None,
+    after: Sequence[Any] | None,
     limit: int,
-    now: datetime,
 ) -> list[Any]:
     """Chores in the shape and order of other work; `worker` is whom it is for where it is a
     portal's.
     """
-    deadline, rank, chore_id = after or (None, None, None)
+    if ended:
+        which = "chore.ended_at IS NOT NULL"
+        beyond, order = "(chore.ended_at, chore.chore_id) < ($6, $7::uuid)", "chore.ended_at DESC"
+        order += ", chore.chore_id DESC"
+    else:
+        which = "chore.ended_at IS NULL"
+        beyond = f"(chore.deadline, {CHORE_RANK}, chore.chore_id) > ($6, $7::int, $8::uuid)"
+        order = "chore.deadline, chore.chore_id"
     rows: list[Any] = await conn.fetch(
         f"""
         SELECT {WORK_COLUMNS} FROM chore
         LEFT JOIN worker ON worker.organization = chore.organization
           AND worker.worker = coalesce(chore.worker, chore.addressed_to)
-        WHERE chore.organization = $1 AND (chore.ended_at IS NOT NULL) = $2
-          AND ($3::text IS NULL OR chore.portal = $3)
-          AND ($4::text IS NULL OR coalesce(chore.worker, chore.addressed_to) = $4)
-          AND ($5::timestamptz IS NULL
-               OR (chore.deadline, {CHORE_RANK}, chore.chore_id) > ($5, $6::int, $7::uuid))
-          AND ($9::boolean IS NULL OR (chore.ended_at IS NULL AND chore.deadline <= $10) = $9)
-        ORDER BY chore.deadline, chore.chore_id LIMIT $8
+        WHERE chore.organization = $1 AND {which}
+          AND ($2::text IS NULL OR chore.portal = $2)
+          AND ($3::text IS NULL OR coalesce(chore.worker, chore.addressed_to) = $3)
+          AND ($4::timestamptz IS NULL OR chore.deadline <= $4)
+          AND ($6::timestamptz IS NULL OR {beyond})
+        ORDER BY {order} LIMIT $5
         """,
         organization,
-        ended,
         portal,
         worker,
-        deadline,
-        rank,
-        chore_id,
+        due_by,
         limit,
-        overdue,
-        now,
+        *(after or [None] * (2 if ended else 3)),
     )
     return rows
 
@@ -350,11 +351,3 @@ async def work_item(conn: Connection, organization: str, chore_id: str) -> Any |
         organization,
         chore_id,
     )
-
-
-async def count_open(conn: Connection, organization: str) -> int:
-    """How many chores have not ended."""
-    count: int = await conn.fetchval(
-        "SELECT count(*) FROM chore WHERE organization = $1 AND ended_at IS NULL", organization
-    )
-    return count

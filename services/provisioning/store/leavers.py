@@ -9,15 +9,51 @@ from typing import Any
 from services.provisioning.rules.leavers import Notice
 from shared.postgres import Connection
 
+PORTALS_EACH = 40
+"""As many removals of one departure are reckoned with in looking for the latest departures."""
+
 
 async def departures(
-    conn: Connection, organization: str, since: datetime, notice_hours: int, limit: int
+    conn: Connection,
+    organization: str,
+    since: datetime,
+    notice_hours: int,
+    *,
+    after: tuple[datetime, str] | None,
+    limit: int,
 ) -> list[Any]:
-    """Who left and had access since an instant, with what is open, the latest first."""
+    """Who left and had access since an instant, with what is open.
+
+    Whose last removal was ordered the latest comes first. The list stops early only where people
+    have more than `PORTALS_EACH` portals.
+
+    Args:
+        after: `last_ordered_at` and worker of the one before.
+    """
+    before, worker = after or (None, "")
     rows: list[Any] = await conn.fetch(
         """
-        SELECT operation.worker, worker.name, min(operation.requested_at) AS ordered_at,
-               count(*) AS portals,
+        WITH leaver AS (
+            SELECT worker, max(requested_at) AS last_ordered_at FROM (
+                SELECT worker, requested_at FROM operation AS removal
+                WHERE organization = $1 AND rule = 'employment_ended' AND requested_at >= $2
+                  AND kind IN ('suspend', 'revoke', 'rotate', 'close') AND status <> 'cancelled'
+                  AND ($5::timestamptz IS NULL OR (
+                      requested_at <= $5 AND (requested_at < $5 OR worker > $6) AND NOT EXISTS (
+                          -- Whose later removals put them on a page before.
+                          SELECT FROM operation AS later
+                          WHERE later.organization = removal.organization
+                            AND later.worker = removal.worker AND later.rule = 'employment_ended'
+                            AND later.kind IN ('suspend', 'revoke', 'rotate', 'close')
+                            AND later.status <> 'cancelled'
+                            AND (later.requested_at > $5
+                                 OR later.requested_at = $5 AND later.worker <= $6))))
+                ORDER BY requested_at DESC, worker LIMIT $4::int * $7::int
+            ) AS recent
+            GROUP BY worker ORDER BY last_ordered_at DESC, worker LIMIT $4
+        )
+        SELECT operation.worker, worker.name, leaver.last_ordered_at,
+               min(operation.requested_at) AS ordered_at, count(*) AS portals,
                count(*) FILTER (WHERE operation.status = 'done') AS removed,
                count(*) FILTER (WHERE account.exposed_since IS NOT NULL) AS reachable,
                max(operation.ended_at) FILTER (WHERE operation.status = 'done') AS last_removed_at,
@@ -25,26 +61,31 @@ async def departures(
                count(*) FILTER (
                    WHERE notice.portal IS NULL AND operation.requested_at
                        + make_interval(hours => $3) < clock_timestamp()) AS notices_overdue
-        FROM (
-            SELECT DISTINCT ON (worker, portal) * FROM operation
-            WHERE organization = $1 AND rule = 'employment_ended' AND requested_at >= $2
-              AND kind IN ('suspend', 'revoke', 'rotate', 'close') AND status <> 'cancelled'
+        FROM leaver
+        JOIN worker ON worker.organization = $1 AND worker.worker = leaver.worker
+        CROSS JOIN LATERAL (
+            SELECT DISTINCT ON (portal) * FROM operation
+            WHERE organization = $1 AND worker = leaver.worker AND rule = 'employment_ended'
+              AND requested_at >= $2 AND kind IN ('suspend', 'revoke', 'rotate', 'close')
+              AND status <> 'cancelled'
             -- Where only closing is offered it is the removal; elsewhere it comes afterwards.
-            ORDER BY worker, portal, kind = 'close', requested_at DESC
+            ORDER BY portal, kind = 'close', requested_at DESC
         ) AS operation
-        JOIN worker ON worker.organization = $1 AND worker.worker = operation.worker
         LEFT JOIN account ON account.organization = $1 AND account.worker = operation.worker
                          AND account.portal = operation.portal
         LEFT JOIN notice ON notice.organization = $1 AND notice.worker = operation.worker
                         AND notice.portal = operation.portal
                         AND notice.sent_at >= operation.requested_at
-        GROUP BY operation.worker, worker.name
-        ORDER BY ordered_at DESC, operation.worker LIMIT $4
+        GROUP BY operation.worker, worker.name, leaver.last_ordered_at
+        ORDER BY leaver.last_ordered_at DESC, operation.worker
         """,
         organization,
         since,
         notice_hours,
         limit,
+        before,
+        worker,
+        PORTALS_EACH,
     )
     return rows
 

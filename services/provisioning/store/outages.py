@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -146,21 +146,63 @@ async def incidents(
     return rows
 
 
-async def lapsing(conn: Connection, organization: str, until: datetime, limit: int) -> list[Any]:
-    """Logins that a portal will disable by an instant for want of use, the soonest first."""
+async def lapsing(
+    conn: Connection,
+    organization: str,
+    until: datetime,
+    *,
+    after: Sequence[Any] | None,
+    limit: int,
+) -> list[Any]:
+    """Logins that a portal will disable by an instant for want of use, the soonest first.
+
+    Args:
+        after: `lapses_at`, worker and portal of the one before.
+    """
     rows: list[Any] = await conn.fetch(
         """
         SELECT account.worker, worker.name, worker.status, account.portal, account.login_id,
                account.last_login_at, account.lapses_at, keeping.operation_id::text AS operation_id
-        FROM account JOIN worker USING (organization, worker)
+        FROM (
+            SELECT * FROM account
+            WHERE organization = $1 AND lapses_at <= $2
+              AND ($3::timestamptz IS NULL OR (lapses_at, worker, portal) > ($3, $4, $5))
+            ORDER BY lapses_at, worker, portal LIMIT $6
+        ) AS account
+        JOIN worker USING (organization, worker)
         LEFT JOIN operation AS keeping
             ON keeping.organization = account.organization AND keeping.worker = account.worker
            AND keeping.portal = account.portal AND keeping.kind = 'keep_alive'
            AND keeping.status IN ('requested', 'claimed', 'superseded')
-        WHERE account.organization = $1 AND account.lapses_at <= $2
-        ORDER BY account.lapses_at, account.worker, account.portal LIMIT $3
+        ORDER BY account.lapses_at, account.worker, account.portal
         """,
         organization,
+        until,
+        *(after or (None, "", "")),
+        limit,
+    )
+    return rows
+
+
+async def lapses_by_week(
+    conn: Connection, organization: str, now: datetime, until: datetime, limit: int
+) -> list[Any]:
+    """How many of the `limit` logins that lapse the soonest do so on which portal in which week.
+
+    Week 0 begins now; what has lapsed already is of week -1.
+    """
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT greatest(-1, floor(extract(epoch FROM lapses_at - $2) / 604800))::int AS week,
+               portal, count(*) AS logins
+        FROM (
+            SELECT portal, lapses_at FROM account
+            WHERE organization = $1 AND lapses_at <= $3 ORDER BY lapses_at LIMIT $4
+        ) AS soonest
+        GROUP BY week, portal ORDER BY week, portal
+        """,
+        organization,
+        now,
         until,
         limit,
     )
