@@ -112,7 +112,7 @@ def incident_list(portal: str = "", limit: Limit = 50, as_json: AsJson = False) 
 
 def clocks(days: int = 60, as_json: AsJson = False) -> None:
     """Logins that portals will disable for want of use, and what that costs."""
-    found = Client.open().get("provisioning", "/access/v1/clocks", {"days": days})
+    found = Client.open().get("provisioning", "/access/v1/clocks", {"days": days, "limit": 500})
     if as_json:
         print_json(found)
         return

@@ -31,7 +31,7 @@ from services.cli.main import app
 from services.gateway.console.visitor import COOKIE
 from services.gateway.links import make_session
 from services.gateway.settings import Settings
-from tests.e2e.browsing import beyond_the_screen, broken_rules
+from tests.e2e.browsing import beyond_the_screen, broken_rules, look
 from tests.e2e.crawling import Crawl, crawl, routes
 from tests.servers import JARS, session_folder
 
@@ -560,6 +560,7 @@ async def test_every_page_keeps_the_rules_of_accessibility_in_light_and_dark_and
             broken.append((address, "the first tab does not reach the link to the content"))
         if await page.locator("h1").count() != 1:
             broken.append((address, "has not one heading"))
+        await look(page, re.sub(r"\W+", "-", address.partition("?")[0]).strip("-") or "overview")
     await context.close()
     assert sorted(set(broken)) == []
 
