@@ -54,13 +54,11 @@ def routes(console: Console) -> APIRouter:
         """Entries that match everything asked for, newest first."""
         visitor = await console.visitor(request, "audit:read")
         asked = read_asked(request.query_params, visitor.zone)
-        found = await services.get(
-            visitor.principal,
-            "audit",
-            "/audit/v1/entries",
-            {**asked, "cursor": cursor, "limit": PAGE_ROWS},
+        page = {**asked, "cursor": cursor, "limit": PAGE_ROWS}
+        found, log = await asyncio.gather(
+            services.get(visitor.principal, "audit", "/audit/v1/entries", page),
+            services.get(visitor.principal, "audit", "/audit/v1/log"),
         )
-        log = await services.get(visitor.principal, "audit", "/audit/v1/log")
         followed = {name: text for name, text in asked.items() if name not in ("since", "until")}
         return console.page(
             request,

@@ -1,5 +1,6 @@
 """What is done with the audit log: exports, checkpoints to keep, legal holds, erasure."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
@@ -90,8 +91,10 @@ def routes(console: Console, entries: Entries) -> APIRouter:
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
         visitor = await console.visitor(request, "audit:read", "audit:admin")
-        found = await services.get(visitor.principal, "audit", "/audit/v1/holds")
-        erased = await services.get(visitor.principal, "audit", "/audit/v1/erasures")
+        found, erased = await asyncio.gather(
+            services.get(visitor.principal, "audit", "/audit/v1/holds"),
+            services.get(visitor.principal, "audit", "/audit/v1/erasures"),
+        )
         return console.page(
             request,
             "audit_holds.html",

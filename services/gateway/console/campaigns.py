@@ -1,5 +1,6 @@
 """Campaigns and compliance: how far reviews are, whom a campaign would ask, how well it is done."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -89,8 +90,10 @@ def routes(console: Console) -> APIRouter:
         """One campaign: how far, at what pace, who is how far."""
         visitor = await console.visitor(request, *SEES)
         route = f"/review/v1/campaigns/{path(campaign_id)}"
-        found = await services.get(visitor.principal, "review", route)
-        progress = await services.get(visitor.principal, "review", f"{route}/progress")
+        found, progress = await asyncio.gather(
+            services.get(visitor.principal, "review", route),
+            services.get(visitor.principal, "review", f"{route}/progress"),
+        )
         return console.page(
             request,
             "campaign.html",
@@ -117,9 +120,11 @@ def routes(console: Console) -> APIRouter:
         """How well reviews are done, and what nobody looked at within a year."""
         visitor = await console.visitor(request, *JUDGES)
         who = visitor.principal
-        quality = await services.get(who, "review", "/review/v1/quality")
         limit = {"limit": UNREVIEWED_SHOWN}
-        coverage = await services.get(who, "review", "/review/v1/coverage", limit)
+        quality, coverage = await asyncio.gather(
+            services.get(who, "review", "/review/v1/quality"),
+            services.get(who, "review", "/review/v1/coverage", limit),
+        )
         return console.page(request, "compliance.html", quality=quality, coverage=coverage)
 
     return router

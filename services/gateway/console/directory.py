@@ -4,6 +4,7 @@ Nothing is changed by a form at once: each makes a plan, whose page shows what i
 whom, before anybody applies, proposes or approves it.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +36,14 @@ def routes(console: Console) -> APIRouter:
         plans: list[Json] = found["plans"]
         return plans
 
+    async def questions_of(visitor: Visitor) -> list[Json]:
+        """Titles without a duty."""
+        if not visitor.principal.may("access:read", "access:admin"):
+            return []
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/questions")
+        asked: list[Json] = found["questions"]
+        return asked
+
     async def portal_names(visitor: Visitor) -> dict[str, str]:
         current = await in_force(console, visitor)
         portals = current["directory"]["portals"] if current else []
@@ -53,12 +62,13 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
+        found, plans = await asyncio.gather(in_force(console, visitor), plans_of(visitor))
         return console.page(
             request,
             "directory.html",
             status=problem.status if problem else 200,
-            found=await in_force(console, visitor),
-            plans=[each for each in await plans_of(visitor) if each["status"] == "proposed"],
+            found=found,
+            plans=[each for each in plans if each["status"] == "proposed"],
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,
@@ -78,9 +88,11 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
-        found = await in_force(console, visitor)
+        found, enrolments = await asyncio.gather(
+            in_force(console, visitor),
+            services.get(visitor.principal, "provisioning", "/access/v1/enrolments"),
+        )
         known = _portal(found, portal)
-        enrolments = await services.get(visitor.principal, "provisioning", "/access/v1/enrolments")
         return console.page(
             request,
             "portal.html",
@@ -108,18 +120,16 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
-        found = await in_force(console, visitor)
-        questions = []
-        if visitor.principal.may("access:read", "access:admin"):
-            asked = await services.get(visitor.principal, "provisioning", "/access/v1/questions")
-            questions = asked["questions"]
+        found, plans, questions = await asyncio.gather(
+            in_force(console, visitor), plans_of(visitor), questions_of(visitor)
+        )
         return console.page(
             request,
             "policy.html",
             status=problem.status if problem else 200,
             found=found,
             questions=questions,
-            plans=await plans_of(visitor),
+            plans=plans,
             functions=[each.value for each in Function if each is not Function.SIGN_ON],
             financial=[each.value for each in FINANCIAL],
             problem=problem,

@@ -111,6 +111,12 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
             response.delete_cookie(STATE_COOKIE, path="/sign-in", httponly=True, samesite="lax")
             return response
 
+    @router.get("/help")
+    async def explain_signs_and_keys(request: Request) -> Response:
+        """What the signs mean, and the keys."""
+        await console.visitor(request)
+        return console.page(request, "help.html")
+
     @router.get("/command-line")
     async def ask_for_the_command_line(request: Request) -> Response:
         """What a person who is signed in does to use the command line."""

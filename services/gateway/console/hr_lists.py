@@ -1,5 +1,6 @@
 """HR's lists, what they ask, and how the sources fare: for people in HR and administrators."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
@@ -85,14 +86,17 @@ def routes(
             rejected = await store.recent_rejections(
                 conn, organization, sources.names(organization), REJECTIONS_SHOWN
             )
+        health, titles = await asyncio.gather(
+            desk.health.listed(visitor.principal), _unmapped_titles(visitor)
+        )
         return console.page(
             request,
             "hr.html",
             status=problem.status if problem else 200,
             problem=problem,
             fresh_key=fresh_key,
-            health=await desk.health.listed(visitor.principal),
-            titles=await _unmapped_titles(visitor),
+            health=health,
+            titles=titles,
             rejected=rejected,
         )
 

@@ -1,5 +1,6 @@
 """What a reviewer does: their desk, one review to decide on, many lines at once, questions."""
 
+import asyncio
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -51,13 +52,21 @@ def routes(console: Console) -> APIRouter:
         if not who.may(*DECIDES):
             return RedirectResponse("/reviews/campaigns", status_code=303)
         asked = {"status": status, "worker": worker, "cursor": cursor, "limit": PAGE_ROWS}
-        found = await services.get(who, "review", "/review/v1/reviews", asked)
-        questions = await services.get(who, "review", "/review/v1/questions")
-        covers = await services.get(who, "review", "/review/v1/delegations")
-        # Whoever manages reviews would be shown everybody's, and decides about nobody's by default.
-        easy = {"count": 0}
-        if not who.may("review:admin"):
-            easy = await services.get(who, "review", "/review/v1/lines", {"advice": "keep"})
+
+        async def easy_lines() -> int:
+            # Whoever manages reviews would be shown everybody's, and decides about nobody's.
+            if who.may("review:admin"):
+                return 0
+            answer = await services.get(who, "review", "/review/v1/lines", {"advice": "keep"})
+            count: int = answer["count"]
+            return count
+
+        found, questions, covers, easy = await asyncio.gather(
+            services.get(who, "review", "/review/v1/reviews", asked),
+            services.get(who, "review", "/review/v1/questions"),
+            services.get(who, "review", "/review/v1/delegations"),
+            easy_lines(),
+        )
         return console.page(
             request,
             "reviews.html",
@@ -65,7 +74,7 @@ def routes(console: Console) -> APIRouter:
             status_shown=status,
             questions=questions["questions"],
             covers=covers["delegations"],
-            easy=easy["count"],
+            easy=easy,
             said=SAID.get(did),
             fresh_key=fresh_key,
         )

@@ -112,6 +112,8 @@ def make_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
+        cache_size=-1,
     )
     environment.globals.update(
         when=when,
@@ -121,4 +123,7 @@ def make_environment() -> Environment:
         OPERATION_TITLES=OPERATION_TITLES,
     )
     environment.filters.update(day=day, number=number, upto=upto, words=words, path=path, span=span)
+    # They change with the product only: no visitor waits for one to be compiled.
+    for name in environment.list_templates():
+        environment.get_template(name)
     return environment

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,22 +22,38 @@ from shared.errors import Problem
 COOKIE = "portalkeeper_session"
 
 NAVIGATION = (
-    ("/", "Overview", ("access:read",)),
-    ("/people", "People", ("access:read",)),
-    ("/matrix", "Access", ("access:read",)),
-    ("/work", "Work", ("work:do", "access:read")),
-    ("/leavers", "Leavers", ("access:read",)),
-    ("/reviews", "Reviews", ("review:decide", "review:admin", "access:read", "audit:read")),
-    ("/findings", "Findings", ("access:read",)),
-    ("/where", "Where do I go?", ("directory:read",)),
-    ("/directory", "Portals", ("directory:read", "access:read")),
-    ("/policy", "Policy", ("access:read", "policy:approve")),
-    ("/hr", "HR", ("hr:enter", "access:admin", "ops:admin")),
-    ("/who-had-access", "Who had access", ("access:read", "audit:read")),
-    ("/audit", "Audit", ("audit:read",)),
-    ("/mine", "Mine", ("directory:read",)),
+    (
+        ("/", "Overview", "o", ("access:read",)),
+        ("/work", "Work", "w", ("work:do", "access:read")),
+        ("/leavers", "Leavers", "l", ("access:read",)),
+        ("/findings", "Findings", "f", ("access:read",)),
+        (
+            "/reviews",
+            "Reviews",
+            "r",
+            ("review:decide", "review:admin", "access:read", "audit:read"),
+        ),
+    ),
+    (
+        ("/people", "People", "p", ("access:read",)),
+        ("/matrix", "Access", "a", ("access:read",)),
+        ("/who-had-access", "Who had access", "h", ("access:read", "audit:read")),
+    ),
+    (
+        ("/where", "Where do I go?", "g", ("directory:read",)),
+        ("/directory", "Portals", "t", ("directory:read", "access:read")),
+        ("/mine", "Mine", "m", ("directory:read",)),
+    ),
+    (
+        ("/policy", "Policy", "y", ("access:read", "policy:approve")),
+        ("/hr", "HR", "x", ("hr:enter", "access:admin", "ops:admin")),
+        ("/audit", "Audit", "u", ("audit:read",)),
+    ),
 )
-"""Page, its name, and the scopes of which any lets one see it."""
+"""Groups of pages: address, name, key, and the scopes of which any lets one see it.
+
+The groups are what waits, people, where to go, and what rules it all.
+"""
 
 
 class SignInNeeded(Exception):
@@ -129,15 +146,20 @@ class Console:
             query=dict(request.query_params),
             # The answer to a form has no address that shows it again.
             asked_for=request.method == "GET",
-            navigation=[
-                (href, name)
-                for href, name, scopes in NAVIGATION
-                if visitor and visitor.principal.may(*scopes)
-            ],
+            navigation=_navigation(may),
             may=may,
             **context,
         )
         return HTMLResponse(body, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def _navigation(may: Callable[..., bool]) -> list[list[tuple[str, str, str]]]:
+    """The groups of pages that somebody may see; a group without any is left out."""
+    groups = [
+        [(href, name, key) for href, name, key, scopes in group if may(*scopes)]
+        for group in NAVIGATION
+    ]
+    return [group for group in groups if group]
 
 
 def csrf_token(secret: str) -> str:

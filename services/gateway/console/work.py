@@ -1,5 +1,6 @@
 """The work queue: what people do on portals, claimed, ticked off and shown done with evidence."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from starlette.datastructures import FormData
 
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import PAGE_ROWS, Text
+from services.gateway.console.planned import in_force
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from shared.errors import Problem
@@ -40,21 +42,27 @@ def routes(console: Console) -> APIRouter:
     ) -> Response:
         """The queue by deadline."""
         visitor = await console.visitor(request, "work:do", "access:read")
-        found = await services.get(
-            visitor.principal,
-            "provisioning",
-            "/access/v1/work",
-            {
-                "status": status,
-                "portal": portal,
-                "worker": worker.strip(),
-                "overdue": "true" if overdue else "",
-                "cursor": cursor,
-                "limit": PAGE_ROWS,
-            },
+        asked = {
+            "status": status,
+            "portal": portal,
+            "worker": worker.strip(),
+            "overdue": "true" if overdue else "",
+            "cursor": cursor,
+            "limit": PAGE_ROWS,
+        }
+        found, directory = await asyncio.gather(
+            services.get(visitor.principal, "provisioning", "/access/v1/work", asked),
+            in_force(console, visitor),
         )
+        portals = directory["directory"]["portals"] if directory else []
         return console.page(
-            request, "work.html", found=found, status_shown=status, fresh_key=fresh_key
+            request,
+            "work.html",
+            found=found,
+            status_shown=status,
+            overdue=overdue,
+            portals=[(each["id"], each["name"]) for each in portals],
+            fresh_key=fresh_key,
         )
 
     @router.get("/work/{operation_id}")
