@@ -11,7 +11,10 @@ FORMULA_STARTS = "=+-@|%"
 
 _COMPUTED = re.compile(rf"'*([\t\r\n]|\s*[{re.escape(FORMULA_STARTS)}])")
 
-_SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+\d{2,3}")
+_SCIENTIFIC = re.compile(r"\d+[.,]\d+[eE][+-]?\d{1,3}|\d+[eE]\+\d{2,3}")
+_NUMBER = re.compile(r"\d+\.0+|\d{1,3}(,\d{3})+(\.\d+)?")
+_KEPT_AS_TEXT = re.compile(r"'(?=[\w])|=\"(?P<id>[^\"]*)\"")
+_COMPUTED_ID = re.compile(r"[=@].*|#(REF|N/A|VALUE|NAME|DIV/0|NUM|NULL)[!?]?", re.S)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MANGLED = re.compile(rf"\d{{1,2}}-({'|'.join(_MONTHS)})|({'|'.join(_MONTHS)})-\d{{2}}", re.I)
 _ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
@@ -37,9 +40,9 @@ def id_in(row: Row, index: int, column: str) -> str:
     """A login or worker id.
 
     Raises:
-        UnreadableSheet: Excel has turned it into a number or a date.
+        UnreadableSheet: a spreadsheet has turned it into a number or a date, or it is a formula.
     """
-    cell = unquoted(row.cells[index])
+    cell = _as_typed(unquoted(row.cells[index]))
     where = f"Line {row.line}, column {column!r}"
     if cell and set(cell) == {"#"}:
         raise UnreadableSheet(
@@ -52,6 +55,19 @@ def id_in(row: Row, index: int, column: str) -> str:
             row.line,
             column,
         )
+    if _NUMBER.fullmatch(cell):
+        raise UnreadableSheet(
+            f"{where}: {cell} is an id that a spreadsheet wrote as a number. Take it from its"
+            " source again, with the column formatted as text.",
+            row.line,
+            column,
+        )
+    if is_computed(cell):
+        raise UnreadableSheet(
+            f"{where}: the cell holds a formula, or the error of one. Save values only.",
+            row.line,
+            column,
+        )
     if index in row.dates or _MANGLED.fullmatch(cell):
         raise UnreadableSheet(
             f"{where}: {cell} looks like an id that Excel turned into a date. Take it from its"
@@ -60,6 +76,19 @@ def id_in(row: Row, index: int, column: str) -> str:
             column,
         )
     return cell
+
+
+def _as_typed(cell: str) -> str:
+    """An id without what people write around it so that a spreadsheet keeps its zeros."""
+    kept = _KEPT_AS_TEXT.match(cell)
+    if kept is None:
+        return cell
+    return cell[1:] if kept["id"] is None else kept["id"].strip()
+
+
+def is_computed(cell: str) -> bool:
+    """Whether a cell holds a formula as it was typed, or the error that one came to."""
+    return _COMPUTED_ID.fullmatch(cell) is not None
 
 
 def day_in(row: Row, index: int, column: str, *, day_first: bool = False) -> date | None:

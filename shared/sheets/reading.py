@@ -8,7 +8,15 @@ from shared.sheets.text import decode, read_text
 from shared.sheets.workbook import read_workbook
 
 ZIP = b"PK\x03\x04"
-OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+OTHERS = {
+    b"\xd0\xcf\x11\xe0": "the old Excel format (.xls)",
+    b"%PDF": "a PDF",
+    b"{": "JSON",
+    b"[": "JSON",
+    b"<?xml": "XML",
+    b"\x1f\x8b": "a compressed file (.gz)",
+}
+"""How files begin that hold no table that can be read."""
 _MAIL = re.compile(rb"(received|from|return-path|mime-version|date|subject|delivered-to):", re.I)
 
 
@@ -25,8 +33,9 @@ def read_table(name: str, content: bytes) -> Table:
         raise UnreadableSheet(f"The file is larger than {MAX_FILE_BYTES // 1024 // 1024} MB.")
     if content.startswith(ZIP):
         return read_workbook(content, notes)
-    if content.startswith(OLD_EXCEL):
-        raise UnreadableSheet("This is the old Excel format (.xls). Save it as .xlsx or CSV UTF-8.")
+    for start, kind in OTHERS.items():
+        if content.lstrip().startswith(start):
+            raise UnreadableSheet(f"This is {kind}. Save or export it as .xlsx or CSV UTF-8.")
     if name.casefold().endswith(".eml") or _MAIL.match(content):
         return read_mail(content, notes)
     text = decode(content, notes)

@@ -9,36 +9,56 @@ from shared.sheets.table import Row, Table, UnreadableSheet, arrange
 
 DELIMITERS = (",", ";", "\t", "|")
 SNIFFED_LINES = 50
+SNIFFED_BYTES = 1_000
+AS_UTF8 = "Save the file as CSV UTF-8 and try again."
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
+"""A letter in UTF-8, which hardly any text in Windows-1252 looks like."""
 _GAP = re.compile(r"\s{2,}")
 _RULE = re.compile(r"[\s|+:=-]+")
 
 
 def decode(content: bytes, notes: list[str]) -> str:
-    """Text in UTF-8, in UTF-16 with a mark, or else in Windows-1252, which is noted.
+    """Text in UTF-8, in UTF-16, or else in Windows-1252, which is noted.
 
     Raises:
         UnreadableSheet: it is none of these.
     """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
     try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
+        text = content.decode(_encoding(content))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        if error.encoding.startswith("utf-16"):
+            raise UnreadableSheet(
+                f"Line {line}: the file says that it is UTF-16 and is not. {AS_UTF8}"
+            ) from error
+        if _MULTIBYTE.search(content):
+            raise UnreadableSheet(
+                f"Line {line} is not UTF-8, although others are: were two files put together?"
+                f" {AS_UTF8}"
+            ) from error
         try:
             text = content.decode("cp1252")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise UnreadableSheet(
-                f"Line {line} holds a byte that is neither UTF-8 nor Windows-1252. Save the file"
-                " as CSV UTF-8 and try again."
+                f"Line {line} holds a byte that is neither UTF-8 nor Windows-1252. {AS_UTF8}"
             ) from error
         notes.append("It is not UTF-8, so it was read as Windows-1252: look at accented names.")
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
-        raise UnreadableSheet(f"Line {line} holds a NUL character; this is no text file.")
+        raise UnreadableSheet(f"Line {line} holds a NUL character; this is no text file. {AS_UTF8}")
     return text
+
+
+def _encoding(content: bytes) -> str:
+    """By its mark or, in UTF-16 without one, by the zeros beside ASCII."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    start = content[:SNIFFED_BYTES]
+    zeros = [start[odd::2].count(0) * 4 > len(start) for odd in (False, True)]
+    return {(False, True): "utf-16-le", (True, False): "utf-16-be"}.get(
+        (zeros[0], zeros[1]), "utf-8-sig"
+    )
 
 
 def read_text(text: str, notes: list[str]) -> Table:

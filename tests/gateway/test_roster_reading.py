@@ -52,13 +52,21 @@ ENCODED = {
     "UTF-8": PLAIN.encode(),
     "UTF-8 with a mark": PLAIN.encode("utf-8-sig"),
     "UTF-16": PLAIN.encode("utf-16"),
+    "UTF-16 without a mark": PLAIN.encode("utf-16-le"),
+    "UTF-16 of the other order": b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+    "two marks": b"\xef\xbb\xbf" + PLAIN.encode("utf-8-sig"),
     "UTF-16 with tabs, as Excel's Unicode text": PLAIN.replace(",", "\t").encode("utf-16"),
     "Windows-1252": PLAIN.encode("cp1252"),
     "semicolons": PLAIN.replace(",", ";").encode(),
     "bars and old Mac line ends": PLAIN.replace(",", "|").replace("\n", "\r").encode(),
     "sep= and blank lines": b"sep=,\r\n" + PLAIN.replace("\n", "\r\n\r\n").encode(),
     "a title above": b"Employee roster\n\n" + PLAIN.encode(),
-    "an id kept as text": PLAIN.replace("00042", "'00042").replace("'", "").encode(),
+    "an id kept as text": PLAIN.replace("00042", "'00042").encode(),
+    "an id kept as text by a formula": PLAIN.replace("00042", '"=""00042"""').encode(),
+    "line breaks and no-break spaces in a cell": PLAIN.replace(
+        "Zoë Ng", '"Zoë\n\u00a0Ng"'
+    ).encode(),
+    "empty columns": PLAIN.replace("\n", ",,,\n").encode(),
 }
 
 
@@ -112,6 +120,13 @@ def test_every_encoding_and_dialect_says_the_same(content: bytes) -> None:
     [
         ("1E+05", "rounded number"),
         ("4.2E+12", "rounded number"),
+        ("1.23e11", "rounded number"),
+        ('"1,23E+11"', "rounded number"),
+        ("42.0", "wrote as a number"),
+        ('"12,345"', "wrote as a number"),
+        ("=1+1", "holds a formula"),
+        ("@SUM(A1)", "holds a formula"),
+        ("#REF!", "holds a formula"),
         ("3-Jan", "turned into a date"),
         ("####", "make the column wider"),
         ("", "the worker's id is missing"),
@@ -133,6 +148,16 @@ def test_an_id_that_a_spreadsheet_spoiled_names_line_and_column(cell: str, why: 
 def test_zeros_that_a_spreadsheet_dropped_are_put_back_where_the_source_says_so() -> None:
     (line,) = read(plain("42,Ada,Biller,active,"), known=("00042",), id_digits=5).lines
     assert line.worker == "00042"
+
+
+def test_ids_that_differ_in_zeros_or_capitals_only_are_asked_about() -> None:
+    reading = read(plain("w1,Ada,Biller,active,", "W1,Bo,Coder,active,", "w2,Cy,Biller,active,"))
+    assert [line.worker for line in reading.lines] == ["w2"]
+    (error,) = reading.errors
+    assert (error.code, error.line, error.column) == ("ids_alike", 3, "worker_id")
+    assert set(reading.present) == {"w1", "W1", "w2"}
+    known = read(plain("w1,A,Biller,active,", "W1,B,Biller,active,"), known=("w1", "W1"))
+    assert len(known.lines) == 2
 
 
 def test_an_id_on_two_lines_counts_once_or_not_at_all() -> None:
@@ -179,6 +204,10 @@ def test_days_that_may_be_meant_either_way_are_asked_about() -> None:
         ("w1,Ada,Biller,active,9999-12-31", "hired_on", "the year 9999 is a mistake"),
         ("w1,Ada,Biller,active,31/02/2026", "hired_on", "is no day"),
         (f"w1,{'A' * 300},Biller,active,", "name", "at most 200 characters"),
+        ("w1,A\u200bda,Biller,active,", "name", "cannot be seen"),
+        ('w1,"=HYPERLINK(""http://x"")",Biller,active,', "name", "holds a formula"),
+        ("w1,Ada,#N/A,active,", "title", "holds a formula"),
+        ("w1,Ada,Biller,active,#VALUE!", "hired_on", "is no day"),
     ],
 )
 def test_a_cell_that_cannot_be_meant_names_line_and_column(
@@ -220,6 +249,18 @@ def test_several_sites_in_one_cell_are_told_apart_and_an_unknown_one_is_named() 
         (b"worker_id,worker_id\nw1,w1\n", "names two columns"),
         (b"worker_id,name\nw1,A\x00da\n", "NUL character"),
         (b"\xd0\xcf\x11\xe0old", "old Excel format"),
+        (b"%PDF-1.7", "This is a PDF"),
+        (b'[{"worker_id": "w1"}]', "This is JSON"),
+        (b"<?xml version='1.0'?><w/>", "This is XML"),
+        (b"worker_id,name\n", "no lines below"),
+        (b"w1,Ada\n", "The first line must name the columns"),
+        (
+            "worker_id,name\nw1,Zo\u00eb\n".encode() + b"w2,Zo\xeb\n",
+            "Line 3 is not UTF-8",
+        ),
+        (b"worker_id,name\nw1,A\x81\n", "Line 2 holds a byte that is neither"),
+        (PLAIN.encode("utf-16")[:-1], "says that it is UTF-16 and is not"),
+        (PLAIN.encode("utf-32"), "CSV UTF-8"),
         (b"PK\x03\x04 no zip", "no workbook"),
     ],
 )

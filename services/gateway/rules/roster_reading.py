@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.contracts.envelope import EARLIEST_YEAR, LATEST_YEAR, check_id
 from shared.contracts.hr import Text, WorkerKind, is_npi
 from shared.errors import Rejected
-from shared.sheets.cells import day_in, id_in, reads_as, unquoted
+from shared.sheets.cells import day_in, id_in, is_computed, reads_as, unquoted
 from shared.sheets.table import Row, Table, UnreadableSheet
 
 TEXT_MAX_CHARACTERS = 200
@@ -236,11 +236,18 @@ class _Reader:
     def read(self) -> Reading:
         if Says.WORKER not in self._at:
             raise UnreadableSheet(
-                "No column tells the workers' ids: add one that stays the same for a person, such"
-                " as an employee number. Names and addresses change, so they are no ids."
+                "No column tells the workers' ids. The first line must name the columns, one of"
+                " them an id that stays the same for a person, such as an employee number. Names"
+                " and addresses change, so they are no ids."
+            )
+        if not self._table.rows:
+            raise UnreadableSheet(
+                "There are columns and no lines below them, so nobody is named. Export again, with"
+                " workers of every status."
             )
         lines: list[Line] = []
         present: dict[str, Row] = {}
+        bare: dict[str, str] = {}
         unnamed = 0
         for number, row in enumerate(self._table.rows):
             if number % TOLD_LINES == 0:
@@ -254,6 +261,10 @@ class _Reader:
             twin = present.setdefault(worker, row)
             if twin is not row:
                 self._twins(worker, twin, row, lines)
+                continue
+            alike = bare.setdefault(_bare(worker), worker)
+            if alike != worker and not {alike, worker} <= self._known:
+                self._alike(alike, worker, present[alike], row, lines)
                 continue
             try:
                 lines.append(self._read_line(worker, row))
@@ -288,6 +299,17 @@ class _Reader:
             " say different things, so neither was read. Keep the one that is right."
         )
         self._errors.append(LineError(second.line, column, "duplicate_id", detail))
+
+    def _alike(self, one: str, other: str, first: Row, second: Row, lines: list[Line]) -> None:
+        """Two ids that differ in what spreadsheets change: whose they are, nobody can tell."""
+        column = self._column(Says.WORKER)
+        lines[:] = [line for line in lines if line.worker != one]
+        detail = (
+            f"Lines {first.line} and {second.line}, column {column!r}: {one} and {other} differ in"
+            " zeros or capitals only, so neither was read. Are they one person? Then keep one line;"
+            " else say how many digits an id has, or give one of them another id."
+        )
+        self._errors.append(LineError(second.line, column, "ids_alike", detail))
 
     def _worker(self, row: Row) -> str:
         column = self._column(Says.WORKER)
@@ -387,16 +409,18 @@ class _Reader:
     def _text(self, row: Row, field: Says) -> str | None:
         if field not in self._at:
             return None
-        value = unquoted(row.cells[self._at[field]])
-        if len(value) > TEXT_MAX_CHARACTERS or not value.isprintable():
-            column = self._column(field)
-            raise UnreadableSheet(
-                f"Line {row.line}, column {column!r}: at most {TEXT_MAX_CHARACTERS} characters in"
-                " one line are allowed. Is a quote missing?",
-                row.line,
-                column,
-            )
-        return value or None
+        # Line breaks and no-break spaces come with cells that people typed.
+        value = " ".join(unquoted(row.cells[self._at[field]]).split())
+        if len(value) > TEXT_MAX_CHARACTERS:
+            why = f"at most {TEXT_MAX_CHARACTERS} characters are allowed. Is a quote missing?"
+        elif not value.isprintable():
+            why = "the cell holds characters that cannot be seen. Type it anew."
+        elif is_computed(value):
+            why = "the cell holds a formula, or the error of one. Save values only."
+        else:
+            return value or None
+        column = self._column(field)
+        raise UnreadableSheet(f"Line {row.line}, column {column!r}: {why}", row.line, column)
 
     def _day(self, row: Row, field: Says) -> date | None:
         if field not in self._at:
