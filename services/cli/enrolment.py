@@ -48,7 +48,7 @@ def enrolment_list(
             each["tin"],
             each["phase"].replace("_", " ") if each["phase"] else "all cleared",
             "STALLED" if each["stalled"] else (current["status"] if current else ""),
-            (current["owner"] if current else None) or each["owner"] or "",
+            (current or each)["owner"] or "",
             (current["due_at"] if current else None) or "",
         )
     out.print(rows if shown else "No enrolment.")

@@ -552,6 +552,22 @@ class EnrolmentItemTicked:
 
 
 @value_class(frozen=True, slots=True)
+class EnrolmentAssigned:
+    """Somebody sees a phase of an enrolment through from now on; without `owner`, nobody named.
+
+    The key is organization/portal.
+    """
+
+    enrolment: str
+    portal: str
+    tin: str
+    phase: EnrolmentPhase
+    owner: str | None
+    by: str
+    at: datetime
+
+
+@value_class(frozen=True, slots=True)
 class ChoreData:
     """A chore as it is after what the event says: work that changes nobody's access.
 
@@ -667,6 +683,7 @@ ACCESS_EVENT_MODELS: Mapping[str, type[Any]] = MappingProxyType(
         "finding.resolved": FindingResolved,
         "enrolment.moved": EnrolmentMoved,
         "enrolment.item_ticked": EnrolmentItemTicked,
+        "enrolment.assigned": EnrolmentAssigned,
         "chore.requested": ChoreRequested,
         "chore.claimed": ChoreClaimed,
         "chore.released": ChoreReleased,

@@ -207,6 +207,7 @@ async def the_organization_enrols(desk: Desk) -> None:
     await desk.apply_directory(directory(enrolments=UNREGISTERED))
     seeing = Seeing(desk)
     await seeing.move(Phase.REGISTRATION, PhaseMove.BEGIN)
+    await seeing.assign(Phase.REGISTRATION, "w9")
     await seeing.tick_all(Phase.REGISTRATION)
     await seeing.move(Phase.REGISTRATION, PhaseMove.SUBMIT, note="sent")
     await seeing.move(Phase.REGISTRATION, PhaseMove.CLEAR)

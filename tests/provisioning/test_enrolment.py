@@ -201,6 +201,12 @@ class Seeing:
             lambda conn: self.commands.tick(conn, ADMINISTRATOR, "hub-new", phase, item, done=done),
         )
 
+    async def assign(self, phase: Phase, owner: str | None) -> PhaseState:
+        return await in_transaction(
+            self.desk.pool,
+            lambda conn: self.commands.assign(conn, ADMINISTRATOR, "hub-new", phase, owner),
+        )
+
     async def phases(self) -> dict[Phase, PhaseState]:
         async with self.desk.pool.acquire() as conn:
             found = await enrolment_store.phases(conn, ORGANIZATION, "hub-new")

@@ -10,6 +10,7 @@ import pytest
 
 from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.recompute import Directories
+from services.provisioning.rules.enrolment import Phase, PhaseMove
 from services.provisioning.rules.operations import Transition
 from services.provisioning.rules.outages import Trouble
 from shared.contracts.directory import Directory
@@ -18,6 +19,7 @@ from shared.postgres import in_transaction
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import ADMINISTRATOR, Desk, RawRecord, hire, hr_record, leave_now
 from tests.provisioning.importing import Importing, existing
+from tests.provisioning.test_enrolment import UNREGISTERED, Seeing
 from tests.provisioning.worlds import OTHER_TIN, TIN, as_date, day, directory
 
 PATH = "/access/v1/replay"
@@ -252,6 +254,7 @@ async def beyond(logged: Logged) -> None:
     registration = f"/access/v1/enrolments/{begun['id']}/registration"
     await asking.post(f"{registration}/begin", {})
     await asking.post(f"{registration}/items/npis", {"done": True})
+    await asking.post(f"{registration}/owner", {"owner": "w9"})
 
 
 async def test_what_stands_beside_accounts_and_work_is_retold_as_well(logged: Logged) -> None:
@@ -270,6 +273,11 @@ async def test_what_stands_beside_accounts_and_work_is_retold_as_well(logged: Lo
         ("outage", "DELETE FROM outage"),
         ("incident", "DELETE FROM incident"),
         ("enrolment", "UPDATE enrolment_phase SET ticked = '{}'"),
+        ("enrolment", "UPDATE enrolment_phase SET owner = 'mallory'"),
+        (
+            "portal",
+            "UPDATE directory_version SET observed = jsonb_set(observed, '{hub,adopted}', 'true')",
+        ),
         ("account", "UPDATE account SET lapses_at = lapses_at + interval '1 year'"),
         (
             "portal",
@@ -294,6 +302,26 @@ async def test_what_somebody_changed_beside_accounts_and_work_is_found(
     logged.desk.recompute.directories = Directories()
     report = await logged.replay()
     assert {one["what"] for one in report["differences"]} == {what}, report["differences"]
+
+
+async def test_a_registration_entered_in_the_directory_and_a_phase_begun_anew_are_retold(
+    logged: Logged,
+) -> None:
+    seeing = Seeing(logged.desk)
+    await logged.desk.apply_directory(directory(enrolments=UNREGISTERED))
+    await seeing.commands.watch()
+    await seeing.move(Phase.REGISTRATION, PhaseMove.BEGIN)
+    registered = [{**one, "registered_on": day(0)} for one in UNREGISTERED]
+    await logged.desk.apply_directory(directory(enrolments=registered))
+    logged.desk.clock.at += timedelta(minutes=1)
+    await seeing.commands.watch()
+    for move in (PhaseMove.BEGIN, PhaseMove.SUBMIT, PhaseMove.CLEAR, PhaseMove.REOPEN):
+        logged.desk.clock.at += timedelta(minutes=1)
+        await seeing.move(Phase.CARRIER_MAPPING, move)
+        if move is PhaseMove.BEGIN:
+            await seeing.tick_all(Phase.CARRIER_MAPPING)
+
+    assert (await logged.replay())["differences"] == []
 
 
 async def test_the_erased_are_not_comparable(logged: Logged) -> None:

@@ -201,20 +201,22 @@ def _shown(
         "particulars": particulars(compiled.directory, enrolment),
         "phase": current.phase if current is not None else None,
         "stalled": any(each.stalled(now) for each in phases),
-        "phases": [_phase(each, current, now) for each in phases],
+        "phases": [_phase(each, current, enrolment.owner, now) for each in phases],
         "documents": [
             _document(each, today) for each in documents_of(compiled.directory, enrolment)
         ],
     }
 
 
-def _phase(state: PhaseState, current: PhaseState | None, now: datetime) -> dict[str, Any]:
+def _phase(
+    state: PhaseState, current: PhaseState | None, owner: str | None, now: datetime
+) -> dict[str, Any]:
     # What nobody here did item by item was established before.
     established = state.status is PhaseStatus.CLEARED and not state.ticked
     return {
         "phase": state.phase,
         "status": state.status,
-        "owner": state.owner,
+        "owner": state.owner or owner,
         "since": state.since,
         "due_at": state.due_at,
         "stalled": state.stalled(now) and state is current,

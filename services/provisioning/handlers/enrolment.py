@@ -31,7 +31,12 @@ from services.provisioning.store import chores as chores_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import enrolment as enrolment_store
 from shared.auth import Principal
-from shared.contracts.access import EnrolmentItemTicked, EnrolmentMoved, Evidence
+from shared.contracts.access import (
+    EnrolmentAssigned,
+    EnrolmentItemTicked,
+    EnrolmentMoved,
+    Evidence,
+)
 from shared.contracts.directory import Directory, Enrolment, EnrolmentDocument
 from shared.contracts.hr import end_of_day
 from shared.contracts.state import ChoreKind
@@ -91,7 +96,9 @@ class EnrolmentCommands:
             raise Problem(422, "day_ahead", "The day of the confirmation lies in the future.")
         after = moved(state, move, directory.organization.enrolment_days, now, note)
         await enrolment_store.save_phase(conn, who.organization, after)
-        await self._say_moved(conn, who, enrolment, state, after, move, now)
+        await self._say_moved(
+            conn, who.organization, enrolment, state, after, move, now, by=who.subject
+        )
         if after.status is PhaseStatus.CLEARED:
             await self._end_chores(conn, who, after)
             if phase is Phase.REGISTRATION:
@@ -147,6 +154,10 @@ class EnrolmentCommands:
         states = await self._begun(conn, who.organization, directory, enrolment, now)
         after = replace(states[PHASES.index(phase)], owner=owner)
         await enrolment_store.save_phase(conn, who.organization, after)
+        said = EnrolmentAssigned(
+            enrolment.id, enrolment.portal, enrolment.tin, phase.value, owner, who.subject, now
+        )
+        await self._say(conn, who.organization, enrolment, "enrolment.assigned", now, said)
         return after
 
     async def watch(self) -> int:
@@ -179,7 +190,9 @@ class EnrolmentCommands:
             enrolment = enrolments[state.enrolment]
             registered = enrolment.registered_on is not None
             if state.phase is Phase.REGISTRATION and registered and _open(state):
-                await self._registered_by_directory(conn, organization, directory, state, now)
+                await self._registered_by_directory(
+                    conn, organization, directory, enrolment, state, now
+                )
             elif state.stalled(now):
                 asked += await self._chores.request(
                     conn, organization, self._stalled(organization, compiled, enrolment, state, now)
@@ -199,12 +212,16 @@ class EnrolmentCommands:
         conn: Connection,
         organization: str,
         directory: Directory,
+        enrolment: Enrolment,
         state: PhaseState,
         now: datetime,
     ) -> None:
         """Somebody entered the registration in the directory itself: the phase has cleared."""
         after = replace(state, status=PhaseStatus.CLEARED, since=now)
         await enrolment_store.save_phase(conn, organization, after)
+        await self._say_moved(
+            conn, organization, enrolment, state, after, PhaseMove.CLEAR, now, by=SYSTEM
+        )
         states = _in_order(await enrolment_store.phases(conn, organization, state.enrolment))
         await self._begin_next(conn, organization, directory, states, state.phase, now)
 
@@ -316,12 +333,14 @@ class EnrolmentCommands:
     async def _say_moved(
         self,
         conn: Connection,
-        who: Principal,
+        organization: str,
         enrolment: Enrolment,
         before: PhaseState,
         after: PhaseState,
         move: PhaseMove,
         now: datetime,
+        *,
+        by: str,
     ) -> None:
         said = EnrolmentMoved(
             enrolment.id,
@@ -331,11 +350,11 @@ class EnrolmentCommands:
             before.status.value,
             after.status.value,
             move.value,
-            who.subject,
+            by,
             now,
             after.note,
         )
-        await self._say(conn, who.organization, enrolment, "enrolment.moved", now, said)
+        await self._say(conn, organization, enrolment, "enrolment.moved", now, said)
 
     async def _say(
         self,

@@ -229,6 +229,7 @@ class Replay:
     ) -> None:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
             told = await replay_store.told_of_portals(conn, organization)
+            adopted = await replay_store.told_of_adoptions(conn, organization)
             kept = Portals(
                 await replay_store.outages(conn, organization),
                 await replay_store.incidents(conn, organization),
@@ -236,7 +237,7 @@ class Replay:
                 compiled.knowledge,
             )
         report.portals = len(kept.observed)
-        report.add("", compare_portals(told, kept))
+        report.add("", compare_portals(told, adopted, kept))
 
     async def _compare_page(
         self,

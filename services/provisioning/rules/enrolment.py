@@ -131,19 +131,17 @@ def phase_days(days: PhaseDays, phase: Phase) -> int:
 def begin_enrolment(enrolment: Enrolment, days: PhaseDays, now: datetime) -> list[PhaseState]:
     """The phases of an enrolment that the directory has just come to know.
 
-    What was registered before is established: nobody asks for its checklists afterwards.
+    What was registered before is established: nobody asks for its checklists afterwards. Until
+    somebody is assigned to a phase, it is the enrolment's owner who sees it through.
     """
     if enrolment.registered_on is not None:
         cleared = PhaseStatus.CLEARED
-        return [
-            PhaseState(enrolment.id, phase, cleared, enrolment.owner, {}, now, None)
-            for phase in PHASES
-        ]
+        return [PhaseState(enrolment.id, phase, cleared, None, {}, now, None) for phase in PHASES]
     first, *later = PHASES
     due = now + timedelta(days=phase_days(days, first))
     waiting = PhaseStatus.WAITING
     return [
-        PhaseState(enrolment.id, first, waiting, enrolment.owner, {}, now, due),
+        PhaseState(enrolment.id, first, waiting, None, {}, now, due),
         *(PhaseState(enrolment.id, phase, waiting, None, {}, now, None) for phase in later),
     ]
 

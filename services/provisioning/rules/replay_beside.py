@@ -21,6 +21,7 @@ OF_PORTALS = frozenset(
         "portal.reconciled",
         "enrolment.moved",
         "enrolment.item_ticked",
+        "enrolment.assigned",
     }
 )
 """Events about portals themselves, not about anybody's access there."""
@@ -45,7 +46,10 @@ def compare_exceptions(events: Iterable[Told], kept: Sequence[AccessException]) 
 
 @dataclass(frozen=True, slots=True)
 class Portals:
-    """What is kept of an organization's portals. `outages` are rows by id, as JSON."""
+    """What is kept of an organization's portals. `outages` are rows by id, as JSON.
+
+    Since when a portal's users are heard of is not compared: no event says it.
+    """
 
     outages: Mapping[str, Mapping[str, Any]]
     incidents: frozenset[str]
@@ -59,10 +63,17 @@ class _RetoldPortals:
     incidents: set[str] = field(default_factory=set)
     phases: dict[str, dict[str, Any]] = field(default_factory=dict)
     reconciled: dict[str, datetime] = field(default_factory=dict)
+    first_list: dict[str, datetime] = field(default_factory=dict)
 
 
-def compare_portals(events: Iterable[Told], kept: Portals) -> list[Difference]:
-    """Outages, incidents, enrolments, and which portals have had their first list."""
+def compare_portals(
+    events: Iterable[Told], adopted: Mapping[str, datetime], kept: Portals
+) -> list[Difference]:
+    """Outages, incidents, enrolments, and what is known of portals' users.
+
+    Args:
+        adopted: when the first login of each portal was taken over from a sheet, where one was.
+    """
     told = _retell_portals(events)
     found = _compare("outage", told.outages, kept.outages)
     for id_ in sorted(told.incidents ^ kept.incidents):
@@ -71,17 +82,26 @@ def compare_portals(events: Iterable[Told], kept: Portals) -> list[Difference]:
         f"{state.enrolment}/{state.phase.value}": {
             "status": state.status.value,
             "ticked": sorted(state.ticked),
+            "owner": state.owner,
         }
         for state in kept.phases
     }
-    # A phase that nobody has moved or ticked yet is as it began.
-    moved = {name: phases[name] for name in told.phases.keys() & phases.keys()}
-    found += _compare("enrolment", {name: told.phases[name] for name in moved}, moved)
+    # Until somebody does something about a phase, it has neither ticks nor an owner.
+    fresh: dict[str, Any] = {"ticked": [], "owner": None}
+    retold = {name: fresh | told.phases.get(name, {}) for name in phases}
+    found += _compare("enrolment", retold, phases)
     for portal, known in sorted(kept.observed.items()):
         mine = told.reconciled.get(portal)
         if mine != known.reconciled_as_of:
             found.append(
                 Difference("portal", portal, "reconciled", str(mine), str(known.reconciled_as_of))
+            )
+        first_list = told.first_list.get(portal)
+        first_login = adopted.get(portal)
+        taken_over = first_login is not None and (first_list is None or first_login < first_list)
+        if taken_over != known.adopted:
+            found.append(
+                Difference("portal", portal, "adopted", str(taken_over), str(known.adopted))
             )
     return found
 
@@ -100,11 +120,16 @@ def _retell_portals(events: Iterable[Told]) -> _RetoldPortals:
                 told.incidents.add(data["incident_id"])
             case "portal.reconciled":
                 told.reconciled[data["portal"]] = datetime.fromisoformat(data["as_of"])
-            case "enrolment.moved" | "enrolment.item_ticked":
+                told.first_list.setdefault(data["portal"], event.time)
+            case "enrolment.moved" | "enrolment.item_ticked" | "enrolment.assigned":
                 name = f"{data['enrolment']}/{data['phase']}"
                 phase = told.phases.setdefault(name, {"ticked": []})
-                if event.type == "enrolment.moved":
+                if event.type == "enrolment.assigned":
+                    phase["owner"] = data["owner"]
+                elif event.type == "enrolment.moved":
                     phase["status"] = data["status"]
+                    if data["move"] == "reopen":
+                        phase["ticked"] = []
                 else:
                     ticked = {*phase["ticked"]} - {data["item"]}
                     phase["ticked"] = sorted(ticked | ({data["item"]} if data["done"] else set()))

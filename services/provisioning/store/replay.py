@@ -171,6 +171,30 @@ async def told_of_portals(conn: Connection, organization: str) -> list[Told]:
     return [Told(row["id"], row["type"], row["time"], row["data"]) for row in rows]
 
 
+async def told_of_adoptions(conn: Connection, organization: str) -> dict[str, datetime]:
+    """When the first login of each portal was told to be taken over from a sheet."""
+    rows = await conn.fetch(
+        """
+        SELECT data ->> 'portal' AS portal, min(time) AS first FROM (
+            SELECT time, data FROM pg_temp.told WHERE type = $3
+            UNION ALL
+            SELECT (headers ->> 'ce_time')::timestamptz, value
+            FROM (
+                SELECT convert_from(headers, 'UTF8')::json AS headers,
+                       convert_from(value, 'UTF8')::json AS value
+                FROM outbox WHERE topic = $1 AND key LIKE $2
+            ) AS waiting
+            WHERE headers ->> 'ce_type' = $3
+        ) AS told
+        WHERE data ->> 'account' IS NOT NULL GROUP BY 1
+        """,
+        ACCESS_EVENTS.name,
+        f"{organization}/%",
+        "account.adopted",
+    )
+    return {row["portal"]: row["first"] for row in rows}
+
+
 async def outages(conn: Connection, organization: str) -> dict[str, Any]:
     """Every outage by its id, as JSON."""
     rows = await conn.fetch(
