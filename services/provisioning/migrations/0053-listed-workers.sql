@@ -59,7 +59,7 @@ WHERE worker.state IS NOT NULL AND worker.merged_into IS NULL;
 -- Departures by their removals, the latest first; two indexes were alike.
 CREATE INDEX operation_departed ON operation (organization, requested_at DESC, worker)
     WHERE rule = 'employment_ended';
-DROP INDEX operation_departure, operation_departures;
+DROP INDEX IF EXISTS operation_departure, operation_departures;
 
 -- Work that ended, the latest first; open work of one portal.
 CREATE INDEX operation_ended ON operation (organization, ended_at, operation_id)
@@ -72,7 +72,7 @@ CREATE INDEX operation_portal_queue ON operation
 -- migrate: rollback
 CREATE INDEX operation_departures ON operation (organization, requested_at)
     WHERE rule = 'employment_ended';
-CREATE INDEX operation_departure ON operation (organization, requested_at)
+CREATE INDEX IF NOT EXISTS operation_departure ON operation (organization, requested_at)
     WHERE rule = 'employment_ended';
 DROP INDEX operation_departed;
 DROP INDEX operation_portal_queue, chore_ended, operation_ended;

@@ -20,10 +20,10 @@ ALTER TABLE worker_event
     DROP CONSTRAINT worker_event_pkey,
     ADD PRIMARY KEY (organization, source, id, variant);
 
-DROP INDEX operation_departure;
+DROP INDEX IF EXISTS operation_departure;
 
 -- migrate: rollback
-CREATE INDEX operation_departure ON operation (organization, requested_at)
+CREATE INDEX IF NOT EXISTS operation_departure ON operation (organization, requested_at)
     WHERE rule = 'employment_ended';
 ALTER TABLE worker_event
     DROP CONSTRAINT worker_event_pkey,
