@@ -54,7 +54,12 @@ def test_the_promise_stands_in_the_span_it_falls_into(
     assert chart.mark_x is not None
     step = (WIDTH - LEFT - RIGHT) / len(BOUNDS)
     assert chart.mark_x == pytest.approx(LEFT + (within + share) * step, abs=0.1)
-    assert [column.label for column in chart.columns][:4] == ["1 min", "5 min", "15 min", "1 h"]
+    assert [column.label for column in chart.columns][:4] == [
+        "≤ 1 min",
+        "≤ 5 min",
+        "≤ 15 min",
+        "≤ 1 h",
+    ]
 
 
 def test_lapses_are_counted_by_week_and_what_has_lapsed_comes_first() -> None:

@@ -138,7 +138,7 @@ def removal_spread(removals: Mapping[str, Any]) -> Columns | None:
     """How long removals took, with a line where they were promised; None before the first."""
     bounds = [each["up_to_minutes"] for each in removals["spread"]]
     counted = [
-        (span(bound * 60) if bound else "longer", each["removals"])
+        (f"≤ {span(bound * 60)}" if bound else "longer", each["removals"])
         for bound, each in zip(bounds, removals["spread"], strict=True)
     ]
     return columns(counted, _place(removals["promised_hours"] * 60, bounds))

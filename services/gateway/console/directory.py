@@ -45,9 +45,7 @@ def routes(console: Console) -> APIRouter:
         return asked
 
     async def portal_names(visitor: Visitor) -> dict[str, str]:
-        current = await in_force(console, visitor)
-        portals = current["directory"]["portals"] if current else []
-        return {portal["id"]: portal["name"] for portal in portals}
+        return _named(await in_force(console, visitor), "portals")
 
     @router.get("/directory")
     async def directory(request: Request) -> Response:
@@ -130,6 +128,8 @@ def routes(console: Console) -> APIRouter:
             found=found,
             questions=questions,
             plans=plans,
+            duty_names=_named(found, "job_duties"),
+            portal_names=_named(found, "portals"),
             functions=[each.value for each in Function if each is not Function.SIGN_ON],
             financial=[each.value for each in FINANCIAL],
             problem=problem,
@@ -315,6 +315,11 @@ def by_portal(rights: list[list[str]]) -> list[tuple[str, str, list[str]]]:
     for portal, tin, function in rights:
         found.setdefault((portal, tin), []).append(function)
     return [(portal, tin, functions) for (portal, tin), functions in found.items()]
+
+
+def _named(current: Json | None, part: str) -> dict[str, str]:
+    """The names of a part of the directory by their ids."""
+    return {each["id"]: each["name"] for each in current["directory"][part]} if current else {}
 
 
 def _portal(found: Json | None, portal: str) -> Json:

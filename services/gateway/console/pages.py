@@ -16,6 +16,7 @@ from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.services import ServiceDown
 from shared.errors import Problem
 
+NAMED = ("portals", "job_duties", "sites", "training_modules")
 PAGE_ROWS = "50"
 MATRIX_ROWS = "50"
 STALE_RECORDS = 1
@@ -100,13 +101,12 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
     ) -> Response:
         """Search."""
         visitor = await console.visitor(request, "access:read")
-        found = await services.get(
-            visitor.principal,
-            "provisioning",
-            "/access/v1/workers",
-            {"query": query.strip(), "status": status, "cursor": cursor, "limit": PAGE_ROWS},
+        asked = {"query": query.strip(), "status": status, "cursor": cursor, "limit": PAGE_ROWS}
+        found, names = await asyncio.gather(
+            services.get(visitor.principal, "provisioning", "/access/v1/workers", asked),
+            _names(visitor),
         )
-        return console.page(request, "people.html", found=found)
+        return console.page(request, "people.html", found=found, names=names)
 
     @router.get("/people/{worker:path}")
     async def worker(request: Request, worker: str) -> Response:
@@ -114,22 +114,27 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
         visitor = await console.visitor(request, "access:read")
         found, names = await asyncio.gather(
             services.get(visitor.principal, "provisioning", f"/access/v1/workers/{path(worker)}"),
-            _portal_names(visitor),
+            _names(visitor),
         )
         ahead, past = lay_out(found["events"], found["operations"], datetime.now(UTC))
         return console.page(
             request,
             "worker.html",
             person=found["state"],
+            supervisors=found["supervisors"],
             ahead=ahead,
             past=bundle(past),
-            portal_names=names,
+            portal_names=names["portals"],
+            names=names,
         )
 
-    async def _portal_names(visitor: Visitor) -> dict[str, str]:
-        directory = await _directory(visitor)
-        portals = directory["directory"]["portals"] if directory else []
-        return {portal["id"]: portal["name"] for portal in portals}
+    async def _names(visitor: Visitor) -> dict[str, dict[str, str]]:
+        """What the directory calls its portals, duties, sites and modules, by their ids."""
+        found = await _directory(visitor)
+        directory = found["directory"] if found else {}
+        return {
+            part: {each["id"]: each["name"] for each in directory.get(part, ())} for part in NAMED
+        }
 
     async def _directory(visitor: Visitor) -> dict[str, Any] | None:
         try:

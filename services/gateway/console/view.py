@@ -1,5 +1,6 @@
 """How values are written on pages: instants in the organization's zone, numbers, spans of time."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ def words(value: str) -> str:
     return value.replace("_", " ")
 
 
+def called(values: Iterable[str], names: Mapping[str, str]) -> str:
+    """Ids by their names, as far as these are known."""
+    return ", ".join(names.get(value, value) for value in values)
+
+
 def path(value: str) -> str:
     """An id as one segment of a link."""
     return quote(value, safe="")
@@ -122,7 +128,9 @@ def make_environment() -> Environment:
         STATE_WORDS=STATE_WORDS,
         OPERATION_TITLES=OPERATION_TITLES,
     )
-    environment.filters.update(day=day, number=number, upto=upto, words=words, path=path, span=span)
+    environment.filters.update(
+        day=day, called=called, number=number, upto=upto, words=words, path=path, span=span
+    )
     # They change with the product only: no visitor waits for one to be compiled.
     for name in environment.list_templates():
         environment.get_template(name)

@@ -268,8 +268,11 @@ def access_router(
             ids = [worker, *state["aliases"]]
             events = await views.worker_events(conn, who.organization, ids)
             history = await views.worker_operations(conn, who.organization, ids)
+            asked = {each["supervisor"] for each in state["employments"] if each["supervisor"]}
+            supervisors = await views.names(conn, who.organization, sorted(asked))
         return {
             "state": state,
+            "supervisors": supervisors,
             "events": with_rescinds(events),
             "operations": [work_item(row, portals, now) for row in history],
         }

@@ -342,7 +342,8 @@ class _Decision:
             )
             for account in own[1:]:
                 # One person, one login: merged ids may have brought a second one along.
-                self._findings[Finding("second_account", f"two logins on {name}")] = None
+                twice = f"two logins on {self._compiled.portal(name).name}"
+                self._findings[Finding("second_account", twice)] = None
                 result.append(self._one(account, folded, desired, {}, "second_account"))
             why = None
             if desired.cut:
