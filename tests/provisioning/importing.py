@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from services.provisioning.handlers.adoption import AdoptionCommands
+from services.provisioning.handlers.adoption.commands import AdoptionCommands
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.imports import Upload
 from services.provisioning.handlers.rosters.commands import RosterCommands

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.provisioning.handlers.adoption import sheet_of
+from services.provisioning.handlers.adoption.exporting import sheet_of
 from services.provisioning.store import imports as imports_store
 from services.provisioning.store import logins as logins_store
 from shared.errors import Problem

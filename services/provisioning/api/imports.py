@@ -10,7 +10,8 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from services.provisioning.api.paging import MAX_PAGE, Key, Limit
-from services.provisioning.handlers.adoption import AdoptionCommands, sheet_of
+from services.provisioning.handlers.adoption.commands import AdoptionCommands
+from services.provisioning.handlers.adoption.exporting import sheet_of
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.imports import Upload, as_json
 from services.provisioning.handlers.recompute import Recompute

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import asyncpg
 from fastapi import APIRouter, Depends
 
-from services.provisioning.api.access import Portals, all_work, work_item
 from services.provisioning.api.paging import Limit, cursor_of, cursor_parts
+from services.provisioning.api.work import Portals, all_work, work_item
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.guards import without_administrator
 from services.provisioning.rules.removal_times import spread

@@ -7,8 +7,8 @@ import orjson
 from fastapi import APIRouter, Body, Depends
 from pydantic import BaseModel, Field
 
-from services.provisioning.api.access import Portals, all_work, work_item
 from services.provisioning.api.paging import MAX_PAGE, Key
+from services.provisioning.api.work import Portals, all_work, work_item
 from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.handlers.commands import Evidence, OperationCommands, Said
 from services.provisioning.handlers.recompute import Recompute

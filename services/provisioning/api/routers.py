@@ -22,7 +22,8 @@ from services.provisioning.api.own import own_router
 from services.provisioning.api.replay import replay_router
 from services.provisioning.api.simulator import simulator_router
 from services.provisioning.api.training import training_router
-from services.provisioning.handlers.adoption import AdoptionCommands
+from services.provisioning.api.work import work_router
+from services.provisioning.handlers.adoption.commands import AdoptionCommands
 from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.chores import ChoreCommands
 from services.provisioning.handlers.commands import OperationCommands
@@ -50,7 +51,8 @@ def routers(
     plans = PlanCommands(pool, recompute, directories)
     enrolments = EnrolmentCommands(pool, recompute, directories, chores)
     return [
-        access_router(pool, authenticator, recompute, operations, chores),
+        access_router(pool, authenticator, recompute),
+        work_router(pool, authenticator, recompute, operations, chores),
         overview_router(pool, authenticator, recompute),
         chores_router(pool, authenticator, operations, chores),
         brake_router(pool, authenticator, operations, brake),

@@ -1,38 +1,50 @@
-"""Taking over the logins that existed before: preview, answers, apply, and the same sheet back."""
+"""Taking over a sheet: preview, answers and apply."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from services.provisioning.handlers.adoption.meaning import (
+    Adopted,
+    effect_of,
+    instant_of,
+    login_seen,
+    rights_of,
+    since_of,
+    taken_over,
+    until_of,
+)
+from services.provisioning.handlers.adoption.saying import (
+    KIND,
+    adopted_fact,
+    document_of,
+    row_of,
+    summary_of,
+)
 from services.provisioning.handlers.imports import (
     IMPORT_NAMESPACE,
     Upload,
     as_json,
     plan_of,
     refuse_stale,
-    shown_doubts,
-    shown_finding,
     standings_on,
     turn_findings,
     unreadable,
 )
-from services.provisioning.handlers.recompute import Recompute, access_fact
-from services.provisioning.rules.adoption import LONG_COLUMNS, SheetLine, read_sheet, write_cell
+from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.rules.adoption import SheetLine, read_sheet
 from services.provisioning.rules.columns import check_answers
 from services.provisioning.rules.desired import CompiledDirectory, PortalKnowledge, desire
 from services.provisioning.rules.findings import (
-    LoginSeen,
     PortalFinding,
     findings_of,
-    least_function,
 )
 from services.provisioning.rules.history import Source, Statement, statements_between
-from services.provisioning.rules.matching import Doubt, People
-from services.provisioning.rules.observing import ADOPTION
-from services.provisioning.rules.operations import Account, Held, known_of
+from services.provisioning.rules.matching import People
+from services.provisioning.rules.operations import Account
 from services.provisioning.rules.timeline import fold, people
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import directories as directories_store
@@ -43,35 +55,13 @@ from services.provisioning.store import logins as logins_store
 from services.provisioning.store import timelines as timelines_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
-from shared.contracts.access import AccountAdopted
-from shared.contracts.directory import Portal
 from shared.contracts.envelope import name_uuid
-from shared.contracts.hr import end_of_day, start_of_day
-from shared.contracts.state import AccountStatus, AuthorizedBy, Entitlement, Grade
 from shared.errors import Problem
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
 from shared.sheets.table import UnreadableSheet
 
-KIND = "adoption"
 A_MOMENT = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """One login of the sheet with whom it belongs to and what becomes of it.
-
-    `effect`: adopt, same (known so already), known_better, older (a later sheet is known), past
-    (ended by its own date), second_login (the person has another line for the portal), doubt, or
-    nobody.
-    """
-
-    line: SheetLine
-    worker: str | None
-    why: str
-    effect: str
-    rights: tuple[Held, ...]
-    account: Account | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +133,7 @@ class AdoptionCommands:
         now = await self._recompute.clock.now(conn)
         if row["applied_at"] is not None:
             # Adopted as it says; what has changed since is no business of the same sheet.
-            return {"plan": named, "adopted": 0, "already": True, **_left(row["document"])}
+            return {"plan": named, "adopted": 0, "already": True, **summary_of(row["document"])}
         plan = await self._plan(conn, organization, upload, day, now)
         refuse_stale(named, plan_of(plan.document))
         done = await self._adopt(conn, organization, by, upload, named, plan, now)
@@ -153,7 +143,7 @@ class AdoptionCommands:
         await imports_store.mark_applied(conn, organization, named, by, now)
         if not await self._observe(conn, organization, by, plan, now):
             await self._recompute.run(conn, locked)
-        return {"plan": named, "adopted": done, "already": False, **_left(plan.document)}
+        return {"plan": named, "adopted": done, "already": False, **summary_of(plan.document)}
 
     async def answer(
         self, conn: Connection, who: Principal, named: str, answers: Mapping[str, str]
@@ -181,7 +171,7 @@ class AdoptionCommands:
         )
         if compiled is None:
             raise Problem(404, "no_directory", "Apply a directory first: it names the portals.")
-        as_of = _instant_of(day, compiled, now)
+        as_of = instant_of(day, compiled, now)
         known = People(await logins_store.known_people(conn, organization))
         kept = await imports_store.meanings(conn, organization, imports_store.SHEET)
         wrong = check_answers(
@@ -202,7 +192,7 @@ class AdoptionCommands:
                 doubts.setdefault(match.doubt.key, match.doubt)
         adopted = await self._judge(conn, organization, compiled, sheet.lines, matches, as_of)
         findings = await self._find(conn, organization, compiled, adopted, now)
-        document = _document(upload, day, adopted, list(doubts.values()), findings, known)
+        document = document_of(upload, day, adopted, list(doubts.values()), findings, known)
         document |= {"notes": list(table.notes), "shape": sheet.shape}
         return _Plan(as_json(document), adopted, findings, as_of)
 
@@ -233,10 +223,10 @@ class AdoptionCommands:
                 continue
             key = (match.worker, line.portal)
             portal = compiled.portals[line.portal]
-            rights = _rights(line, portal, given[match.worker], compiled, as_of)
+            rights = rights_of(line, portal, given[match.worker], compiled, as_of)
             account = accounts.get(key)
             effect = (
-                "second_login" if key in seen else _effect(line, account, rights, as_of, compiled)
+                "second_login" if key in seen else effect_of(line, account, rights, as_of, compiled)
             )
             seen.add(key)
             adopted.append(Adopted(line, match.worker, match.why, effect, rights, account))
@@ -284,7 +274,7 @@ class AdoptionCommands:
         return {
             portal: findings_of(
                 compiled.portals[portal],
-                [_seen(one) for one in own],
+                [login_seen(one) for one in own],
                 standings_on(portal, published),
                 now,
                 compiled.zone,
@@ -319,12 +309,12 @@ class AdoptionCommands:
                 continue
             if one.effect != "adopt" and (one.line.portal, one.worker) in before:
                 continue
-            account = _taken_over(one, adoption_id, upload.sha256, by, as_of, compiled)
-            event = _adopted_fact(
+            account = taken_over(one, adoption_id, upload.sha256, by, as_of, compiled)
+            event = adopted_fact(
                 organization, one, account, adoption_id, upload.sha256, by, as_of, compiled, now
             )
             messages.append(event)
-            kept.append(_kept(one, adoption_id, as_of, compiled))
+            kept.append(row_of(one, adoption_id, as_of, compiled))
             source = Source(adoption_id, by, event.headers["ce_id"])
             if one.effect == "adopt":
                 changed.append((organization, account))
@@ -370,8 +360,8 @@ class AdoptionCommands:
         compiled: CompiledDirectory,
     ) -> list[Statement]:
         """What a sheet says of a past of which nothing else is known."""
-        begins = _since(one.line, compiled) or as_of - timedelta(days=1)
-        ends = min(_until(one.line, compiled) or as_of, as_of)
+        begins = since_of(one.line, compiled) or as_of - timedelta(days=1)
+        ends = min(until_of(one.line, compiled) or as_of, as_of)
         if begins >= ends or await logins_store.is_in_history(
             conn, organization, account.worker, account.portal, begins, ends
         ):
@@ -403,273 +393,3 @@ class AdoptionCommands:
                 conn, organization, version, observed, by=by, at=now
             )
         return bool(observed)
-
-
-def _instant_of(day: date, compiled: CompiledDirectory, now: datetime) -> datetime:
-    """The moment at which a sheet of `day` was right: its end, or the beginning of today."""
-    today = now.astimezone(compiled.zone).date()
-    if day > today:
-        raise Problem(422, "as_of_in_future", f"{day} has not come yet; when was the sheet right?")
-    return start_of_day(day, compiled.zone) if day == today else end_of_day(day, compiled.zone)
-
-
-def _since(line: SheetLine, compiled: CompiledDirectory) -> datetime | None:
-    return start_of_day(line.since, compiled.zone) if line.since else None
-
-
-def _until(line: SheetLine, compiled: CompiledDirectory) -> datetime | None:
-    return end_of_day(line.until, compiled.zone) if line.until else None
-
-
-def _rights(
-    line: SheetLine,
-    portal: Portal,
-    given: Collection[tuple[str, str, Any]],
-    compiled: CompiledDirectory,
-    as_of: datetime,
-) -> tuple[Held, ...]:
-    """What a line says the login can do; where it does not say, what policy gave, or the least."""
-    policy = {(tin, function) for place, tin, function in given if place == portal.id}
-    enrolled = compiled.enrolled_tins(portal.id, as_of) or compiled.directory.organization.tins
-    if not line.told:
-        return tuple(sorted(policy)) or ((enrolled[0], least_function(portal)),)
-    found: set[Held] = set()
-    for tin, function in line.told:
-        if tin is not None:
-            found.add((tin, function))
-            continue
-        tins = {each for each, own in policy if own is function} or {each for each, _ in policy}
-        found |= {(each, function) for each in tins or enrolled}
-    return tuple(sorted(found))
-
-
-def _effect(
-    line: SheetLine,
-    account: Account | None,
-    rights: tuple[Held, ...],
-    as_of: datetime,
-    compiled: CompiledDirectory,
-) -> str:
-    until = _until(line, compiled)
-    if until is not None and until <= as_of:
-        return "past"
-    if account is None or (account.status is AccountStatus.NONE and account.grade is None):
-        return "adopt"
-    if account.grade is not Grade.ASSUMED:
-        return "known_better"
-    if account.known_as_of is not None and account.known_as_of > as_of:
-        return "older"
-    same = (
-        account.status is line.status
-        and (account.login_id or "") == line.claim.login_id
-        and set(account.rights) == set(rights)
-    )
-    return "same" if same else "adopt"
-
-
-def _taken_over(
-    one: Adopted,
-    adoption_id: str,
-    file_sha256: str,
-    by: str,
-    as_of: datetime,
-    compiled: CompiledDirectory,
-) -> Account:
-    worker = one.account.worker if one.account else one.worker
-    assert worker is not None
-    account = one.account or Account(worker, one.line.portal)
-    authorized = AuthorizedBy(ADOPTION, file_sha256, by)
-    since = _since(one.line, compiled) or as_of
-    return replace(
-        account,
-        status=one.line.status,
-        grade=Grade.ASSUMED,
-        login_id=one.line.claim.login_id or None,
-        rights={
-            held: Entitlement(*held, authorized, Grade.ASSUMED, since, adoption_id)
-            for held in one.rights
-        },
-        known_as_of=as_of,
-    )
-
-
-def _adopted_fact(
-    organization: str,
-    one: Adopted,
-    account: Account,
-    adoption_id: str,
-    file_sha256: str,
-    by: str,
-    as_of: datetime,
-    compiled: CompiledDirectory,
-    now: datetime,
-) -> OutboxMessage:
-    said = AccountAdopted(
-        account.worker,
-        account.portal,
-        adoption_id,
-        account.login_id,
-        account.status,
-        one.rights,
-        AuthorizedBy(ADOPTION, file_sha256, by),
-        as_of,
-        _since(one.line, compiled),
-        _until(one.line, compiled),
-        file_sha256,
-        one.line.line,
-        one.why,
-        known_of(account) if one.effect == "adopt" else None,
-    )
-    cause = (adoption_id, str(one.line.line), one.line.portal, account.worker)
-    assert one.worker is not None
-    return access_fact("account.adopted", organization, one.worker, cause, now, said)
-
-
-def _kept(
-    one: Adopted, adoption_id: str, as_of: datetime, compiled: CompiledDirectory
-) -> dict[str, Any]:
-    return {
-        "portal": one.line.portal,
-        "worker": one.worker,
-        "as_of": as_of,
-        "adoption_id": adoption_id,
-        "line": one.line.line,
-        "login_id": one.line.claim.login_id or None,
-        "status": one.line.status,
-        "rights": one.rights,
-        "valid_from": _since(one.line, compiled),
-        "valid_until": _until(one.line, compiled),
-    }
-
-
-def _seen(one: Adopted) -> LoginSeen:
-    claim = one.line.claim
-    return LoginSeen(
-        claim.login_id or claim.label,
-        claim.name,
-        (one.worker,) if one.worker else (),
-        one.line.status,
-        one.rights if one.line.told else None,
-    )
-
-
-def _document(
-    upload: Upload,
-    day: date,
-    adopted: Sequence[Adopted],
-    doubts: Sequence[Doubt],
-    findings: Mapping[str, Sequence[PortalFinding]],
-    known: People,
-) -> dict[str, Any]:
-    lines = [
-        {
-            "line": one.line.line,
-            "name": one.line.claim.label,
-            "worker": one.worker,
-            "worker_name": known.name_of(one.worker) if one.worker else None,
-            "why": one.why,
-            "portal": one.line.portal,
-            "login_id": one.line.claim.login_id or None,
-            "status": one.line.status.value,
-            "functions": sorted({function.value for _, function in one.rights}),
-            "functions_told": bool(one.line.told),
-            "rights": sorted(f"{tin}/{function.value}" for tin, function in one.rights),
-            "since": one.line.since,
-            "until": one.line.until,
-            "effect": one.effect,
-        }
-        for one in adopted
-    ]
-    counts: dict[str, int] = {"logins": len(lines), "doubts": len(doubts)}
-    for one in adopted:
-        counts[one.effect] = counts.get(one.effect, 0) + 1
-    return {
-        "kind": KIND,
-        "file": upload.name,
-        "sha256": upload.sha256,
-        "as_of": day,
-        "counts": counts,
-        "lines": lines,
-        "doubts": shown_doubts(doubts),
-        "findings": [shown_finding(each) for found in findings.values() for each in found],
-    }
-
-
-def _left(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: document[name] for name in ("counts", "doubts", "findings")}
-
-
-# -- the same sheet back
-
-
-def sheet_of(
-    accounts: Sequence[Account],
-    people_known: Mapping[str, tuple[str, str]],
-    portals: Sequence[Portal],
-    zone: Any,
-    shape: str,
-) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of who has which login where, in the shape that `adopt` takes.
-
-    Args:
-        people_known: name and e-mail address by worker.
-    """
-    shown = [account for account in accounts if account.status is not AccountStatus.NONE]
-    names = {portal.id: portal.name for portal in portals}
-    if shape == "long":
-        return LONG_COLUMNS, [
-            row for account in shown for row in _long_rows(account, people_known, names, zone)
-        ]
-    used = [portal for portal in portals if any(a.portal == portal.id for a in shown)]
-    by_worker: dict[str, dict[str, Account]] = {}
-    for account in shown:
-        by_worker.setdefault(account.worker, {})[account.portal] = account
-    rows = []
-    for worker in sorted(by_worker):
-        name, email = people_known.get(worker, ("", ""))
-        cells = []
-        for portal in used:
-            own = by_worker[worker].get(portal.id)
-            cells.append(
-                write_cell(own.login_id, own.status, list(own.rights), _first_day(own, zone))
-                if own
-                else ""
-            )
-        rows.append([worker, name, email, *cells])
-    return ["Worker", "Name", "E-mail", *(portal.name for portal in used)], rows
-
-
-def _first_day(account: Account, zone: Any) -> date | None:
-    since = [own.since for own in account.rights.values() if own.since is not None]
-    return min(since).astimezone(zone).date() if since else None
-
-
-def _long_rows(
-    account: Account,
-    people_known: Mapping[str, tuple[str, str]],
-    names: Mapping[str, str],
-    zone: Any,
-) -> list[list[str]]:
-    name, email = people_known.get(account.worker, ("", ""))
-    since = _first_day(account, zone)
-    by_tin: dict[str, list[str]] = {}
-    for tin, function in sorted(account.rights):
-        by_tin.setdefault(tin, []).append(function.value.replace("_", " "))
-    last = account.last_login_at.astimezone(zone) if account.last_login_at else None
-    return [
-        [
-            account.worker,
-            name,
-            email,
-            names.get(account.portal, account.portal),
-            account.login_id or "",
-            "active" if account.status is AccountStatus.ACTIVE else "inactive",
-            tin,
-            ", ".join(functions),
-            since.isoformat() if since else "",
-            "",
-            last.strftime("%Y-%m-%d %H:%M") if last else "",
-            account.grade.value if account.grade else "",
-        ]
-        for tin, functions in (by_tin or {"": []}).items()
-    ]
