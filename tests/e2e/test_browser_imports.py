@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.browsing import look, sign_in
@@ -29,9 +30,12 @@ ROSTER = (
     "frontdesk1,Front Desk,Active,{yesterday},eligibility\n"
     "gone,Ghost Rider,Active,Never,eligibility\n"
 )
+GATES_LIST = "User ID,Name,Status\nalee,Ann Lee,Active\n"
 
 
-async def open_clinic(system: System) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def clinic(system: System) -> System:
+    """A clinic with logins from before: two at its front desk, and one who has left."""
     document = directory(
         organization={
             "id": system.organization,
@@ -53,6 +57,16 @@ async def open_clinic(system: System) -> None:
     await system.send_hr([system.hr_event("worker.terminated", "w3", data)])
     for worker in ("w1", "w2", "w3"):
         await until_known(system, worker)
+    return system
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def listed(clinic: System) -> System:
+    """The clinic with eight helpers, all of whom the gateway knows its source to have named."""
+    for worker, name in STAFF.items():
+        await hired(clinic, worker, "Front Desk", name)
+    await until_expected(clinic, people=10)  # with Ann Lee and Rob Stone
+    return clinic
 
 
 async def upload(page: Page, name: str, content: str, as_of: str) -> None:
@@ -64,11 +78,10 @@ async def upload(page: Page, name: str, content: str, as_of: str) -> None:
 
 
 async def test_the_old_sheet_is_looked_at_asked_about_and_taken_over(
-    browser: Browser, system: System
+    browser: Browser, clinic: System
 ) -> None:
-    await open_clinic(system)
-    page = await sign_in(browser, system, "administrator")
-    await page.goto(f"{system.urls['gateway']}/adopt")
+    page = await sign_in(browser, clinic, "administrator")
+    await page.goto(f"{clinic.urls['gateway']}/adopt")
     yesterday = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
     await upload(page, "logins.csv", SHEET, yesterday)
     await expect(page.get_by_role("heading", name="1 question to answer")).to_be_visible()
@@ -86,31 +99,26 @@ async def test_the_old_sheet_is_looked_at_asked_about_and_taken_over(
         await page.get_by_role("link", name="a row per login (CSV)").click()
     exported = Path(str(await (await download.value).path())).read_text()
     assert "alee" in exported
-    await page.goto(f"{system.urls['gateway']}/findings")
+    await page.goto(f"{clinic.urls['gateway']}/findings")
     await expect(page.get_by_text("Bo Park has left").first).to_be_visible()
     await expect(page.get_by_text("observe-only").first).to_be_visible()
     await look(page, "findings-after-adoption")
 
 
 async def test_a_portals_list_is_looked_at_and_imported_and_its_findings_say_what_to_do(
-    browser: Browser, system: System
+    browser: Browser, clinic: System
 ) -> None:
-    page = await sign_in(browser, system, "administrator")
-    await page.goto(f"{system.urls['gateway']}/directory/portals/hub")
+    page = await sign_in(browser, clinic, "administrator")
+    await page.goto(f"{clinic.urls['gateway']}/directory/portals/hub")
     await page.get_by_role("link", name="Its lists of users").click()
-    now = datetime.now(UTC)
-    roster = ROSTER.format(
-        yesterday=(now - timedelta(days=1)).strftime("%m/%d/%Y"),
-        long_ago=(now - timedelta(days=120)).strftime("%m/%d/%Y"),
-    )
-    await upload(page, "users.csv", roster, earlier(hours=1))
+    await upload(page, "users.csv", hubs_list(), earlier(hours=1))
     await expect(page.get_by_text("This is the portal's first whole list.")).to_be_visible()
     await expect(page.get_by_text("nobody's").first).to_be_visible()
     await look(page, "roster-preview")
     await page.get_by_role("button", name="Import this list").click()
     await expect(page.get_by_role("status")).to_contain_text("Imported.")
     await look(page, "roster-imported")
-    await page.goto(f"{system.urls['gateway']}/findings?portal=hub")
+    await page.goto(f"{clinic.urls['gateway']}/findings?portal=hub")
     for words in (
         "is named after no person",
         "is nobody's whom HR knows",
@@ -122,8 +130,16 @@ async def test_a_portals_list_is_looked_at_and_imported_and_its_findings_say_wha
     await look(page, "findings")
     await page.set_viewport_size({"width": 390, "height": 844})
     await look(page, "findings-phone")
-    await page.goto(f"{system.urls['gateway']}/work")
+    await page.goto(f"{clinic.urls['gateway']}/work")
     await expect(page.get_by_role("link", name="Suspend").first).to_be_visible()
+
+
+def hubs_list() -> str:
+    now = datetime.now(UTC)
+    return ROSTER.format(
+        yesterday=(now - timedelta(days=1)).strftime("%m/%d/%Y"),
+        long_ago=(now - timedelta(days=120)).strftime("%m/%d/%Y"),
+    )
 
 
 def earlier(**parts: float) -> str:
@@ -132,10 +148,10 @@ def earlier(**parts: float) -> str:
     return at.strftime("%Y-%m-%dT%H:%M")
 
 
-async def test_the_command_line_does_the_same(system: System, tmp_path: Path) -> None:
+async def test_the_command_line_does_the_same(clinic: System, tmp_path: Path) -> None:
     environment = {
         **os.environ,
-        "PORTALKEEPER_SESSION_FILE": str(await system.session_file("administrator")),
+        "PORTALKEEPER_SESSION_FILE": str(await clinic.session_file("administrator")),
         "COLUMNS": "200",
     }
 
@@ -146,17 +162,17 @@ async def test_the_command_line_does_the_same(system: System, tmp_path: Path) ->
         assert ran.returncode == 0, ran.stderr.decode()
         return ran.stdout.decode()
 
+    for portal, content in (("hub", hubs_list()), ("gate", GATES_LIST)):
+        roster = tmp_path / f"{portal}.csv"
+        roster.write_text(content)
+        where = (portal, str(roster), "--as-of", earlier(minutes=30))
+        assert "Applied." in await run("portal", "roster", "import", *where, "--yes")
     sheet = tmp_path / "logins.xlsx"
     await run("portal", "export", str(sheet))
     today = datetime.now(UTC).date() - timedelta(days=1)
     told = await run("adopt", str(sheet), "--as-of", today.isoformat(), "--dry-run")
     assert "known better" in told
     assert "Plan " in told
-    roster = tmp_path / "gate.csv"
-    roster.write_text("User ID,Name,Status\nalee,Ann Lee,Active\n")
-    moment = earlier(hours=2)
-    told = await run("portal", "roster", "import", "gate", str(roster), "--as-of", moment, "--yes")
-    assert "Applied." in told
     assert "gate" in await run("portal", "roster", "list")
     assert "orphan" in await run("portal", "findings", "--portal", "hub")
     assert "in use" in await run("portal", "show", "gate")
@@ -198,13 +214,10 @@ async def send_list(page: Page, name: str, content: str) -> None:
 
 
 async def test_hrs_list_is_held_while_it_lacks_people_and_applied_once_hr_has_answered(
-    browser: Browser, system: System
+    browser: Browser, listed: System
 ) -> None:
-    for worker, name in STAFF.items():
-        await hired(system, worker, "Front Desk", name)
-    await until_expected(system, people=10)  # with Ann Lee and Rob Stone
-    page = await sign_in(browser, system, "hr")
-    await page.goto(f"{system.urls['gateway']}/hr")
+    page = await sign_in(browser, listed, "hr")
+    await page.goto(f"{listed.urls['gateway']}/hr")
     await page.get_by_role("link", name="Lists of workers").click()
     await look(page, "hr-lists")
     short = HR_LIST + hr_line("w1", "Ann Lee") + hr_line("n1", "Nora New")
@@ -212,7 +225,7 @@ async def test_hrs_list_is_held_while_it_lacks_people_and_applied_once_hr_has_an
     await expect(page.get_by_text("This file lacks 9 of 10 people")).to_be_visible()
     await expect(page.get_by_text("Dropped, and kept nowhere: SSN.")).to_be_visible()
     await look(page, "hr-held")
-    await page.goto(f"{system.urls['gateway']}/")
+    await page.goto(f"{listed.urls['gateway']}/")
     await expect(page.get_by_text("HELD: friday.csv lacked 9 people.")).to_be_visible()
     await look(page, "overview-held")
     await page.get_by_role("link", name="Confirm or reject the file").click()
@@ -221,27 +234,27 @@ async def test_hrs_list_is_held_while_it_lacks_people_and_applied_once_hr_has_an
     await page.get_by_role("button", name="Apply this list").click()
     await expect(page.get_by_role("status")).to_contain_text("Applied.")
     await look(page, "hr-applied")
-    await until_known(system, "n1")
+    await until_known(listed, "n1")
 
 
 async def test_who_is_missing_from_hrs_list_leaves_only_by_hrs_answer(
-    browser: Browser, system: System
+    browser: Browser, listed: System
 ) -> None:
-    await until_expected(system, people=11)
-    page = await sign_in(browser, system, "hr")
+    page = await sign_in(browser, listed, "hr")
     everybody = {"w1": "Ann Lee", "w2": "Rob Stone", "n1": "Nora New", **STAFF}
     whole = "".join(hr_line(worker, name) for worker, name in everybody.items())
-    assert (await post_list(system, whole, apply="true"))["status"] == "applied"
+    assert (await post_list(listed, whole, apply="true"))["status"] == "applied"
+    await until_expected(listed, people=11)
     lines = [hr_line(worker, name) for worker, name in everybody.items() if worker != "h8"]
     last_day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
     lines[2] = hr_line("n1", "Nora New", status="Inactive", last_day=last_day)
-    await page.goto(f"{system.urls['gateway']}/hr/lists")
+    await page.goto(f"{listed.urls['gateway']}/hr/lists")
     await send_list(page, "monday.csv", HR_LIST + "".join(lines))
     await expect(page.get_by_role("heading", name="Departures: 1")).to_be_visible()
     await expect(page.get_by_role("heading", name="Questions: 1")).to_be_visible()
     await look(page, "hr-plan")
     await page.get_by_role("button", name="Apply this list").click()
-    await page.goto(f"{system.urls['gateway']}/hr/questions")
+    await page.goto(f"{listed.urls['gateway']}/hr/questions")
     await look(page, "hr-questions")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="This table as CSV").click()
@@ -251,10 +264,10 @@ async def test_who_is_missing_from_hrs_list_leaves_only_by_hrs_answer(
     await page.get_by_role("button", name="Answer").click()
     await expect(page.get_by_role("status")).to_contain_text("Answered.")
     for worker in ("n1", "h8"):
-        await until_gone(system, worker)
-    await page.goto(f"{system.urls['gateway']}/hr")
+        await until_gone(listed, worker)
+    await page.goto(f"{listed.urls['gateway']}/hr")
     await look(page, "hr")
-    await page.get_by_role("link", name=system.source).click()
+    await page.get_by_role("link", name=listed.source).click()
     await page.get_by_label("Statuses").fill("Furloughed = leave")
     await page.get_by_label("by (leave empty for no alarm)").fill("06:00")
     await look(page, "hr-source")
