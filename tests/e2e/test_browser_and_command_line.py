@@ -51,17 +51,17 @@ async def session(system: System) -> Path:
     return await system.session_file("administrator", "compliance", "operator", "review_manager")
 
 
-async def test_a_leaver_is_worked_off_from_the_command_line_and_the_log_verifies(
-    system: System, session: Path, tmp_path: Path
-) -> None:
-    directory_file = tmp_path / "directory.json"
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def worked_off(system: System, session: Path) -> str:
+    """An operation that was seen through from the command line, from the directory on."""
+    directory_file = system.folder / "directory.json"
     directory_file.write_bytes(orjson.dumps(directory(system.organization, system.source)))
     code, _, err = await portalkeeper(session, "directory", "apply", "--yes", str(directory_file))
     assert code == 0, err
 
     begun = (datetime.now(UTC) - timedelta(days=9)).date().isoformat()
     facts = {"effective_on": begun, "employment_id": "E-9", "title": "Biller", "sites": ["main"]}
-    event_file = tmp_path / "event.json"
+    event_file = system.folder / "event.json"
     event_file.write_bytes(orjson.dumps(system.hr_event("worker.hired", WORKER, facts)))
     code, sent, err = await portalkeeper(
         session,
@@ -92,8 +92,13 @@ async def test_a_leaver_is_worked_off_from_the_command_line_and_the_log_verifies
         "wcommand1",
     )
     assert (code, done and done["status"]) == (0, "done"), err
+    return str(item["operation_id"])
 
-    code, _, err = await portalkeeper(session, "work", "claim", item["operation_id"])
+
+async def test_work_is_seen_through_from_the_command_line_and_the_log_verifies(
+    session: Path, worked_off: str
+) -> None:
+    code, _, err = await portalkeeper(session, "work", "claim", worked_off)
     assert code == 5, err
 
     code, report, err = await portalkeeper(session, "audit", "verify")
@@ -105,6 +110,7 @@ async def test_a_leaver_is_worked_off_from_the_command_line_and_the_log_verifies
     assert again["entries"] >= report["entries"]
 
 
+@pytest.mark.usefixtures("worked_off")
 async def test_the_command_line_explains_answers_for_a_moment_and_replays_the_log(
     system: System, session: Path
 ) -> None:

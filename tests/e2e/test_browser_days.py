@@ -14,8 +14,14 @@ from tests.e2e.test_browser import directory, until_work
 
 ORGANIZATION = "harbor-day"
 ZONE = ZoneInfo("America/Los_Angeles")
-BOSS, NEW, MOVER, LEAVER = "D-1", "D-2", "D-3", "D-4"
-NAMES = {BOSS: "Ruth Sandoval", NEW: "Ines Okafor", MOVER: "Tom Beck", LEAVER: "Nora Quist"}
+BOSS, NEW, MOVER, LEAVER, BILLER = "D-1", "D-2", "D-3", "D-4", "D-5"
+NAMES = {
+    BOSS: "Ruth Sandoval",
+    NEW: "Ines Okafor",
+    MOVER: "Tom Beck",
+    LEAVER: "Nora Quist",
+    BILLER: "Kim Reyes",
+}
 TITLES = [
     {"id": "Biller", "duties": ["billing"]},
     {"id": "Front Desk", "duties": ["front-desk"]},
@@ -152,7 +158,9 @@ async def test_a_portal_administrators_day(browser: Browser, office: System) -> 
 
 
 async def test_a_billers_minute(browser: Browser, office: System) -> None:
-    page = await sign_in(browser, office, f"worker={NEW}")
+    await hire(office, BILLER, "Biller")
+    await until_work(office, BILLER)
+    page = await sign_in(browser, office, f"worker={BILLER}")
     await page.get_by_role("link", name="Where do I go?").click()
     await page.get_by_role("searchbox").fill("regence claim status")
     await page.keyboard.press("Enter")
