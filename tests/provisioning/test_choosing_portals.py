@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from shared.contracts import catalogue
 from shared.contracts.directory import Directory, Function
 from tests.provisioning.desk import Desk, hire

@@ -1,7 +1,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.provisioning.rules.desired import Desired, Removal, desire
+from services.provisioning.rules.desired.rights import Desired, Removal
+from services.provisioning.rules.desired.worker import desire
 from services.provisioning.rules.guards import (
     AdministratorStanding,
     last_administrators,

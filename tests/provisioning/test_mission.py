@@ -8,7 +8,9 @@ import pytest
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
 from services.provisioning.rules.decide import decide
-from services.provisioning.rules.desired import CompiledDirectory, Desired, desire
+from services.provisioning.rules.desired.directory import CompiledDirectory
+from services.provisioning.rules.desired.rights import Desired
+from services.provisioning.rules.desired.worker import desire
 from services.provisioning.rules.facts import Facts, Outcome
 from services.provisioning.rules.operations import Account, Held
 from services.provisioning.rules.timeline import Person, TimelineEvent, fold, people

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from services.provisioning.api.paging import Limit, cursor_of, cursor_parts
 from services.provisioning.api.work import Portals, work_item
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.timeline import TimelineEvent, in_force
 from services.provisioning.store import listed as listed_store
 from services.provisioning.store import views

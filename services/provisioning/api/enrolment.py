@@ -13,7 +13,7 @@ from services.provisioning.api.paging import Key
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.enrolment import EnrolmentCommands
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.enrolment import (
     CHECKLISTS,
     PHASE_LIFE,

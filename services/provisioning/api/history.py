@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 
 from services.provisioning.api.paging import Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.history import FOREVER, Holding
 from services.provisioning.rules.who_had_access import (
     GIVEN_LATER_DAYS,

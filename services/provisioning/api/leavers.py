@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from services.provisioning.api.paging import Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.recompute import Recompute, access_fact
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.leavers import (
     Notice,
     PortalAfterDeparture,

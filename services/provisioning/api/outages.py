@@ -12,7 +12,7 @@ from services.provisioning.api.paging import Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.outages import OutageCommands
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.outages import Trouble
 from services.provisioning.store import outages as outages_store
 from shared.auth import Authenticator, Principal

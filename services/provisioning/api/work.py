@@ -18,7 +18,7 @@ from services.provisioning.handlers.commands import (
 )
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.chores import ChoreMove
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.operations import REMOVES, Transition
 from services.provisioning.store import chores as chores_store
 from services.provisioning.store import views

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from services.provisioning.handlers.recompute import SOURCE, Recompute, access_fact
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.guards import (
     LAST_ADMINISTRATOR_KEPT,
     refuse_kept_administrator,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from services.provisioning.handlers.recompute import SOURCE, Recompute
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.guards import AdministratorStanding
 from services.provisioning.rules.planning import Change, Name, changes_between, objects_of
 from services.provisioning.store import directories as directories_store

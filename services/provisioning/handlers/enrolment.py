@@ -13,7 +13,7 @@ from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.handlers.directory import DirectoryCommands, in_force
 from services.provisioning.handlers.recompute import Recompute, access_fact
 from services.provisioning.rules.chores import Chore, ChoreMove, chore_id
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.enrolment import (
     CHECKLISTS,
     PHASES,

@@ -18,7 +18,7 @@ import orjson
 
 from services.provisioning.handlers.directory import DirectoryCommands, in_force
 from services.provisioning.handlers.recompute import SOURCE, Recompute, portal_knowledge
-from services.provisioning.rules.desired import CompiledDirectory, PortalKnowledge
+from services.provisioning.rules.desired.directory import CompiledDirectory, PortalKnowledge
 from services.provisioning.rules.planning import (
     Change,
     changes_between,

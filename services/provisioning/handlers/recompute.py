@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from services.provisioning.rules.brake import Parked
-from services.provisioning.rules.decide import UNSET, decide, decide_beside_portals
-from services.provisioning.rules.desired import CompiledDirectory, PortalKnowledge
+from services.provisioning.rules.decide import decide, decide_beside_portals
+from services.provisioning.rules.decide.shown import UNSET
+from services.provisioning.rules.desired.directory import CompiledDirectory, PortalKnowledge
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval
 from services.provisioning.rules.guards import last_administrators

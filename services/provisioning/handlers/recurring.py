@@ -11,7 +11,7 @@ import asyncpg
 from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.handlers.recompute import SOURCE, Recompute
 from services.provisioning.rules.chores import Chore, ChoreMove
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.recurring import (
     PORTAL_CLOCKS,
     clock_due,

@@ -16,7 +16,7 @@ import orjson
 
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.decide import decide
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.facts import Facts, Outcome
 from services.provisioning.rules.operations import BESIDE, Account
 from services.provisioning.rules.replay import (

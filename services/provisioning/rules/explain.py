@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.operations import GIVES, REMOVES
 from shared.contracts.directory import Function, OperationKind, Portal
 from shared.contracts.envelope import event_id

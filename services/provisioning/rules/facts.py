@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.provisioning.rules.brake import CauseStatus, Parked
-from services.provisioning.rules.desired import (
-    Removal,
-)
+from services.provisioning.rules.desired.rights import Removal
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.operations import (
     Account,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from services.provisioning.rules.desired import Right
+from services.provisioning.rules.desired.rights import Right
 from shared.contracts.access import Reason
 from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.envelope import name_uuid

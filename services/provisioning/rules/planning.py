@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from services.provisioning.rules.decide import decide
-from services.provisioning.rules.desired import CompiledDirectory, Right
+from services.provisioning.rules.desired.directory import CompiledDirectory
+from services.provisioning.rules.desired.rights import Right
 from services.provisioning.rules.facts import Facts, Outcome
 from shared.contracts.directory import Directory, DirectoryObject
 

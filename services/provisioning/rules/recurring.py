@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from services.provisioning.rules.chores import Chore, chore_id
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from shared.contracts import directory as contract
 from shared.contracts.directory import Portal, RuleName
 from shared.contracts.state import ChoreKind

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from services.provisioning.rules.desired import PortalKnowledge
+from services.provisioning.rules.desired.directory import PortalKnowledge
 from services.provisioning.rules.enrolment import PhaseState
 from services.provisioning.rules.exceptions import AccessException, describe_exception
 from services.provisioning.rules.facts import Facts, Outcome

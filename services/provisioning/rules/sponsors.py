@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from services.provisioning.rules.desired import STAFF
+from services.provisioning.rules.desired.withheld import STAFF
 from services.provisioning.rules.timeline import Folded, Person
 from shared.contracts.state import Finding
 

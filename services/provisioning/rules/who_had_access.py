@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from services.provisioning.rules.desired import PortalKnowledge
+from services.provisioning.rules.desired.directory import PortalKnowledge
 from services.provisioning.rules.history import Holding
 from shared.contracts.state import Grade
 from shared.values import value_class

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.provisioning.rules.desired import PortalKnowledge
+from services.provisioning.rules.desired.directory import PortalKnowledge
 from services.provisioning.rules.guards import AdministratorStanding
 from shared.postgres import Connection
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from services.provisioning.rules.brake import CauseStatus
-from services.provisioning.rules.desired import Removal
+from services.provisioning.rules.desired.rights import Removal
 from services.provisioning.rules.facts import ReviewRemoval, Unanswered
 from services.provisioning.store.workers import LockedWorker, WorkerKey
 from shared.postgres import Connection

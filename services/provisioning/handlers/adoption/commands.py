@@ -37,7 +37,8 @@ from services.provisioning.handlers.imports import (
 from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.rules.adoption import SheetLine, read_sheet
 from services.provisioning.rules.columns import check_answers
-from services.provisioning.rules.desired import CompiledDirectory, PortalKnowledge, desire
+from services.provisioning.rules.desired.directory import CompiledDirectory, PortalKnowledge
+from services.provisioning.rules.desired.worker import desire
 from services.provisioning.rules.findings import (
     PortalFinding,
     findings_of,

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from services.provisioning.rules.adoption import SheetLine
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.findings import (
     LoginSeen,
     least_function,

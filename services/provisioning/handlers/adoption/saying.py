@@ -13,7 +13,7 @@ from services.provisioning.handlers.imports import (
     shown_finding,
 )
 from services.provisioning.handlers.recompute import access_fact
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.findings import (
     PortalFinding,
 )

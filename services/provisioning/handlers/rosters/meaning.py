@@ -11,7 +11,7 @@ from services.provisioning.handlers.imports import (
     IMPORT_NAMESPACE,
     Upload,
 )
-from services.provisioning.rules.desired import CompiledDirectory
+from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.findings import (
     LoginSeen,
     PortalFinding,
