@@ -1,0 +1,123 @@
+"""Whatever is broken, `doctor` names it and says what to do about it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from deploy import looking
+from deploy.looking import Place, look
+from services.cli import doctor
+from services.cli.client import Client
+from shared.contracts.topics import TOPICS
+from tests.audit_log.worlds import serving
+
+WELL: dict[str, Any] = {
+    "outbox": 0,
+    "consumers": [{"group": "g", "partitions": [{"lag": 3}, {"lag": None}]}],
+    "notifications": {"reaches_anybody": True, "late": 0},
+}
+
+
+async def checks(
+    problems: list[str] | None = None, status: int = 200, **changes: Any
+) -> dict[str, doctor.Check]:
+    """What doctor finds of a gateway that says this of itself."""
+    app = FastAPI()
+
+    @app.get("/readyz")
+    async def ready() -> JSONResponse:
+        return JSONResponse({"problems": problems or []}, 503 if problems else 200)
+
+    @app.get("/ops/v1/status")
+    async def standing() -> JSONResponse:
+        problem = {"code": "unauthorized", "detail": "The token is not valid; sign in again."}
+        return JSONResponse(WELL | changes if status == 200 else problem, status)
+
+    async with serving(app) as url:
+        client = Client(url, "token", "harbor", {"gateway": url})
+        found = await anyio.to_thread.run_sync(lambda: list(doctor._service(client, "gateway")))
+    return {each.what: each for each in found}
+
+
+async def test_a_service_that_is_well_is_said_to_be_so() -> None:
+    assert {each.state for each in (await checks()).values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "what", "state", "next_step"),
+    [
+        ({"problems": ["g stopped on hr/0: shorter"]}, "The gateway", "failed", "accept-gap"),
+        ({"status": 401}, "The gateway: keys", "failed", "jwks.json"),
+        (
+            {"consumers": [{"group": "g", "partitions": [{"lag": 5_000}]}]},
+            "The gateway: lag",
+            "warning",
+            "look at its log",
+        ),
+        ({"outbox": 5_000}, "The gateway: lag", "warning", "relay"),
+        (
+            {"notifications": {"reaches_anybody": False, "late": 0}},
+            "notifications",
+            "warning",
+            "PORTALKEEPER_NOTIFY_FILE",
+        ),
+        (
+            {"notifications": {"reaches_anybody": True, "late": 4}},
+            "notifications",
+            "failed",
+            "whether the notifier runs",
+        ),
+    ],
+)
+async def test_what_is_broken_is_named_with_what_to_do(
+    broken: dict[str, Any], what: str, state: str, next_step: str
+) -> None:
+    found = (await checks(**broken))[what]
+    assert found.state == state
+    assert next_step in found.next_step
+
+
+def test_clocks_that_are_apart_are_told() -> None:
+    def check(seconds: float) -> doctor.Check:
+        there = datetime.now(UTC) + timedelta(seconds=seconds)
+        return doctor._clock("x", httpx.Response(200, headers={"date": format_datetime(there)}))
+
+    assert check(0).state == "ok"
+    assert (check(90).state, "time server" in check(90).next_step) == ("failed", True)
+    assert doctor._clock("x", httpx.Response(200)).state == "warning"
+
+
+async def test_a_missing_migration_and_a_missing_key_are_named(
+    prepared_kafka: str, fresh_database: Mapping[str, str], tmp_path: Path
+) -> None:
+    conn = await asyncpg.connect(fresh_database["admin"])
+    await conn.execute("DELETE FROM public._pogo_migration WHERE migration_id = '0014-deliveries'")
+    await conn.close()
+    gone = str(tmp_path / "body.key")
+    seen = await look(Place(prepared_kafka, fresh_database["admin"], (gone,)))
+    found = {each.what: each for each in seen}
+    assert "gateway/0014-deliveries" in (found["migrations"].problem or "")
+    assert "deploy.prepare" in found["migrations"].next_step
+    assert gone in (found["keys"].problem or "")
+    assert "backup" in found["keys"].next_step
+    assert found["topics"].problem is None
+
+
+async def test_a_kafka_without_topics_is_told_to_be_prepared(
+    monkeypatch: pytest.MonkeyPatch, prepared_kafka: str, database: Mapping[str, str]
+) -> None:
+    topic = replace(TOPICS[0], name="portal.not-made.v1")
+    monkeypatch.setattr(looking, "TOPICS", [*TOPICS, topic])
+    found = {each.what: each for each in await look(Place(prepared_kafka, database["admin"]))}
+    assert found["topics"].problem == "missing: portal.not-made.v1"
+    assert "deploy.prepare" in found["topics"].next_step
