@@ -303,7 +303,9 @@ def describe(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "event"
     more = error.error_count() - 1
-    return f"{where}: {first['msg']}" + (f" (and {more} more)" if more else "")
+    # A rule of ours is a sentence of its own.
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" + (f" (and {more} more)" if more else "")
 
 
 def dropped_fields(event_type: str, data: Mapping[str, Any]) -> list[str]:

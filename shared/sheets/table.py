@@ -49,7 +49,10 @@ def arrange(found: list[Row], notes: list[str]) -> Table:
     """
     start = next((n for n, row in enumerate(found) if sum(map(bool, row.cells)) >= 2), None)
     if start is None:
-        raise UnreadableSheet("No line has two columns, so there is no header to read by.")
+        raise UnreadableSheet(
+            "No line has two columns, so this is no table. Export it as CSV or XLSX, with the names"
+            " of the columns in the first line."
+        )
     header = found[start]
     width = max(n for n, cell in enumerate(header.cells) if cell) + 1
     if width > MAX_COLUMNS:

@@ -50,6 +50,12 @@ def test_a_signed_source_cannot_claim_that_a_person_entered_its_event() -> None:
     assert "ce_enteredby" not in accepted.headers
 
 
+def test_what_is_wrong_with_an_event_is_a_sentence_of_ours() -> None:
+    data = {"module": "remittance-basics", "completed_on": "0001-06-14"}
+    _, (refused,) = judge([entered(data=data)], BOUND, "W-9")
+    assert refused.detail == "completed_on: the year must lie between 1900 and 2200"
+
+
 def test_an_entry_about_another_organization_is_refused() -> None:
     accepted, (refused,) = judge([entered(organization="elsewhere")], BOUND, "W-9")
     assert not accepted

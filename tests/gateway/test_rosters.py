@@ -412,6 +412,15 @@ async def test_a_long_list_that_cannot_be_read_says_where_on_its_page(office: Hr
     assert "Line 8002" in await until_read(office, page)
 
 
+async def test_an_address_that_was_cut_off_is_told_without_what_programs_say(
+    office: HrOffice,
+) -> None:
+    await sign_in(office.door, "hr")
+    shown = await office.door.http.get("/hr/lists/93f1")
+    assert (shown.status_code, "follow a link" in shown.text) == (422, True)
+    assert "Input should" not in shown.text
+
+
 async def test_a_list_whose_reading_was_cut_off_says_so_and_what_to_do(office: HrOffice) -> None:
     await office.know()
     page = await send_by_page(office, csv(line("w1")), "cut off")

@@ -129,7 +129,7 @@ def test_a_workbook_gives_its_first_filled_sheet_with_numbers_as_ids() -> None:
 
 BAD = {
     "nothing": (b"  \n", "empty"),
-    "one column": (b"Login\njdoe\n", "no header"),
+    "one column": (b"Login\njdoe\n", "this is no table"),
     "a cell too many": (b"Login,Name\na,b\nc,d,e\n", "Line 3 has 3 cells"),
     "a quote never closed": (b'Login,Name\na,"b\nc,d\n', "Line"),
     "two columns of one name": (b"Login,login\na,b\n", "two columns"),

@@ -189,12 +189,13 @@ def _install_error_pages(
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
+        part = error.errors()[0]["loc"][-1]
         return problem_page(
             request,
             422,
-            "That address is not complete",
-            f"{first['loc'][-1]}: {first['msg']}.",
+            "That address leads nowhere",
+            f"Its part {part!r} is missing or is not as this page writes it. Begin at the overview "
+            "and follow a link.",
             "invalid_request",
         )
 

@@ -82,8 +82,8 @@ def check_sealing(
         raise Problem(
             422,
             "in_effect_already",
-            "It takes effect now or in the past, when there is nothing left to seal. Send it "
-            "without an embargo, or give a later date.",
+            "It takes effect now or in the past, when there is nothing left to seal. Enter it "
+            "unsealed, or give a later date.",
         )
     return opens_at
 
