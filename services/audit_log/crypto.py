@@ -253,6 +253,17 @@ class KeyStore:
             return False
         return _is_whole(raw) and raw[:NAME_TAG_BYTES] == self._tag(holder)
 
+    def slots_of(self, holders: Sequence[Holder]) -> list[int]:
+        """Every slot that holds a key of one of the holders."""
+        tags = {self._tag(holder) for holder in holders}
+        found = []
+        for path in sorted(self._folder.glob("keys-*.seg")):
+            first, raw = _first_slot(path), path.read_bytes()
+            for at in range(0, len(raw) // SLOT_BYTES * SLOT_BYTES, SLOT_BYTES):
+                if raw[at : at + NAME_TAG_BYTES] in tags and _is_whole(raw[at : at + SLOT_BYTES]):
+                    found.append(first + at // SLOT_BYTES)
+        return found
+
     def provide(
         self, holders: Iterable[Holder], nobodys: int
     ) -> tuple[dict[Holder, Key], list[Key]]:
@@ -486,7 +497,7 @@ def _rewrap_segment(path: Path, before: AESGCM, after: AESGCM) -> bytes:
 
 def _overwrite(path: Path, tags: set[bytes], slots: set[int]) -> int:
     """Overwrite the slots of a segment that carry one of the tags or are named; how many."""
-    first = int(path.stem.removeprefix("keys-")) * SEGMENT_SLOTS
+    first = _first_slot(path)
     gone = 0
     with path.open("r+b") as file:
         raw = file.read()
@@ -500,6 +511,10 @@ def _overwrite(path: Path, tags: set[bytes], slots: set[int]) -> int:
         file.flush()
         os.fsync(file.fileno())
     return gone
+
+
+def _first_slot(path: Path) -> int:
+    return int(path.stem.removeprefix("keys-")) * SEGMENT_SLOTS
 
 
 def _slot_context(tag: bytes, slot: int) -> bytes:

@@ -60,7 +60,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
     handler = AuditHandler(settings.log_origin, keys, clock)
     reading = Reading(pool, keys, clock, settings.log_origin, Terms(keys.derive(SECRET_LABEL)))
     exporter = Exporter(reading, settings.audit_exports_dir)
-    picture: BatchConsumer[WorkerAccess | None] = BatchConsumer(
+    picture: BatchConsumer[WorkerAccess] = BatchConsumer(
         bootstrap=settings.kafka,
         group=PICTURE_GROUP,
         topics=[WORKER_STATE.name],

@@ -224,7 +224,7 @@ async def test_old_exports_are_forgotten_with_their_files(world: World) -> None:
     await world.exporter.make_next()
     old = f"{exporting.EXPORT_KEPT_DAYS} days 1 hour"
     await world.sabotage(f"UPDATE export SET finished_at = now() - interval '{old}'")
-    await world.exporter._forget_old()
+    await world.exporter.forget_files()
     assert (await fetch(world, ordered)).status_code == 404
     assert list((world.folder / "exports").iterdir()) == []
 

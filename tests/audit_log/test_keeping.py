@@ -157,6 +157,77 @@ async def erase_listed(world: World) -> list[dict[str, Any]]:
     return listed
 
 
+async def test_nothing_beside_the_log_names_an_erased_person(world: World) -> None:
+    """Every column of every table is searched for what the person is called anywhere."""
+    strings = ("W-1", "W-old", "Robin Secret", "robin.secret@hub")
+    await world.append(
+        hired(0, "W-1", title="Robin Secret"),
+        hired(1, "W-old", title="robin.secret@hub"),
+        hired(2, "W-2"),
+        event(0, ACCESS_EVENTS.name, "account.opened", "W-1", {"login": "robin.secret@hub"}),
+    )
+    await world.sign()
+    await age(world)
+    person = dataclasses.replace(state(active=False), aliases=("W-old",))
+    await publish(world, person)
+    hold = await post(world, "/holds", {"kind": "worker", "subject": "W-1", "reason": "W-1 sues"})
+    path = f"/holds/{hold.json()['id']}/release"
+    await post(world, path, {"reason": "Robin Secret settled"})
+    for form in ("jsonl", "evidence"):
+        asked = {"form": form, "asked": {"worker": "W-1", "text": "Robin Secret"}}
+        assert (await post(world, "/exports", asked, "audit:read")).status_code == 202
+        assert await world.exporter.make_next()
+    # What is about to be published is the log's next, under the key of whoever did it.
+    await world.sabotage("DELETE FROM outbox")
+    assert {place for place, _ in await _said_of(world, strings)} == {
+        "hold.reason", "hold.release_reason", "hold.subject", "export.asked",
+        "worker_access.aliases", "worker_access.worker",
+    }  # fmt: skip
+
+    assert (await erase(world)).status_code == 201
+    await world.exporter.forget_files()
+    await world.sabotage("DELETE FROM outbox")
+    assert await _said_of(world, strings) == {("erasure.worker", "W-1")}
+    assert list((world.folder / "exports").iterdir()) == []
+
+    # A state that was published before the others forget comes late; then they have forgotten.
+    await publish(world, dataclasses.replace(person, version=2))
+    gone = dataclasses.replace(person, version=3, aliases=(), status=WorkerStatus.ERASED)
+    await publish(world, gone)
+    assert await _said_of(world, strings) == {("erasure.worker", "W-1")}
+
+
+async def _said_of(world: World, strings: tuple[str, ...]) -> set[tuple[str, str]]:
+    """Which columns of the log's and of search's tables hold which of these strings."""
+    columns = await world.fetch(
+        "SELECT table_schema, table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema LIKE 'audit%' ORDER BY 1, 2, 3"
+    )
+    found = set()
+    for schema, table, column in columns:
+        for string in strings:
+            # As text, and as the bytes that a payload or leaf would hold.
+            there = await world.fetch(
+                f"SELECT 1 FROM {schema}.{table} WHERE strpos(\"{column}\"::text, '{string}') > 0"
+                f" OR strpos(\"{column}\"::text, '{string.encode().hex()}') > 0 LIMIT 1"
+            )
+            if there:
+                found.add((f"{table}.{column}", string))
+    return found
+
+
+async def test_ids_of_somebody_erased_elsewhere_are_kept_until_the_log_erases_them(
+    world: World,
+) -> None:
+    await world.append(hired(0, "W-old"), hired(1, "W-1"))
+    await age(world)
+    await publish(world, dataclasses.replace(state(active=True), aliases=("W-old",)))
+    gone = dataclasses.replace(state(version=2, active=False), status=WorkerStatus.ERASED)
+    await publish(world, gone)
+    await world.sabotage("UPDATE worker_access SET last_in_effect = now() - interval '7 years'")
+    assert (await erase(world)).json()["keys_destroyed"] == 2
+
+
 async def test_a_projection_made_again_after_an_erasure_does_not_find_the_person(
     world: World,
 ) -> None:
@@ -290,7 +361,9 @@ async def test_a_writer_with_the_key_in_memory_notices_that_it_was_destroyed(
 
 def test_the_picture_refuses_what_is_no_state() -> None:
     handler = PictureHandler()
-    assert handler.parse(raw_record(0, b"cedar-sound/W-1", None)) is None
+    headers = [("ce_epoch", b"1"), ("ce_version", b"9")]
+    erased = handler.parse(raw_record(0, b"cedar-sound/W-1", None, headers))
+    assert (erased.erased, erased.version, erased.in_effect) == (True, 9, False)
     for key, value in (
         (b"cedar-sound/W-1", b"{}"),
         (b"cedar-sound/W-2", to_json(state(active=True))),

@@ -24,14 +24,16 @@ from services.audit_log.store import keeping
 from services.cli.audit_mirror import mirror
 from services.cli.audit_sources import Folder, FreshServer
 from services.cli.audit_verify import verify_log
+from shared.contracts.topics import ACCESS_EVENTS, DEAD_LETTERS
 from shared.postgres import create_pool, in_transaction
 from shared.tlog.leaf import SuccessionLeaf, parse_leaf
 from shared.tlog.note import SignerKey, VerifierKey, open_checkpoint
 from shared.tlog.proof import Proof
 from tests.audit_log.test_api import get, indexes
-from tests.audit_log.test_keeping import age, post, publish, state
+from tests.audit_log.test_keeping import age, erase, post, publish, state
 from tests.audit_log.test_offline import VERIFIER, quiet
-from tests.audit_log.worlds import ORIGIN, World, hired, make_world
+from tests.audit_log.test_search import event
+from tests.audit_log.worlds import ORIGIN, World, hired, make_world, raw_record
 from tests.servers import PASSWORDS, database_copy, dsn_for_database
 
 SPAN = 256
@@ -266,10 +268,16 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
     world: World, another_database: Mapping[str, str], tmp_path: Path
 ) -> None:
     """The drill: back up, go on, lose the database, restore, and open a successor."""
-    await world.append(*[hired(offset) for offset in range(300)])
+    named = [("dl_key", b"cedar-sound/W-old".hex().encode()), ("dl_reason", b"invalid_data")]
+    await world.append(
+        hired(0, "W-old"),
+        event(0, ACCESS_EVENTS.name, "operation.confirmed", "W-old", {"portal": "hub"}),
+        raw_record(0, b"hr.worker-events.v1/0", b'{"name":"Secret"}', named, DEAD_LETTERS.name),
+        *[hired(offset) for offset in range(1, 298)],
+    )
     await world.sign()
     await back_up(world, tmp_path / "backup")
-    await world.append(*[hired(offset) for offset in range(300, 400)])
+    await world.append(*[hired(offset) for offset in range(298, 398)])
     last_note = await world.sign()
     await world.stop_signer()
     await restore(another_database, tmp_path / "backup")
@@ -297,7 +305,7 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
         await in_transaction(after.pool, handler.begin_successor)
         await in_transaction(after.pool, handler.begin_successor)
         # What was lost comes in again from Kafka.
-        await after.append(*[hired(offset) for offset in range(300, 450)])
+        await after.append(*[hired(offset) for offset in range(298, 448)])
         await after.sign()
         report = await after.verify()
         assert report.good, report.problems
@@ -316,6 +324,29 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
         assert base64.b64decode(leaf.checkpoint).decode() == last_note
         assert (folder / "signer" / "signed.portalkeeper.local_test.json").exists()
         await _check_what_was_frozen(after, world.key.verifier, tmp_path / "copy")
+        await _check_erasure_of_what_was_frozen(after)
+
+
+async def _check_erasure_of_what_was_frozen(after: World) -> None:
+    """The old log's entries keep somebody from being erased, and are erased with them."""
+    of_old = {"log": ORIGIN}
+    held = await post(after, "/holds", {"kind": "portal", "subject": "hub", "reason": "Claim 26"})
+    # What came in again is old, and what was frozen is not.
+    await age(after)
+    assert (await erase(after, "W-old")).json()["code"] == "legal_hold"
+    released = await post(after, f"/holds/{held.json()['id']}/release", {"reason": "settled"})
+    assert released.status_code == 200
+    assert (await erase(after, "W-old")).json()["code"] == "inside_retention"
+    await after.sabotage(
+        "UPDATE audit_log_frozen_1.entry SET recorded_at = recorded_at - interval '7 years'"
+    )
+    assert (await erase(after, "W-old")).status_code == 201
+    async with after.client(after.token(scope="audit:read ops:admin")) as http:
+        for index in (0, 1, 2):
+            shown = (await http.get(f"/audit/v1/entries/{index}", params=of_old)).json()
+            assert shown["payload_missing"] == "key_unavailable"
+        other = (await http.get("/audit/v1/entries/3", params=of_old)).json()
+    assert other["payload"] is not None
 
 
 async def _check_what_was_frozen(after: World, key: VerifierKey, copy: Path) -> None:
@@ -326,7 +357,7 @@ async def _check_what_was_frozen(after: World, key: VerifierKey, copy: Path) -> 
         proof = (await http.get("/audit/v1/entries/7/tlog-proof", params=of_old)).text
         lost = await http.get("/audit/v1/entries/350", params=of_old)
         other = await http.get("/audit/v1/entries/7", params={"log": "nobody.example/log"})
-    assert (shown["offset"], shown["label"]) == (7, None)
+    assert (shown["offset"], shown["label"]) == (5, None)
     assert shown["payload"]["value"]["title"] == "Billing Specialist"
     assert Proof.parse(proof).verify(shown["leaf"].encode(), key).size == 300
     assert (lost.status_code, other.status_code) == (404, 404)
@@ -344,7 +375,7 @@ async def _check_what_was_frozen(after: World, key: VerifierKey, copy: Path) -> 
         assert [(each.index, each.what) for each in report.problems] == [
             (300, "the log was cut off: 400 entries are signed, 300 are there")
         ]
-        assert (report.entries, report.payloads) == (300, 300)
+        assert (report.entries, report.payloads) == (300, 299)
 
 
 async def test_a_log_that_lost_nothing_is_not_followed(world: World) -> None:

@@ -12,20 +12,21 @@ from datetime import datetime
 from services.audit_log import store
 from services.audit_log.asking import Asked
 from services.audit_log.context import Reading
-from services.audit_log.reading import read_leaf
+from services.audit_log.crypto import KeyUnavailable, PayloadAltered
+from services.audit_log.reading import read_leaf, unseal
 from services.audit_log.rules import chain
-from services.audit_log.rules.terms import Query
-from services.audit_log.store import keeping, search
+from services.audit_log.rules.terms import Query, refused_about
+from services.audit_log.store import exports, keeping, search, succession
 from services.audit_log.store.keeping import Erasure, Hold
 from shared.auth import Principal
 from shared.contracts.admin import CommandAccepted
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
-from shared.contracts.topics import ADMIN_EVENTS
+from shared.contracts.topics import ADMIN_EVENTS, DEAD_LETTERS
 from shared.errors import Problem
 from shared.outbox import enqueue
 from shared.postgres import Connection, in_transaction
-from shared.tlog.leaf import RecordLeaf
+from shared.tlog.leaf import Opening, RecordLeaf
 
 RETENTION_YEARS = 6
 """Six years from creation, or from when access was last in effect (45 CFR 164.316(b)(2)(i))."""
@@ -69,14 +70,17 @@ class Eraser:
                 "Access is in effect or operations are open; close them first.",
             )
         names = _names(worker, access)
+        frozen = await self._frozen_entries(conn, organization, names)
         for hold in await keeping.read_holds(conn, organization, active=True):
-            if await self._covers(conn, hold, names):
+            if await self._covers(conn, hold, names, frozen):
                 raise Problem(
                     409,
                     "legal_hold",
                     f"A legal hold on {hold.kind} {hold.subject} covers what would be erased.",
                 )
-        await self._check_retention(conn, organization, names, access, now)
+        newest = [each.last_in_effect for each in access if each.last_in_effect is not None]
+        newest += [each.recorded_at for each in frozen]
+        await self._check_retention(conn, organization, names, newest, now)
         begun = await keeping.begin_erasure(conn, organization, worker, reason, who.subject, now)
         await enqueue(
             conn,
@@ -110,6 +114,9 @@ class Eraser:
             hidden = 0
             for name in names:
                 hidden += await self._hide(conn, erasure.organization, name)
+            await keeping.forget_person(conn, erasure.organization, names)
+            # They hold what the person's entries say in the clear, and files are not looked into.
+            await exports.forget_all(conn, erasure.organization)
             now = await self._reading.clock.now(conn)
             return await keeping.finish_erasure(conn, erasure.id, destroyed, hidden, now)
 
@@ -127,7 +134,20 @@ class Eraser:
         head = await store.read_head(conn)
         return head is not None and await search.position(conn) < head[1]
 
-    async def _covers(self, conn: Connection, hold: Hold, names: list[str]) -> bool:
+    async def _frozen_entries(
+        self, conn: Connection, organization: str, names: list[str]
+    ) -> list[store.StoredEntry]:
+        """What logs before this one hold under the worker's keys; search does not know them."""
+        frozen: list[store.StoredEntry] = []
+        for before in await succession.read_predecessors(conn):
+            holders = [(organization, name) for name in names]
+            slots = await asyncio.to_thread(self._reading.keys.slots_of, holders)
+            frozen += await succession.read_keyed(conn, before.schema, slots)
+        return frozen
+
+    async def _covers(
+        self, conn: Connection, hold: Hold, names: list[str], frozen: list[store.StoredEntry]
+    ) -> bool:
         """Whether anything about the worker is under a hold."""
         if hold.kind == "organization":
             return True
@@ -138,17 +158,41 @@ class Eraser:
             terms = self._reading.terms.of_query(Query(hold.organization, facets))
             if await search.find(conn, terms, before=_ALL, limit=1):
                 return True
-        return False
+        held = self._reading.terms.of_query(Query(hold.organization, ((hold.kind, hold.subject),)))
+        return any(set(held) <= set(self._terms_of(each)) for each in frozen)
+
+    def _terms_of(self, entry: store.StoredEntry) -> list[int]:
+        """What search would find an entry by."""
+        opened = self._opened(entry.sealed)
+        if opened is None:
+            return []
+        leaf, opening = opened
+        holder = chain.keyholder(leaf.topic, leaf.type, opening.key)
+        return self._reading.terms.of_record(leaf, opening, holder)
+
+    def _opened(self, entry: store.SealedEntry) -> tuple[RecordLeaf, Opening] | None:
+        """A record with its leaf; None for one that cannot be read."""
+        leaf = read_leaf(entry.leaf)
+        if not isinstance(leaf, RecordLeaf) or entry.key_slot is None or entry.payload is None:
+            return None
+        try:
+            raw = unseal(self._reading.keys, entry.leaf, entry.key_slot, entry.payload)
+        except (KeyUnavailable, PayloadAltered):
+            return None
+        return leaf, Opening.decode(raw)
 
     async def _check_retention(
         self,
         conn: Connection,
         organization: str,
         names: list[str],
-        access: list[keeping.WorkerAccess],
+        newest: list[datetime],
         now: datetime,
     ) -> None:
-        newest = [each.last_in_effect for each in access if each.last_in_effect is not None]
+        """Check that nothing about the worker must be kept.
+
+        `newest` are instants at which their access was in effect, or something was recorded.
+        """
         for name in names:
             terms = self._reading.terms.of_query(Asked(worker=name).query(organization))
             before = _ALL
@@ -187,6 +231,14 @@ class Eraser:
             found = await search.find(conn, [term], before=_ALL, limit=_ALL)
             for entry in await store.read_sealed(conn, found):
                 if entry.key_slot is not None:
+                    slots.append(entry.key_slot)
+        for before in await succession.read_predecessors(conn):
+            for entry in await succession.read_topic(conn, before.schema, DEAD_LETTERS.name):
+                opened = self._opened(entry)
+                if opened is None or opened[0].topic != DEAD_LETTERS.name:
+                    continue
+                about = refused_about(opened[1])
+                if about in [(organization, name) for name in names] and entry.key_slot is not None:
                     slots.append(entry.key_slot)
         return slots
 

@@ -82,7 +82,7 @@ class Exporter:
         while True:
             try:
                 if not await self.make_next():
-                    await self._forget_old()
+                    await self.forget_files()
                     await asyncio.sleep(POLL_SECONDS)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 logger.warning("export.waits", error=repr(error))
@@ -189,7 +189,8 @@ class Exporter:
 
         async def tell(conn: Any) -> None:
             now = await self._reading.clock.now(conn)
-            await exports.finish(conn, export.id, now, sha256=digest, error=None)
+            if not await exports.finish(conn, export.id, now, sha256=digest, error=None):
+                return
             made = fact(
                 ADMIN_EVENTS,
                 "export.made",
@@ -254,12 +255,15 @@ class Exporter:
             requested_at=rfc3339(export.requested_at),
         )
 
-    async def _forget_old(self) -> None:
+    async def forget_files(self) -> None:
+        """Remove the files of exports that are old, or were forgotten by an erasure."""
         async with self._reading.pool.acquire() as conn:
             now = await self._reading.clock.now(conn)
-            for id_ in await exports.forget(conn, now - timedelta(days=EXPORT_KEPT_DAYS)):
-                for path in self._folder.glob(f"{id_}.*"):
-                    path.unlink()
+            await exports.forget(conn, now - timedelta(days=EXPORT_KEPT_DAYS))
+            known = await exports.known(conn)
+        for path in self._folder.iterdir():
+            if path.name.partition(".")[0] not in known:
+                path.unlink()
 
 
 def _reader(export: Export) -> Principal:

@@ -7,49 +7,35 @@ for six years is kept from when access was last in effect.
 from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
-from pydantic import TypeAdapter, ValidationError
 
 from services.audit_log.store import keeping
 from services.audit_log.store.keeping import WorkerAccess
-from shared.contracts.envelope import event_key
-from shared.contracts.state import AccountStatus, WorkerState
-from shared.errors import Rejected
+from shared.contracts.state import AccountStatus, WorkerState, WorkerStatus
 from shared.kafka import Batch
+from shared.kafka.compacted import newest, read_worker_state
 from shared.postgres import Connection
-
-_STATE = TypeAdapter(WorkerState)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureHandler:
     """Keeps what the audit log must know of each worker."""
 
-    def parse(self, record: ConsumerRecord[bytes | None, bytes | None]) -> WorkerAccess | None:
-        """What a state says of access; None for a tombstone, after which nothing is in effect.
+    def parse(self, record: ConsumerRecord[bytes | None, bytes | None]) -> WorkerAccess:
+        """What a state says of access; after a tombstone nothing is in effect.
 
         Raises:
             Rejected: the record is no state, or its key is another worker's.
         """
-        if record.value is None:
-            return None
-        try:
-            state = _STATE.validate_json(record.value)
-        except ValidationError as error:
-            raise Rejected("invalid_data", f"{error.error_count()} fields are wrong") from error
-        if record.key != event_key(state.organization, state.worker).encode():
-            raise Rejected("key_mismatch", "the record's key is not organization/worker")
-        return access_in(state)
+        return access_in(read_worker_state(record))
 
-    async def apply(self, conn: Connection, batch: Batch[WorkerAccess | None]) -> None:
-        """Keep the newest state of each worker."""
-        newest: dict[tuple[str, str], WorkerAccess] = {}
-        for item in batch.items:
-            if (seen := item.parsed) is not None:
-                place = (seen.organization, seen.worker)
-                known = newest.get(place)
-                if known is None or (known.epoch, known.version) < (seen.epoch, seen.version):
-                    newest[place] = seen
-        await keeping.note_access(conn, [newest[place] for place in sorted(newest)])
+    async def apply(self, conn: Connection, batch: Batch[WorkerAccess]) -> None:
+        """Keep the newest state of each worker, and forget whom the log has erased."""
+        found = newest(
+            (item.parsed for item in batch.items), lambda each: (each.organization, each.worker)
+        )
+        states = [found[place] for place in sorted(found)]
+        await keeping.note_access(conn, states)
+        await keeping.forget_erased(conn, [each for each in states if each.erased])
 
 
 def access_in(state: WorkerState) -> WorkerAccess:
@@ -67,4 +53,5 @@ def access_in(state: WorkerState) -> WorkerAccess:
         operations,
         state.as_of,
         list(state.aliases),
+        state.status is WorkerStatus.ERASED,
     )

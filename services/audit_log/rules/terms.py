@@ -115,7 +115,7 @@ class Terms:
         """
         found = dict.fromkeys(self.of_leaf(leaf, leaf.topic))
         organization = leaf.organization
-        if leaf.topic == DEAD_LETTERS.name and (about := _refused_about(opening)) is not None:
+        if leaf.topic == DEAD_LETTERS.name and (about := refused_about(opening)) is not None:
             found[self.of_dead_letter(*about)] = None
         if not organization:
             return list(found)
@@ -144,7 +144,7 @@ class Terms:
         return int.from_bytes(digest, "big", signed=True)
 
 
-def _refused_about(opening: Opening) -> tuple[str, str] | None:
+def refused_about(opening: Opening) -> tuple[str, str] | None:
     """Organization and worker of the record in a dead letter, by the key that it had."""
     headers = dict(opening.headers)
     try:

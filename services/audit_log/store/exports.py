@@ -1,6 +1,5 @@
 """The SQL of exports: what was asked for, and how far it is made."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -114,9 +113,9 @@ async def note_progress(conn: Connection, id: UUID, done: int, bytes_: int) -> N
 
 async def finish(
     conn: Connection, id: UUID, now: datetime, *, sha256: str | None, error: str | None
-) -> None:
-    """The file is whole, or will never be."""
-    await conn.execute(
+) -> bool:
+    """The file is whole, or will never be; whether the export was not forgotten meanwhile."""
+    done = await conn.execute(
         "UPDATE export SET status = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END,"
         " sha256 = $4, error = $3, finished_at = $2 WHERE id = $1",
         id,
@@ -124,9 +123,19 @@ async def finish(
         error,
         sha256,
     )
+    return bool(done != "UPDATE 0")
 
 
-async def forget(conn: Connection, before: datetime) -> Sequence[UUID]:
-    """Forget exports that ended before an instant; which those were."""
-    rows = await conn.fetch("DELETE FROM export WHERE finished_at < $1 RETURNING id", before)
-    return [row["id"] for row in rows]
+async def forget(conn: Connection, before: datetime) -> None:
+    """Forget exports that ended before an instant."""
+    await conn.execute("DELETE FROM export WHERE finished_at < $1", before)
+
+
+async def forget_all(conn: Connection, organization: str) -> None:
+    """Forget every export of an organization, also those that are being made."""
+    await conn.execute("DELETE FROM export WHERE organization = $1", organization)
+
+
+async def known(conn: Connection) -> set[str]:
+    """The exports that are not forgotten."""
+    return {str(row["id"]) for row in await conn.fetch("SELECT id FROM export")}

@@ -11,7 +11,10 @@ from shared.postgres import Connection
 
 @dataclass(frozen=True, slots=True)
 class WorkerAccess:
-    """Whether a worker's access is in effect, as of a published state (`epoch`, `version`)."""
+    """Whether a worker's access is in effect, as of a published state (`epoch`, `version`).
+
+    `erased` says that the other services have forgotten the worker.
+    """
 
     organization: str
     worker: str
@@ -21,6 +24,7 @@ class WorkerAccess:
     open_operations: int
     last_in_effect: datetime | None
     aliases: list[str]
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,10 @@ class Erasure:
 
 
 async def note_access(conn: Connection, states: Sequence[WorkerAccess]) -> None:
-    """Keep newer states; access that ended was last in effect when the state said so."""
+    """Keep newer states; access that ended was last in effect when the state said so.
+
+    Whoever was erased elsewhere keeps their former ids here until the log erases them too.
+    """
     await conn.executemany(
         """
         INSERT INTO worker_access AS known (organization, worker, epoch, version, in_effect,
@@ -63,7 +70,8 @@ async def note_access(conn: Connection, states: Sequence[WorkerAccess]) -> None:
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT (organization, worker) DO UPDATE
         SET epoch = excluded.epoch, version = excluded.version, in_effect = excluded.in_effect,
-            open_operations = excluded.open_operations, aliases = excluded.aliases,
+            open_operations = excluded.open_operations,
+            aliases = CASE WHEN $10 THEN known.aliases ELSE excluded.aliases END,
             last_in_effect = CASE WHEN known.in_effect OR excluded.in_effect
                 THEN greatest(known.last_in_effect, $9) ELSE known.last_in_effect END
         WHERE (known.epoch, known.version) < (excluded.epoch, excluded.version)
@@ -79,10 +87,49 @@ async def note_access(conn: Connection, states: Sequence[WorkerAccess]) -> None:
                 each.last_in_effect if each.in_effect else None,
                 each.aliases,
                 each.last_in_effect,
+                each.erased,
             )
             for each in states
         ],
     )
+
+
+async def forget_erased(conn: Connection, states: Sequence[WorkerAccess]) -> None:
+    """Forget those of these workers whom the log has erased as well."""
+    await conn.execute(
+        """
+        DELETE FROM worker_access
+        USING unnest($1::text[], $2::text[]) AS gone (organization, worker)
+        WHERE worker_access.organization = gone.organization AND worker_access.worker = gone.worker
+          AND EXISTS (SELECT 1 FROM erasure WHERE erasure.organization = gone.organization
+              AND erasure.worker = ANY(worker_access.aliases || gone.worker)
+              AND finished_at IS NOT NULL)
+        """,
+        [each.organization for each in states],
+        [each.worker for each in states],
+    )
+
+
+async def forget_person(conn: Connection, organization: str, names: Sequence[str]) -> None:
+    """Forget what stands beside the log about somebody by these ids.
+
+    What is known of their access, and whom holds that ended were about. That they were erased
+    stays on record, by the id they were erased by.
+    """
+    await conn.execute(
+        "DELETE FROM worker_access WHERE organization = $1 AND worker = ANY($2::text[])",
+        organization,
+        list(names),
+    )
+    await conn.execute(
+        "UPDATE hold SET subject = '', reason = 'erased', release_reason = 'erased'"
+        " WHERE organization = $1 AND kind = 'worker' AND subject = ANY($2::text[])"
+        " AND released_at IS NOT NULL",
+        organization,
+        list(names),
+    )
+    # Answers to commands that were asked again: which of them name somebody cannot be told.
+    await conn.execute("DELETE FROM idempotency WHERE organization = $1", organization)
 
 
 async def read_access(

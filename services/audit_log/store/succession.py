@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from services.audit_log.store import SealedEntry, StoredEntry
 from shared.postgres import Connection
 
 _CARRIED = ("source_offset", "hold", "erasure", "worker_access")
+_LEFT = (*_CARRIED, "outbox", "export", "idempotency")
+"""What a frozen log has no use for, and which may name people that are erased later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ async def carry_over(conn: Connection, schema: str, origin: str, note: str) -> N
         schema,
         note,
     )
+    await conn.execute("TRUNCATE " + ", ".join(f"{schema}.{table}" for table in _LEFT))
     await conn.execute("DROP TABLE IF EXISTS audit_search.found, audit_search.projection")
 
 
@@ -87,3 +91,33 @@ async def turned_to(conn: Connection, schema: str) -> AsyncIterator[None]:
     yield
     # After an error nothing more is asked in this transaction, and its end resets the path.
     await conn.execute("SET LOCAL search_path TO DEFAULT")
+
+
+async def read_keyed(conn: Connection, schema: str, slots: list[int]) -> list[StoredEntry]:
+    """A frozen log's entries under any of these keys; it is read whole."""
+    rows = await conn.fetch(
+        f"""
+        SELECT index, recorded_at, key_slot, leaf, payload FROM {schema}.entry
+        WHERE key_slot = ANY($1::bigint[])
+        UNION ALL
+        SELECT index, recorded_at, key_slot, leaf, payload FROM {schema}.held_entry
+        WHERE key_slot = ANY($1::bigint[])
+        """,
+        slots,
+    )
+    return [StoredEntry(*row.values()) for row in rows]
+
+
+async def read_topic(conn: Connection, schema: str, topic: str) -> list[SealedEntry]:
+    """A frozen log's entries that have a payload and name a topic somewhere in their leaf."""
+    rows = await conn.fetch(
+        f"""
+        SELECT index, key_slot, leaf, payload FROM {schema}.entry
+        WHERE key_slot IS NOT NULL AND position($1::bytea IN leaf) > 0
+        UNION ALL
+        SELECT index, key_slot, leaf, payload FROM {schema}.held_entry
+        WHERE key_slot IS NOT NULL AND position($1::bytea IN leaf) > 0
+        """,
+        topic.encode(),
+    )
+    return [SealedEntry(*row.values()) for row in rows]
