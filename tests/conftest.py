@@ -12,6 +12,7 @@ from tests.servers import (
     TopicMaker,
     database_copy,
     describe_servers,
+    in_memory,
     kafka_server,
     named_kafkas,
     postgres_server,
@@ -59,14 +60,14 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """Bootstrap servers of a real Kafka."""
-    with kafka_server() as bootstrap:
+    with kafka_server(in_memory()) as bootstrap:
         yield bootstrap
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """An administrator's connection string to a real PostgreSQL."""
-    with postgres_server() as dsn:
+    with postgres_server(in_memory()) as dsn:
         yield dsn
 
 

@@ -36,6 +36,7 @@ from deploy.topics import wait_for_topics
 
 ROOT = Path(__file__).resolve().parent.parent
 JARS = ROOT / "var" / "cache" / "jars"
+ON_DISK = ROOT / "var" / "tests"
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED_BYTES = 2 * 1024**3
 
@@ -70,15 +71,18 @@ def own_number() -> int:
 
 
 @contextmanager
-def kafka_server() -> Iterator[str]:
-    """Bootstrap servers of a Kafka that is there for the time of the block."""
+def kafka_server(sessions: Path = ON_DISK) -> Iterator[str]:
+    """Bootstrap servers of a Kafka that is there for the time of the block.
+
+    An embedded one has its data below `sessions`.
+    """
     if named := named_kafkas():
         yield named[own_number() % len(named)]
     elif docker_answers():
         with KafkaContainer() as container:
             yield container.bootstrap
     else:
-        with session_folder() as folder:
+        with session_folder(sessions) as folder:
             kafka = EmbeddedKafka(folder / "kafka", JARS)
             kafka.start()
             try:
@@ -88,15 +92,18 @@ def kafka_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """An administrator's connection string to a PostgreSQL, for the time of the block."""
+def postgres_server(sessions: Path = ON_DISK) -> Iterator[str]:
+    """An administrator's connection string to a PostgreSQL, for the time of the block.
+
+    An embedded one has its data below `sessions`.
+    """
     if named := os.environ.get("PORTALKEEPER_TEST_POSTGRES"):
         yield named
     elif docker_answers():
         with PostgresContainer(POSTGRES_IMAGE, driver=None) as container:
             yield container.get_connection_url()
     else:
-        with session_folder() as folder:
+        with session_folder(sessions) as folder:
             postgres = EmbeddedPostgres(folder / "postgres")
             postgres.start()
             try:
@@ -146,13 +153,19 @@ class KafkaContainer(DockerContainer):
             self.with_env(f"KAFKA_{name}", value)
 
 
-@contextmanager
-def session_folder() -> Iterator[Path]:
-    """A folder for servers' data, removed afterwards, or by the next session if that failed.
+def in_memory() -> Path:
+    """Where data are in memory, if there is room: a copy of a database is a thousand small files.
 
-    It is in memory where there is room: hundreds of databases are copied, a thousand files each.
+    For what is not measured, and does not have to outlive the machine.
     """
-    sessions = _sessions()
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED_BYTES:
+        return MEMORY / f"portalkeeper-tests-{os.getuid()}"
+    return ON_DISK
+
+
+@contextmanager
+def session_folder(sessions: Path = ON_DISK) -> Iterator[Path]:
+    """A folder for servers' data, removed afterwards, or by the next session if that failed."""
     with turn_taken(sessions / "lock"):
         _remove_dead_sessions(sessions)
         folder = Path(tempfile.mkdtemp(dir=sessions))
@@ -252,12 +265,6 @@ async def _execute(dsn: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
-
-
-def _sessions() -> Path:
-    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED_BYTES:
-        return MEMORY / f"portalkeeper-tests-{os.getuid()}"
-    return ROOT / "var" / "tests"
 
 
 def _remove_dead_sessions(sessions: Path) -> None:
