@@ -67,6 +67,7 @@ def routes(console: Console) -> APIRouter:
             status=problem.status if problem else 200,
             found=found,
             plans=[each for each in plans if each["status"] == "proposed"],
+            site_names=_named(found, "sites"),
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,

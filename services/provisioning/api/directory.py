@@ -15,6 +15,7 @@ from services.provisioning.handlers.directory import DirectoryCommands, in_force
 from services.provisioning.handlers.plans import PlanCommands, edited, with_new_policy_version
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import plans as plans_store
+from services.provisioning.store import views
 from shared.auth import Authenticator, Principal
 from shared.contracts import catalogue
 from shared.contracts.directory import Directory
@@ -127,14 +128,17 @@ def directory_router(
 
     @router.get("/directory")
     async def directory(who: Annotated[Principal, Depends(looks_up)]) -> dict[str, Any]:
+        """The directory in force; `names` are those of the workers it names, as far as known."""
         async with pool.acquire() as conn:
             version, row = await _current(conn, who)
+            names = await views.names(conn, who.organization, sorted(_workers(row["document"])))
         return {
             "version": version,
             "applied_at": row["applied_at"],
             "applied_by": row["applied_by"],
             "approved_by": row["approved_by"],
             "directory": row["document"],
+            "names": names,
         }
 
     @router.get("/directory/export")
@@ -327,3 +331,11 @@ def directory_router(
         return version, row
 
     return router
+
+
+def _workers(document: Any) -> set[str]:
+    """The workers whom a directory appoints to administer portals or to own training."""
+    appointed = document.get("administrators") or []
+    named = [each.get(role) for each in appointed for role in ("worker", "deputy")]
+    named += [module.get("owner") for module in document.get("training_modules") or []]
+    return {worker for worker in named if worker}

@@ -5,7 +5,7 @@ A review is
 
     {"review_id", "campaign_id": null for a micro-review, "kind": "campaign" | "micro",
      "worker", "worker_name", "reviewer": worker id, null for the queue of review:admin,
-     "reviewer_rule": "supervisor" | "next_above" | "portal_administrator"
+     "reviewer_name", "reviewer_rule": "supervisor" | "next_above" | "portal_administrator"
          | "organization_administrator" | "review_admin_queue",
      "status": "open" (undecided lines) | "decided" (removals under way) | "closed",
      "opened_at", "due_at", "closed_at", "read_at": when its reviewer first looked, "reason",

@@ -10,7 +10,8 @@ from shared.postgres import Connection
 _REVIEW_COLUMNS = """
     review.review_id::text, review.campaign_id::text,
     CASE WHEN review.campaign_id IS NULL THEN 'micro' ELSE 'campaign' END AS kind,
-    review.worker, worker.name AS worker_name, review.reviewer, review.reviewer_rule,
+    review.worker, worker.name AS worker_name, review.reviewer, asked.name AS reviewer_name,
+    review.reviewer_rule,
     review.status, review.opened_at, review.due_at, review.closed_at, review.read_at, review.reason,
     review.rule, review.no_answer, review.expired_at, review.escalations, review.lines,
     review.undecided
@@ -18,6 +19,8 @@ _REVIEW_COLUMNS = """
 _REVIEW_SOURCES = """
     review
     LEFT JOIN worker ON worker.organization = review.organization AND worker.worker = review.worker
+    LEFT JOIN worker AS asked
+        ON asked.organization = review.organization AND asked.worker = review.reviewer
 """
 
 
