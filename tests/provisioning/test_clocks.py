@@ -69,6 +69,16 @@ async def test_who_signed_in_is_left_alone_until_the_next_time(desk: Desk) -> No
     assert len(await keeping(desk)) == 1
 
 
+async def test_who_could_not_sign_in_is_not_asked_again_at_once(desk: Desk) -> None:
+    await at_work(desk)
+    await desk.pass_time(days=23)
+    (item,) = await keeping(desk)
+    await desk.say(item["operation_id"], Transition.FAIL, by="w1")
+    assert await keeping(desk) == []
+    await desk.pass_time(days=3)
+    assert len(await keeping(desk)) == 1
+
+
 async def test_a_login_that_nobody_used_in_time_is_a_finding_and_its_work_says_what_next(
     desk: Desk,
 ) -> None:

@@ -5,7 +5,7 @@ from services.provisioning.rules.desired.rights import Desired, Removal
 from services.provisioning.rules.desired.worker import desire
 from services.provisioning.rules.guards import (
     AdministratorStanding,
-    last_administrators,
+    administers_alone,
     without_administrator,
 )
 from shared.contracts.directory import Function
@@ -258,9 +258,34 @@ def standing(
 
 
 def test_the_last_administrator_is_the_one_who_goes_last() -> None:
-    assert last_administrators([standing("a"), standing("b", 3)], NOW) == {}
-    assert last_administrators([standing("a", 5), standing("b", 3)], NOW) == {"hub": "a"}
-    assert last_administrators([standing("a", 3), standing("b", 3)], NOW) == {"hub": "b"}
+    assert alone([standing("a", 5), standing("b", 3)]) == ["a"]
+    assert alone([standing("a", 3), standing("b", 3)]) == ["b"]
+    assert alone([standing("a", -5), standing("b", -3)]) == ["b"]
+
+
+def test_who_stays_administers_alone_if_nobody_else_does_today() -> None:
+    assert alone([standing("a"), standing("b")]) == []
+    assert alone([standing("a"), standing("b", -3)]) == ["a"]
+    tomorrow = AdministratorStanding("hub", "b", NOW + timedelta(days=1), None, None)
+    assert alone([standing("a"), tomorrow]) == ["a"]
+
+
+def test_a_successor_counts_who_is_there_when_the_administrator_goes() -> None:
+    def from_day(days: float) -> AdministratorStanding:
+        return AdministratorStanding("hub", "b", NOW + timedelta(days=days), None, None)
+
+    assert alone([standing("a", 3), from_day(3)]) == []
+    assert alone([standing("a", 3), from_day(4)]) == ["a"]
+
+
+def test_two_ids_of_one_person_are_one_administrator() -> None:
+    both = [standing("a", 3), standing("b", 3)]
+    assert administers_alone(both, ["a", "b"], NOW) == {"hub"}
+
+
+def alone(standings: list[AdministratorStanding]) -> list[str]:
+    workers = sorted({one.worker for one in standings})
+    return [worker for worker in workers if administers_alone(standings, [worker], NOW)]
 
 
 def test_a_portal_without_anybody_left_is_named() -> None:

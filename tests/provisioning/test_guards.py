@@ -286,3 +286,14 @@ async def test_a_clinician_uses_a_carriers_portal_only_from_the_day_the_carrier_
         ("hub", "revoke"),
         ("gate", "revoke"),
     }
+
+
+async def test_before_the_only_administrator_is_away_a_successor_is_appointed(desk: Desk) -> None:
+    await desk.apply_directory(directory(administrators=appointed("w1")))
+    await desk.hear(hire("w1"))
+    await desk.finish_all()
+    away = hr_record("worker.leave_started", id_="l", employment_id="w1-e1", effective_on=day(1))
+    await desk.hear(away)
+    await desk.pass_time(days=2)
+    (removal,) = [one for one in await desk.work("w1") if one["portal"] == "mac"]
+    assert "appoint a successor there first" in removal["steps"][0]["text"]

@@ -14,7 +14,7 @@ from services.provisioning.rules.decide.shown import UNSET
 from services.provisioning.rules.desired.directory import CompiledDirectory, PortalKnowledge
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval
-from services.provisioning.rules.guards import last_administrators
+from services.provisioning.rules.guards import administers_alone
 from services.provisioning.rules.listed import Listed, listed
 from services.provisioning.rules.operations import Account, Operation
 from services.provisioning.rules.sponsors import sponsors_named
@@ -256,10 +256,7 @@ class Recompute:
             standings = await directories_store.standings(
                 conn, organization, [p for org, p in portals if org == organization]
             )
-            last = last_administrators(standings, one.as_of)
-            sole = frozenset(
-                portal for portal, worker in last.items() if worker in one.person.aliases
-            )
+            sole = administers_alone(standings, one.person.aliases, one.as_of)
             one.facts = replace(one.facts, sole_administrator_of=sole)
 
     async def _write(self, conn: Connection, decided: Sequence[tuple[_Pending, Outcome]]) -> int:

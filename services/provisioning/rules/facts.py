@@ -55,6 +55,7 @@ class Facts:
     exceptions: tuple[AccessException, ...] = ()
     known_findings: frozenset[Finding] = frozenset()
     sole_administrator_of: frozenset[str] = frozenset()
+    """Portals that nobody else administers once this person stops."""
     cause: tuple[str, ...] = ()
     parked: tuple[Parked, ...] = ()
     portal_findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Named rules that refuse or delay an operation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,24 +30,37 @@ class AdministratorStanding:
         return min(ends, default=None)
 
 
-def last_administrators(
-    standings: Iterable[AdministratorStanding], as_of: datetime
-) -> Mapping[str, str]:
-    """Portals whose administrators will all have gone, each with the worker who goes last.
+def administers_alone(
+    standings: Iterable[AdministratorStanding], person: Collection[str], as_of: datetime
+) -> frozenset[str]:
+    """Portals that nobody else administers once a person stops.
 
-    When two leave at the same instant the greater worker id counts as the last, so the answer
-    does not depend on whose departure was heard of first.
+    Somebody with a known end stops then, anybody else could only stop at `as_of`. A successor
+    covers who is there when the person goes. When two go at the same instant the greater worker id
+    counts as the last, so the answer does not depend on whose departure was heard of first.
+
+    Args:
+        person: every worker id of the person.
     """
-    by_portal: dict[str, list[AdministratorStanding]] = {}
+    own: dict[str, list[AdministratorStanding]] = {}
+    others: dict[str, list[AdministratorStanding]] = {}
     for standing in standings:
-        if standing.since <= as_of or standing.leaves_at is None:
-            by_portal.setdefault(standing.portal, []).append(standing)
-    last: dict[str, str] = {}
-    for portal, own in by_portal.items():
-        if all(standing.ends_at is not None for standing in own):
-            _, worker = max((standing.ends_at or as_of, standing.worker) for standing in own)
-            last[portal] = worker
-    return last
+        if standing.worker not in person:
+            others.setdefault(standing.portal, []).append(standing)
+        elif standing.since <= as_of:
+            own.setdefault(standing.portal, []).append(standing)
+    alone = set()
+    for portal, spans in own.items():
+        ends = [span.ends_at for span in spans]
+        last = None if None in ends else max(end for end in ends if end is not None)
+        goes = (last or as_of, max(person))
+        if not any(
+            other.since <= goes[0]
+            and (other.ends_at is None or (other.ends_at, other.worker) > goes)
+            for other in others.get(portal, ())
+        ):
+            alone.add(portal)
+    return frozenset(alone)
 
 
 def without_administrator(

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from services.provisioning.rules.decide.closing import CLOSING
 from services.provisioning.rules.decide.course import Course
-from services.provisioning.rules.desired.rights import REVIEW_REMOVED
 from services.provisioning.rules.guards import (
     CASCADING_ADMINISTRATOR,
     LAST_ADMINISTRATOR,
@@ -61,11 +60,10 @@ def place_order(
         steps = (*asked_first(portal, course.holds(portal, RuleName.IDENTITY_SURVIVES)), *steps)
     guards = []
     if order.kind in TAKES and function in (None, Function.USER_ADMINISTRATION):
-        reviewed = order.rule == REVIEW_REMOVED
-        if portal.id in course.facts.sole_administrator_of or (
-            reviewed and _administers_alone(course, portal)
-        ):
-            voluntary = reviewed or (folded is not None and folded.leaves_voluntarily)
+        if portal.id in course.facts.sole_administrator_of:
+            voluntary = folded is not None and (
+                bool(folded.open_employments) or folded.leaves_voluntarily
+            )
             guards.append(
                 (LAST_ADMINISTRATOR_KEPT, kept_preamble(portal))
                 if course.holds(portal, RuleName.LAST_ADMINISTRATOR_KEPT)
@@ -94,12 +92,6 @@ def place_order(
             ),
         )
     return account
-
-
-def _administers_alone(course: Course, portal: Portal) -> bool:
-    """Whether the directory appoints nobody else to administer a portal."""
-    appointed = course.compiled.appointed(portal.id, course.as_of)
-    return bool(appointed) and set(appointed) <= set(course.facts.person.aliases)
 
 
 def _administers(account: Account) -> bool:
