@@ -8,8 +8,11 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -17,9 +20,10 @@ from deploy.database import SCHEMAS, SERVICES
 from deploy.installation import DATABASE, HOST, Installation, first_port_wanted
 from deploy.processes import POSTGRES_PORT
 from deploy.topics import REQUEST_TIMEOUT_MS, has_broker
-from shared.contracts.topics import TOPICS
+from shared.contracts.topics import DEAD_LETTERS, TOPICS
 
 CONNECT_SECONDS = 5
+POLL_MS = 1_000
 KEYS = (
     "audit_log/master.key",
     "audit_signer/signer.pem",
@@ -63,6 +67,56 @@ def place(environment: Mapping[str, str]) -> Place | None:
         own.kafka,
         f"postgresql://postgres@{server}/{DATABASE}?passfile={passfile}",
         tuple(str(own.secrets / each) for each in KEYS),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """A record that a service could not apply: which one, since when (UTC), and why."""
+
+    at: datetime
+    service: str
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    sha256: str
+
+
+async def put_aside(bootstrap: str, limit: int) -> list[PutAside]:
+    """The latest dead letters, newest first.
+
+    Raises:
+        OSError: Kafka does not answer.
+    """
+    if not await has_broker(bootstrap):
+        raise ConnectionError(bootstrap)
+    partitions = [TopicPartition(DEAD_LETTERS.name, n) for n in range(DEAD_LETTERS.partitions)]
+    found: list[PutAside] = []
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for each in partitions:
+            consumer.seek(each, max(begins[each], ends[each] - limit))
+        while any([await consumer.position(each) < ends[each] for each in partitions]):
+            for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+                found += [_put_aside(record) for record in records]
+    return sorted(found, key=lambda each: each.at, reverse=True)[:limit]
+
+
+def _put_aside(record: Any) -> PutAside:
+    said = {name: value.decode(errors="replace") for name, value in record.headers}
+    return PutAside(
+        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        said.get("dl_service", ""),
+        said.get("dl_reason", ""),
+        said.get("dl_detail", ""),
+        said.get("dl_topic", ""),
+        int(said.get("dl_partition", "-1")),
+        int(said.get("dl_offset", "-1")),
+        said.get("dl_sha256", ""),
     )
 
 

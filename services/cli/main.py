@@ -26,6 +26,7 @@ from services.cli.client import (
     store_session,
 )
 from services.cli.clients import client_app
+from services.cli.dead_letters import dead_letters
 from services.cli.directory import directory_app, simulate
 from services.cli.doctor import doctor
 from services.cli.enrolment import enrolment_app
@@ -141,6 +142,7 @@ app.command("explain")(explain)
 app.command("replay")(replay)
 app.add_typer(audit.app, name="audit")
 app.command()(doctor)
+app.command("dead-letters")(dead_letters)
 app.command()(backup)
 app.command()(restore)
 audit.app.command("prune")(prune)

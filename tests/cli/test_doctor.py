@@ -1,5 +1,6 @@
 """Whatever is broken, `doctor` names it and says what to do about it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,15 +12,19 @@ import anyio
 import asyncpg
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from deploy import looking
 from deploy.looking import Place, look
 from services.cli import doctor
-from services.cli.client import Client
+from services.cli.client import Client, Exit
 from shared.contracts.topics import TOPICS
-from tests.audit_log.worlds import serving
+from shared.errors import Rejected
+from shared.kafka.dead_letters import dead_letter
+from tests.audit_log.worlds import raw_record, serving
+from tests.cli.conftest import Run
 
 WELL: dict[str, Any] = {
     "outbox": 0,
@@ -121,3 +126,35 @@ async def test_a_kafka_without_topics_is_told_to_be_prepared(
     found = {each.what: each for each in await look(Place(prepared_kafka, database["admin"]))}
     assert found["topics"].problem == "missing: portal.not-made.v1"
     assert "deploy.prepare" in found["topics"].next_step
+
+
+async def test_what_was_put_aside_is_listed_with_its_rule_and_never_with_what_it_says(
+    run: Run, prepared_kafka: str, database: Mapping[str, str]
+) -> None:
+    servers = {
+        "PORTALKEEPER_KAFKA": prepared_kafka,
+        "PORTALKEEPER_ADMIN_DATABASE_URL": database["admin"],
+    }
+    record = raw_record(7, b"harbor/w1", b'{"ssn": "078-05-1120"}')
+    letter = dead_letter(
+        record, Rejected("invalid_data", "title is missing"), service="provisioning", group="main"
+    )
+    async with AIOKafkaProducer(bootstrap_servers=prepared_kafka) as producer:
+        headers = [(name, value.encode()) for name, value in letter.headers.items()]
+        await producer.send_and_wait(
+            letter.topic, letter.value, letter.key.encode(), headers=headers
+        )
+    ran = await run("dead-letters", "--json", **servers)
+    assert ran.code == 1
+    found = json.loads(ran.out)[0]
+    assert (found["service"], found["reason"], found["detail"], found["offset"]) == (
+        "provisioning",
+        "invalid_data",
+        "title is missing",
+        7,
+    )
+    shown = await run("dead-letters", **servers)
+    assert "send it again" in shown.out
+    assert "078-05" not in shown.out + ran.out
+    gone = await run("dead-letters", **servers | {"PORTALKEEPER_KAFKA": "127.0.0.1:1"})
+    assert (gone.code, "does not answer" in gone.err) == (Exit.NO_ANSWER, True)
