@@ -1,6 +1,6 @@
 """`portalkeeper enrolment`: the organization's own standing on each portal, per tax id."""
 
-from datetime import datetime
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_json, table, text
+from services.cli.printing import AsJson, group, out, print_json, read_day, table, text
 
 enrolment_app = group("The organization's own enrolment on portals, in four phases.")
 
@@ -91,13 +91,13 @@ def clear(
     enrolment: EnrolmentId,
     phase: Phase,
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The portal's day; today if none.")
+        date | None, typer.Option(parser=read_day, help="The portal's day; today if none.")
     ] = None,
     note: Note = None,
     as_json: AsJson = False,
 ) -> None:
     """Say that a phase has cleared. A registration enters the directory: accounts follow."""
-    body = {"note": note, "on": on.date().isoformat() if on else None}
+    body = {"note": note, "on": on.isoformat() if on else None}
     _move(enrolment, phase, "clear", body, as_json)
 
 

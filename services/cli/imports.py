@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -12,7 +12,16 @@ import typer
 import yaml
 
 from services.cli.client import Client, Exit, Failure
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import (
+    AsJson,
+    group,
+    out,
+    print_answer,
+    print_json,
+    read_day,
+    table,
+    text,
+)
 
 portal_app = group("Portals: their user lists, what those showed, and what is known.")
 roster_app = group("A portal's own list of users.")
@@ -37,7 +46,7 @@ Plan = Annotated[
 
 def adopt(
     sheet: Annotated[Path, typer.Argument(help="CSV or XLSX: a row per person, or per login.")],
-    as_of: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="When it was right.")],
+    as_of: Annotated[date, typer.Option(parser=read_day, help="The day on which it was right.")],
     dry_run: DryRun = False,
     answer: Answers = None,
     answers: AnswersFile = None,
@@ -47,7 +56,7 @@ def adopt(
 ) -> None:
     """Take over the logins on the sheet kept so far, unverified until portals' lists show them."""
     client = Client.open()
-    body = {**_file(sheet, answer, answers), "as_of": as_of.date().isoformat()}
+    body = {**_file(sheet, answer, answers), "as_of": as_of.isoformat()}
     preview = client.post("provisioning", "/access/v1/adoptions", body)
     _look_then_apply(client, "adoptions", preview, dry_run, plan, yes, as_json)
 

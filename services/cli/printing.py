@@ -1,6 +1,7 @@
 """How every command takes its options and prints its answers."""
 
 import json
+from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,18 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+
+
+def read_day(said: str) -> date:
+    """A day as it is typed.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    try:
+        return date.fromisoformat(said)
+    except ValueError as error:
+        raise typer.BadParameter(f"{said!r} is no day; write it like 2026-01-31.") from error
 
 
 def progress_bar() -> Progress:

@@ -66,8 +66,10 @@ def _zone(value: str) -> str:
     return value
 
 
-OrganizationId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
-State = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+ORGANIZATION_PATTERN = r"^[a-z0-9-]{1,63}$"
+OrganizationId = Annotated[str, StringConstraints(pattern=ORGANIZATION_PATTERN)]
+STATE_PATTERN = r"^[A-Z]{2}$"
+State = Annotated[str, StringConstraints(pattern=STATE_PATTERN)]
 Zone = Annotated[str, AfterValidator(_zone)]
 
 

@@ -3,16 +3,20 @@
 What a portal leaves unsaid is filled in from the shipped catalogue (`shared.contracts.catalogue`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from shared.contracts import catalogue
 from shared.contracts.consistency import INCONSISTENT
-from shared.contracts.directory import Directory
+from shared.contracts.directory import ORGANIZATION_PATTERN, STATE_PATTERN, Directory
+from shared.contracts.objects import ID_PATTERN
 
 MAX_FILE_CHARACTERS = 8_000_000
 MAX_NODES = 2_000_000
@@ -189,12 +193,18 @@ def _filled_in(document: Any, problems: list[tuple[At, str]]) -> Any:
 
 
 def _told(error: ValidationError) -> Iterator[tuple[At, str]]:
-    for each in error.errors(include_url=False, include_input=False):
+    found = error.errors(include_url=False)
+    places = {tuple(each["loc"]) for each in found}
+    for each in found:
+        at = tuple(each["loc"])
         if each["type"] == INCONSISTENT:
             for problem in each["ctx"]["problems"]:
                 yield problem.at, problem.message
-        else:
-            yield tuple(each["loc"]), _in_words(each["type"], each["msg"])
+        elif each["type"] != "too_short" or not any(
+            place[: len(at)] == at and len(place) > len(at) for place in places
+        ):
+            # A list that lacks what is wrong in it is not told to be empty besides.
+            yield at, _in_words(each)
 
 
 _PLAIN: Mapping[str, str] = {
@@ -202,13 +212,46 @@ _PLAIN: Mapping[str, str] = {
     "extra_forbidden": "is not known here; is it a typing error?",
     "too_short": "needs at least one",
     "string_type": "is read as something else than text: put it in quotes",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+    "int_type": "is no whole number",
+    "int_parsing": "is no whole number",
+    "int_from_float": "is no whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "bool_type": "is neither true nor false",
+    "bool_parsing": "is neither true nor false",
+    "tuple_type": "is no list: begin each of them with a dash",
+    "model_type": "is no group of names with their values",
+    "model_attributes_type": "is no group of names with their values",
+    **dict.fromkeys(
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"),
+        "is no day, which is written like 2026-01-31",
+    ),
+}
+_FORMS: Mapping[str, str] = {
+    ID_PATTERN: "is no id: small letters and digits, with . _ - between them, 63 at most",
+    ORGANIZATION_PATTERN: "is no id: small letters, digits and hyphens, 63 at most",
+    STATE_PATTERN: "is no state: write it in two capital letters, like WA",
 }
 
 
-def _in_words(type_: str, message: str) -> str:
-    if type_ in _PLAIN:
-        return _PLAIN[type_]
-    return message.removeprefix("Value error, ")
+def _in_words(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "string_pattern_mismatch" if context["pattern"] in _FORMS:
+            return _FORMS[context["pattern"]]
+        case "literal_error" | "enum":
+            return _none_of(str(error["input"]), re.findall(r"'([^']*)'", context["expected"]))
+        case plain if plain in _PLAIN:
+            return _PLAIN[plain].format(**context)
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _none_of(said: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(said, known, 1)
+    meant = f"; is {near[0]} meant?" if near else ""
+    return f"is none of {', '.join(known)}{meant}"
 
 
 def _located(at: At, message: str, document: Any, position: Any) -> FileProblem:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 
 
 class DirectoryObject(BaseModel):

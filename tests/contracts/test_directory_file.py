@@ -157,6 +157,47 @@ def test_what_does_not_hang_together_is_named(changes: dict[str, Any], wrong: st
     assert wrong in " ".join(problems_of(changed(**changes)))
 
 
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "an organization's name for its id": (
+        {"organization": {**directory().organization.model_dump(mode="json"), "id": "Fern Clinic"}},
+        "organization, id: is no id: small letters, digits and hyphens",
+    ),
+    "blanks in an id": (
+        {"titles": [], "job_duties": [{"id": "front desk", "name": "Front", "functions": []}]},
+        "job_duties front desk, id: is no id: small letters and digits, with . _ -",
+    ),
+    "a kind that there is not": (
+        {"carriers": [{"id": "acme", "name": "Acme", "kind": "comercial"}]},
+        "kind: is none of commercial, medicare, medicare_advantage, medicaid, managed_medicaid,"
+        " workers_comp; is commercial meant?",
+    ),
+    "a day that there is not": (
+        {"policy": {"version": "v1", "signatory": "Dr. Fox", "signed_on": "2026-13-05"}},
+        "policy, signed_on: is no day, which is written like 2026-01-31",
+    ),
+    "a state in words": (
+        {"sites": [{"id": "north", "name": "North", "state": "Oregon", "tins": []}]},
+        "state: is no state: write it in two capital letters, like WA",
+    ),
+    "one thing where a list is expected": (
+        {"titles": [{"id": "Biller", "duties": "billing"}]},
+        "duties: is no list: begin each of them with a dash",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "wrong"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_in_words_that_say_what_is_wanted(
+    changes: dict[str, Any], wrong: str
+) -> None:
+    assert wrong in " ".join(problems_of(changed(**changes)))
+
+
+def test_a_list_that_lacks_only_what_is_wrong_in_it_is_not_called_empty_besides() -> None:
+    said = problems_of(changed(organization={**_organization(), "tins": ["12-345678"]}))
+    assert "needs at least one" not in " ".join(said)
+
+
 def test_several_references_to_nothing_are_all_told() -> None:
     said = problems_of(changed(titles=[{"id": "A", "duties": ["x"]}, {"id": "B", "duties": ["y"]}]))
     assert len(said) == 2
@@ -170,7 +211,7 @@ def test_several_references_to_nothing_are_all_told() -> None:
         ("a: [", "is not YAML"),
         ("a: 1\na: 2\n", "'a' is given twice"),
         ("? [a, b]\n: 1\n", "a name is expected before the colon"),
-        ("- just\n- a list\n", "valid dictionary"),
+        ("- just\n- a list\n", "no group of names"),
         ("a: &a [*a]\n", "anchor contains itself"),
         (
             "\n".join(

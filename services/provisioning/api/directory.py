@@ -316,7 +316,11 @@ def directory_router(
     ) -> dict[str, Any]:
         portal = catalogue.portals().get(entry)
         if portal is None:
-            raise Problem(404, "no_such_entry", "The catalogue has no such portal.")
+            raise Problem(
+                404,
+                "no_such_entry",
+                "The catalogue has no such portal; it lists them when none is named.",
+            )
         return {
             "portal": portal.model_dump(mode="json", exclude_none=True),
             "functions": catalogue.entries()[entry]["functions"],
