@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,7 +162,9 @@ def find_first_port() -> int:
     Raises:
         CannotStart: too many ports are in use.
     """
-    for first in range(FIRST_PORT + 100, FIRST_PORT + 2000, 20):
+    rows = range(FIRST_PORT + 100, FIRST_PORT + 2000, 20)
+    # Two that look at the same moment should not both take the first.
+    for first in random.sample(rows, len(rows)):
         if all(is_port_free(first + port) for port in PORTS):
             return first
     raise CannotStart("No row of free ports was found: set PORTALKEEPER_PORT to one.")
