@@ -19,10 +19,16 @@ FIRST_PORT = 8080
 HOST = "127.0.0.1"
 DATABASE = "portalkeeper"
 
-FILES_OF_THE_USER = frozenset(
-    {"PORTALKEEPER_NOTIFY_FILE", "PORTALKEEPER_OIDC_FILE", "PORTALKEEPER_SCIM_FILE"}
+SAID_BY_THE_USER = frozenset(
+    {
+        "PORTALKEEPER_LOG_ORIGIN",
+        "PORTALKEEPER_NOTIFY_FILE",
+        "PORTALKEEPER_OIDC_FILE",
+        "PORTALKEEPER_SCIM_FILE",
+    }
 )
-"""What connects an installation to others, and is nobody's but the user's to say."""
+"""What connects an installation to others, or names its audit log: nobody's but the user's to say.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Installation:
         own = {
             name: value
             for name, value in os.environ.items()
-            if not _is_ours(name) or name in FILES_OF_THE_USER
+            if not _is_ours(name) or name in SAID_BY_THE_USER
         }
         every = {
             "AUDIT_EXPORTS_DIR": self.folder / "audit_log" / "exports",

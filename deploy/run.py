@@ -78,8 +78,12 @@ def run(
     installation: Installation | None = None,
     processes: Sequence[Process] = PROCESSES,
     story: Story = play_clinic,
+    leaving_out: Sequence[str] = (),
 ) -> int:
     """Start everything, play the example clinic, print what came of it; return the exit status.
+
+    Processes that are left out, by name, are not started, and then nothing is played: maintenance
+    may need them stopped while the others run.
 
     A run keeps its data from one time to the next and serves until it is stopped. A demo starts
     from nothing, on ports and in a folder of its own, and ends after its summary.
@@ -92,12 +96,30 @@ def run(
         with place.locked():
             if demo:
                 forget(place)
+            if leaving_out:
+                processes, story = without(leaving_out), _nothing
             return Supervisor(place, processes, story).run(keep_serving=not demo)
     except CannotStart as error:
         print(error, file=sys.stderr, flush=True)
         return 1
     except Stopped:
         return INTERRUPTED if demo else 0
+
+
+def without(names: Sequence[str]) -> list[Process]:
+    """The processes but for those called so.
+
+    Raises:
+        CannotStart: none is called so.
+    """
+    there = [process.name for process in PROCESSES]
+    if unknown := set(names) - set(there):
+        raise CannotStart(f"No process is called {min(unknown)}; there are {', '.join(there)}.")
+    return [process for process in PROCESSES if process.name not in names]
+
+
+async def _nothing(_installation: Installation) -> list[str]:
+    return []
 
 
 def forget(installation: Installation) -> None:

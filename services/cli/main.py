@@ -6,6 +6,7 @@ refused by a named rule; 130 interrupted.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -155,9 +156,14 @@ audit.app.command("succeed")(succeed)
 
 
 @app.command()
-def run() -> None:
+def run(
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="A process that maintenance needs stopped; then nothing is played."),
+    ] = None,
+) -> None:
     """Start Kafka, PostgreSQL, every service and the example clinic, until stopped."""
-    _start(demo=False)
+    _start(demo=False, leaving_out=without or [])
 
 
 @app.command()
@@ -166,14 +172,14 @@ def demo() -> None:
     _start(demo=True)
 
 
-def _start(*, demo: bool) -> None:
+def _start(*, demo: bool, leaving_out: Sequence[str] = ()) -> None:
     try:
         from deploy.run import run as start
     except ModuleNotFoundError as error:
         raise Failure(
             Exit.NO, "The embedded servers are not installed here. Run: make run"
         ) from error
-    raise typer.Exit(start(demo=demo))
+    raise typer.Exit(start(demo=demo, leaving_out=leaving_out))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from deploy.errors import CannotStart
 from deploy.installation import DATABASE, Installation, find_first_port, first_port_wanted
 from deploy.keys import make_secrets
 from deploy.processes import PORTS, PROCESSES
-from deploy.run import Supervisor, forget
+from deploy.run import Supervisor, forget, without
 from tests.deploy.supervise import no_story
 from tests.servers import JARS, ROOT, session_folder
 
@@ -172,6 +172,26 @@ def test_a_process_is_told_its_own_settings_only(tmp_path: Path) -> None:
         assert not any(password in value for password in others for value in environment.values())
         assert ("PORTALKEEPER_SIGNER_KEY_FILE" in environment) == (process.name == "audit-signer")
         assert ("PORTALKEEPER_JWT_KEY_FILE" in environment) == (process.name == "gateway")
+
+
+def test_a_log_that_follows_another_keeps_its_name_from_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORTALKEEPER_LOG_ORIGIN", "portalkeeper.local/audit-2")
+    installation = Installation(tmp_path)
+    secrets = make_secrets(installation.secrets)
+    told = [installation.environment(process, secrets) for process in PROCESSES]
+    assert {each["PORTALKEEPER_LOG_ORIGIN"] for each in told} == {"portalkeeper.local/audit-2"}
+
+
+def test_what_maintenance_needs_stopped_is_not_started() -> None:
+    left = without(["audit-log", "audit-signer"])
+    assert {each.name for each in PROCESSES} - {each.name for each in left} == {
+        "audit-log",
+        "audit-signer",
+    }
+    with pytest.raises(CannotStart, match="audit-projector"):
+        without(["audit"])
 
 
 def process_lives(pid: int) -> bool:
