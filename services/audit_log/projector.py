@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import sys
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -28,7 +29,7 @@ from services.audit_log.crypto import (
 from services.audit_log.reading import event_of, read_leaf, unseal
 from services.audit_log.rules import chain
 from services.audit_log.rules.ocsf import Entry, to_ocsf
-from services.audit_log.rules.terms import SECRET_LABEL, Terms
+from services.audit_log.rules.terms import SECRET_LABEL, Query, Terms
 from services.audit_log.settings import Settings
 from services.audit_log.store import search
 from shared.contracts.topics import OCSF_EVENTS
@@ -59,7 +60,9 @@ class Projector:
             entries = await search.read_log(conn, start, BATCH_ENTRIES)
             if entries:
                 opened: dict[int, Key] = {}
-                await search.add(conn, [self.found(entry, opened) for entry in entries])
+                found = [self.found(entry, opened) for entry in entries]
+                self._leave_out_erased(found, await search.erased(conn))
+                await search.add(conn, found)
         return len(entries)
 
     def found(self, entry: search.LogEntry, opened: dict[int, Key]) -> search.Found:
@@ -81,6 +84,17 @@ class Projector:
                 terms = self._terms.of_record(leaf, opening, holder)
                 identity = chain.event_names(dict(opening.headers), opening.value)[1]
         return search.Found(entry.index, entry.recorded_at, identity, terms)
+
+    def _leave_out_erased(
+        self, found: list[search.Found], erased: list[tuple[str, str, datetime]]
+    ) -> None:
+        """What was recorded before somebody was erased is not found by them, whosesoever it is."""
+        for organization, worker, begun_at in erased:
+            naming = self._terms.of_worker(organization, worker)
+            [about] = self._terms.of_query(Query(organization, (("worker", worker),)))
+            for each in found:
+                if each.recorded_at < begun_at and about in each.terms:
+                    each.terms = [term for term in each.terms if term not in naming]
 
     def _open(self, leaf: RecordLeaf, slot: int, payload: bytes, opened: dict[int, Key]) -> Opening:
         key = opened.get(slot)

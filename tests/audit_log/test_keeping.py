@@ -232,13 +232,20 @@ async def test_a_projection_made_again_after_an_erasure_does_not_find_the_person
     world: World,
 ) -> None:
     await old_log(world)
+    outage = {"portal": "hub", "worker": "W-1", "kind": "down"}
+    await world.append(event(2, ACCESS_EVENTS.name, "outage.reported", "hub", outage))
+    await age(world)
+    assert await indexes(world, worker="W-1") == [5, 2, 0]
     await erase(world)
+    assert await indexes(world, worker="W-1") == []
     await world.sabotage(
         "TRUNCATE audit_search.found", "UPDATE audit_search.projection SET position = 0"
     )
     while await world.projector.project(world.search_pool):
         pass
     assert await indexes(world, worker="W-1") == []
+    # What is about the portal stays, and is found by the portal.
+    assert await indexes(world, portal="hub") == [5]
     assert await indexes(world, type="worker.hired") == [1, 0]
 
 

@@ -70,6 +70,12 @@ REVIEWED = 1_000_000
 LOGGED = 1_000_000
 """Entries of the log that is searched."""
 
+LOGGED_LARGE = 10_000_000
+LARGE_PARTS = ("audit_search_large",)
+"""Only run when named: they take tens of gigabytes of disk."""
+
+KNOWN = PARTS + LARGE_PARTS
+
 ERROR_LEVEL = 40
 
 
@@ -229,10 +235,17 @@ class Bench:
 
     async def audit_search(self) -> None:
         """Searches and proofs at a size, and what the projection takes."""
+        await self._audit_search(LOGGED)
+
+    async def audit_search_large(self) -> None:
+        """The same at ten times the size."""
+        await self._audit_search(LOGGED_LARGE)
+
+    async def _audit_search(self, entries: int) -> None:
         say("audit log: filling it for searches")
         with tempfile.TemporaryDirectory() as folder:
             async with database_copy(self.admin_dsn, self.template) as dsns:
-                found = await audit_search(dsns, Path(folder), self._scaled(LOGGED), say=say)
+                found = await audit_search(dsns, Path(folder), self._scaled(entries), say=say)
         at = f"{found.entries:,} entries"
         asked = {"all": found.all_searches, **found.searches}
         for name, times in asked.items():
@@ -349,10 +362,10 @@ async def main(kafka: str, admin_dsn: str, parts: list[str], scale: float) -> No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(KNOWN)}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the events")
     given = parser.parse_args()
-    if unknown := set(given.parts) - set(PARTS):
+    if unknown := set(given.parts) - set(KNOWN):
         parser.error(f"there is no part called {', '.join(sorted(unknown))}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(ERROR_LEVEL))
     spare_the_collector()

@@ -113,7 +113,7 @@ class Eraser:
         async def hide(conn: Connection) -> Erasure:
             hidden = 0
             for name in names:
-                hidden += await self._hide(conn, erasure.organization, name)
+                hidden += await self._hide(conn, erasure, name)
             await keeping.forget_person(conn, erasure.organization, names)
             # They hold what the person's entries say in the clear, and files are not looked into.
             await exports.forget_all(conn, erasure.organization)
@@ -242,8 +242,13 @@ class Eraser:
                     slots.append(entry.key_slot)
         return slots
 
-    async def _hide(self, conn: Connection, organization: str, worker: str) -> int:
-        """Let what was encrypted under a destroyed key be found by its leaf alone."""
+    async def _hide(self, conn: Connection, erasure: Erasure, worker: str) -> int:
+        """Let what was encrypted under a destroyed key be found by its leaf alone.
+
+        What is about a portal and names the worker stays, and is found by the rest.
+        """
+        organization = erasure.organization
+        naming = self._reading.terms.of_worker(organization, worker)
         terms = [
             self._reading.terms.of_query(Asked(worker=worker).query(organization)),
             [self._reading.terms.of_dead_letter(organization, worker)],
@@ -252,11 +257,15 @@ class Eraser:
         for wanted in terms:
             before = _ALL
             while found := await search.find(conn, wanted, before=before, limit=ENTRIES_PER_READ):
-                plain = {}
+                plain: dict[int, list[int]] = {}
+                others = []
                 for entry in await store.read_entries(conn, found):
                     leaf = read_leaf(entry.leaf)
                     if isinstance(leaf, RecordLeaf) and not self._opens(entry):
                         plain[entry.index] = self._reading.terms.of_leaf(leaf, leaf.topic)
+                    elif entry.recorded_at < erasure.begun_at:
+                        others.append(entry.index)
+                await search.remove_terms(conn, others, naming)
                 await search.replace_terms(conn, plain)
                 hidden += len(plain)
                 before = found[-1]

@@ -134,6 +134,11 @@ class Terms:
                     found[self._hash(organization, "word", word)] = None
         return list(found)
 
+    def of_worker(self, organization: str, worker: str) -> set[int]:
+        """The terms by which an entry is found that names a worker, whomever it is about."""
+        words = {self._hash(organization, "word", word) for word in words_of(worker)}
+        return {self._hash(organization, "worker", worker), *words}
+
     def of_dead_letter(self, organization: str, worker: str) -> int:
         """The term of what was refused and is about a worker; no search asks for it."""
         return self._hash(organization, "dead letter", worker)

@@ -335,6 +335,22 @@ async def replace_terms(conn: Connection, terms: dict[int, list[int]]) -> None:
     )
 
 
+async def remove_terms(conn: Connection, indexes: Sequence[int], terms: set[int]) -> None:
+    """Let entries be found by the rest of their terms only."""
+    await conn.execute(
+        "UPDATE audit_search.found SET terms = ARRAY(SELECT term FROM unnest(terms) AS term"
+        " WHERE term <> ALL($2::bigint[])) WHERE index = ANY($1::bigint[])",
+        list(indexes),
+        list(terms),
+    )
+
+
+async def erased(conn: Connection) -> list[tuple[str, str, datetime]]:
+    """Organization and worker of every erasure, and when it was begun."""
+    rows = await conn.fetch("SELECT organization, worker, begun_at FROM audit_log.erasure")
+    return [(row["organization"], row["worker"], row["begun_at"]) for row in rows]
+
+
 async def published(conn: Connection) -> int:
     """The first entry that is not published as OCSF yet; a log that exists begins at its end."""
     found: int = await conn.fetchval(
