@@ -40,8 +40,8 @@ class Latencies:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of the sorted values do not exceed."""
-    return values[min(len(values) - 1, int(len(values) * share))]
+    """The value that `share` of the values do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 @asynccontextmanager

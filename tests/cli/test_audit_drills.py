@@ -1,0 +1,128 @@
+"""What operators do to the audit log by command: each says what it did, and the log still holds."""
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest_asyncio
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from services.audit_log.signer import read_key
+from shared.postgres import in_transaction
+from tests.audit_log.worlds import MASTER_KEY, ORIGIN, World, hired, make_world
+from tests.cli.conftest import Listening, Ran, Run
+from tests.servers import ROOT, database_copy
+
+SUCCESSOR = "portalkeeper.local/drill-2"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def emptied(postgres: str, template: str) -> AsyncIterator[Mapping[str, str]]:
+    """The database that stands in the place of the one that was lost."""
+    async with database_copy(postgres, template) as dsns:
+        yield dsns
+
+
+def told(world: World, database: Mapping[str, str], role: str, folder: Path) -> dict[str, str]:
+    """What the log's processes are told, with the files they need."""
+    master = folder / "master.key"
+    if not master.exists():
+        master.write_text(base64.b64encode(MASTER_KEY).decode())
+        master.chmod(0o600)
+    signing = folder / "signer.pem"
+    if not signing.exists():
+        private = world.key.private
+        signing.write_bytes(
+            private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+    return {
+        "PORTALKEEPER_DATABASE_URL": database[role],
+        "PORTALKEEPER_AUDIT_KEYSTORE_DIR": str(folder / "keys"),
+        "PORTALKEEPER_AUDIT_MASTER_KEY_FILE": str(master),
+        "PORTALKEEPER_LOG_ORIGIN": ORIGIN,
+        "PORTALKEEPER_SIGNER_KEY_FILE": str(signing),
+        "PORTALKEEPER_SIGNER_PREVIOUS_KEY_FILE": str(folder / "signer.previous.pem"),
+        "PORTALKEEPER_SIGNER_STATE_DIR": str(folder / "signer"),
+    }
+
+
+def said(ran: Ran) -> list[str]:
+    """What a command answers to programs."""
+    assert ran.code == 0, ran.err
+    found: list[str] = json.loads(ran.out)["said"]
+    return found
+
+
+async def start_signer(settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The signer as its own process, which here ends by itself."""
+    own = {name: value for name, value in os.environ.items() if "PORTALKEEPER" not in name}
+    command = [sys.executable, "-m", "services.audit_log.signer"]
+    return await asyncio.to_thread(
+        subprocess.run,
+        command,
+        env={**own, **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+async def test_a_database_is_lost_and_the_log_goes_on_under_another_name(
+    run: Run,
+    listening: Listening,
+    fresh_database: Mapping[str, str],
+    emptied: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    """Backup, loss, restore, the signer's refusal, the successor; by commands alone."""
+    lost, restored = tmp_path / "lost", tmp_path / "restored"
+    lost.mkdir()
+    (restored / "signer").mkdir(parents=True)
+    copies = str(tmp_path / "copies")
+    async with make_world(fresh_database, lost) as world:
+        await world.append(*[hired(offset) for offset in range(30)])
+        await world.sign()
+        at_first = told(world, fresh_database, "audit_owner", lost)
+        assert said(await run("backup", copies, "--json", **at_first)) == [
+            f"30 entries are backed up in {copies}/log, without keys.",
+            f"2 files are in {copies}/keys, wrapped by the master key, which is not among them.",
+        ]
+        await world.append(*[hired(offset) for offset in range(30, 40)])
+        await world.sign()
+        key = world.key
+        after = told(world, emptied, "audit_owner", restored)
+
+    # The signer's memory is in no backup; it is still there.
+    memory = (lost / "signer" / "signed.json").read_bytes()
+    (restored / "signer" / "signed.json").write_bytes(memory)
+    entries, keys = said(await run("restore", copies, "--json", **after))
+    assert entries.startswith("30 entries are restored. If the signer refuses to go on")
+    assert keys == f"2 files are restored to {restored}/keys."
+    signing = {**after, "PORTALKEEPER_DATABASE_URL": emptied["audit_signer"]}
+    refused = await start_signer(signing)
+    assert refused.returncode == 1
+    assert "shrank from 40 to 30" in refused.stderr + refused.stdout
+
+    await run("sign-in", await listening.link("operator"))
+    as_admin = {**after, "PORTALKEEPER_DATABASE_URL": emptied["admin"]}
+    same = await run("audit", "succeed", ORIGIN, **as_admin)
+    assert (same.code, "another name" in same.err) == (1, True)
+    [answer] = said(await run("audit", "succeed", SUCCESSOR, "--json", **as_admin))
+    assert answer.startswith(f"{ORIGIN} is frozen with 30 of 40 signed entries.")
+    assert f"Set PORTALKEEPER_LOG_ORIGIN={SUCCESSOR}" in answer
+
+    named = read_key(restored / "signer.pem", SUCCESSOR)
+    assert named.private.private_bytes_raw() == key.private.private_bytes_raw()
+    async with make_world(emptied, restored, key=named, origin=SUCCESSOR) as again:
+        await in_transaction(again.pool, again.handler.begin_successor)
+        await again.append(*[hired(offset) for offset in range(30, 45)])
+        await again.sign()
+        report = await again.verify()
+        assert report.good, report.problems
+        assert (report.size, report.payloads) == (16, 15)
