@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.audit_log.signer import read_key
 from shared.postgres import in_transaction
+from tests.audit_log.test_keeping import age
+from tests.audit_log.test_lifetime import narrow
 from tests.audit_log.worlds import MASTER_KEY, ORIGIN, World, hired, make_world
 from tests.cli.conftest import Listening, Ran, Run
 from tests.servers import ROOT, database_copy
@@ -126,3 +129,38 @@ async def test_a_database_is_lost_and_the_log_goes_on_under_another_name(
         report = await again.verify()
         assert report.good, report.problems
         assert (report.size, report.payloads) == (16, 15)
+
+
+async def test_old_entries_are_pruned_and_both_keys_replaced(
+    run: Run, listening: Listening, fresh_database: Mapping[str, str], tmp_path: Path
+) -> None:
+    await run("sign-in", await listening.link("operator"))
+    another = tmp_path / "another.key"
+    another.write_text(base64.b64encode(bytes(reversed(range(32)))).decode())
+    another.chmod(0o600)
+    async with make_world(fresh_database, tmp_path) as world:
+        await narrow(world)
+        await world.append(*[hired(offset) for offset in range(300)])
+        await world.sign()
+        owner = told(world, fresh_database, "audit_owner", tmp_path)
+        nothing = said(await run("audit", "prune", "--json", **owner))
+        assert nothing == ["0 entries are pruned; 0 of them are held and kept aside."]
+        await age(world)
+        pruned = said(await run("audit", "prune", "--json", **owner))
+        assert pruned == ["256 entries are pruned; 0 of them are held and kept aside."]
+
+        signing = {**owner, "PORTALKEEPER_DATABASE_URL": fresh_database["audit_signer"]}
+        running = await run("audit", "rotate-signing", **signing)
+        assert (running.code, "another signer" in running.err) == (1, True)
+        await world.stop_signer()
+        [verifier] = said(await run("audit", "rotate-signing", "--json", **signing))
+        assert verifier == str(read_key(tmp_path / "signer.pem", ORIGIN).verifier)
+
+        used = await run("audit", "rotate-master", str(another), **owner)
+        assert (used.code, "stop the audit log" in used.err) == (1, True)
+    # The log's processes are gone, and with them those that use the keys.
+    world.keys.close()
+    [answer] = said(await run("audit", "rotate-master", str(another), "--json", **owner))
+    assert answer.startswith("All keys are wrapped by the master key ")
+    now_wrong: Any = await run("backup", str(tmp_path / "copies"), **owner)
+    assert (now_wrong.code, "does not fit" in now_wrong.err) == (1, True)
