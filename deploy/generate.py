@@ -37,13 +37,17 @@ from services.provisioning.rules.brake import CAUSE_LIFE, CauseStatus
 from services.provisioning.rules.chores import CHORE_LIFE
 from services.provisioning.rules.enrolment import PHASE_LIFE, PhaseStatus
 from services.provisioning.rules.exceptions import EXCEPTION_LIFE
-from services.provisioning.rules.operations import OPERATION_LIFE
+from services.provisioning.rules.operations import (
+    ACCOUNT_LIFE,
+    ENTITLEMENT_LIFE,
+    OPERATION_LIFE,
+)
 from services.review_scheduler.api.routers import routers as review_routers
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus
 from shared.auth import Authenticator, Requirement
 from shared.clock import DatabaseClock
 from shared.contracts import generate as contracts
-from shared.contracts.state import ChoreStatus, ExceptionStatus, OperationStatus
+from shared.contracts.state import AccountStatus, ChoreStatus, ExceptionStatus, OperationStatus
 from shared.ops import ops_router
 from shared.problems import PROBLEM_JSON
 
@@ -184,6 +188,23 @@ def operation_life() -> str:
     )
 
 
+def account_life() -> str:
+    """The life of an account, as Mermaid: evidence counts whatever was known before."""
+    moves = (("whatever_it_was", kind, after) for kind, after in ACCOUNT_LIFE.items())
+    return _diagram(AccountStatus.NONE, moves)
+
+
+def entitlement_life() -> str:
+    """The life of an entitlement, as Mermaid."""
+    moves: list[tuple[str, str, str]] = []
+    for (kind, named), held in ENTITLEMENT_LIFE.items():
+        if named:
+            moves.append(("not_held", kind, "held") if held else ("held", kind, "not_held"))
+        elif ENTITLEMENT_LIFE[kind, True] is not held:
+            moves.append(("held", f"{kind} without it", "not_held"))
+    return _diagram("not_held", moves)
+
+
 def exception_life() -> str:
     """The life of an exception, as Mermaid."""
     return _diagram(
@@ -248,6 +269,8 @@ def architecture() -> str:
     text = ARCHITECTURE.read_text(encoding="utf-8")
     for name, diagram in (
         ("operation life", operation_life()),
+        ("account life", account_life()),
+        ("entitlement life", entitlement_life()),
         ("exception life", exception_life()),
         ("chore life", chore_life()),
         ("enrolment phase life", enrolment_phase_life()),

@@ -4,10 +4,11 @@ An operation is deterministic: its id follows from target, kind and generation. 
 changes only by confirmation, so an order never counts as done because it was given.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -174,6 +175,38 @@ class Target:
     generation: int = 0
     retry_kind: OperationKind | None = None
     retry_at: datetime | None = None
+
+
+ACCOUNT_LIFE: Mapping[OperationKind, AccountStatus] = MappingProxyType(
+    {
+        OperationKind.OPEN: AccountStatus.ACTIVE,
+        OperationKind.GRANT: AccountStatus.ACTIVE,
+        OperationKind.RESUME: AccountStatus.ACTIVE,
+        OperationKind.SUSPEND: AccountStatus.SUSPENDED,
+        OperationKind.CLOSE: AccountStatus.CLOSED,
+        # The login lives on, for others: this person does not know it any more.
+        OperationKind.ROTATE: AccountStatus.NONE,
+    }
+)
+"""What evidence that an operation was done makes of an account, whatever it was before: evidence
+tells what is, not what should follow. Other kinds leave it as it is."""
+
+ENTITLEMENT_LIFE: Mapping[tuple[OperationKind, bool], bool] = MappingProxyType(
+    {
+        (OperationKind.OPEN, True): True,
+        (OperationKind.OPEN, False): False,
+        (OperationKind.RESUME, True): True,
+        (OperationKind.RESUME, False): False,
+        (OperationKind.GRANT, True): True,
+        (OperationKind.REVOKE, True): False,
+        (OperationKind.ROTATE, False): False,
+        (OperationKind.ROTATE, True): False,
+        (OperationKind.CLOSE, False): False,
+        (OperationKind.CLOSE, True): False,
+    }
+)
+"""Whether an entitlement is held once an operation was done, by whether the operation names it.
+What is not here leaves it as it is; a suspended account keeps its entitlements, unusable."""
 
 
 @value_class(frozen=True, slots=True)
@@ -457,32 +490,30 @@ def confirm(
         known_as_of=max(at, account.known_as_of or at),
     )
     match operation.kind:
-        case OperationKind.OPEN | OperationKind.RESUME:
-            return replace(known, status=AccountStatus.ACTIVE, rights=given)
-        case OperationKind.GRANT:
-            return replace(known, status=AccountStatus.ACTIVE, rights={**account.rights, **given})
-        case OperationKind.SUSPEND:
-            return replace(known, status=AccountStatus.SUSPENDED)
-        case OperationKind.ROTATE:
-            # The login lives on, for others: this person does not know it any more.
-            return replace(known, status=AccountStatus.NONE, rights={})
-        case OperationKind.CLOSE:
-            return replace(known, status=AccountStatus.CLOSED, rights={})
         case OperationKind.KEEP_ALIVE:
             used = max(at, account.last_login_at or at)
             return replace(
                 account, last_login_at=used, last_login_source=f"{SAID}{operation.operation_id}"
             )
-        case OperationKind.REVOKE:
-            if operation.tin is None or operation.function is None:
-                return replace(known, rights={})
-            gone = (operation.tin, operation.function)
-            return replace(
-                known, rights={held: own for held, own in account.rights.items() if held != gone}
-            )
         case OperationKind.APPOINT_SUCCESSOR:
             # Only the directory says who administers; if it still names nobody else, ask again.
             return retry_after(account, operation, at=at, hours=SUCCESSOR_RETRY_HOURS)
+        case kind:
+            named = _named(account, operation)
+            after = {held: ENTITLEMENT_LIFE.get((kind, held in named)) for held in account.rights}
+            kept = {held: own for held, own in account.rights.items() if after[held] is not False}
+            held_now = given if ENTITLEMENT_LIFE.get((kind, True)) else {}
+            status = ACCOUNT_LIFE.get(kind, account.status)
+            return replace(known, status=status, rights={**kept, **held_now})
+
+
+def _named(account: Account, operation: Operation) -> Collection[Held]:
+    """The entitlements an operation names; a revocation without a function names all there are."""
+    if operation.kind is not OperationKind.REVOKE:
+        return operation.rights
+    if operation.tin is None or operation.function is None:
+        return account.rights.keys()
+    return [(operation.tin, operation.function)]
 
 
 def ends_administration(account: Account, operation: Operation) -> bool:
