@@ -43,7 +43,7 @@ def work_list(
             item["worker_name"] or item["worker"],
             item["portal_name"],
             "OVERDUE" if item["overdue"] else item["status"],
-            item["deadline"],
+            f"{item['deadline']}, stands still" if item["paused_since"] else item["deadline"],
         )
     out.print(rows if found["items"] else "Nothing to do.")
 
@@ -113,9 +113,10 @@ def _print_item(as_json: bool, item: dict[str, Any]) -> None:
     if as_json:
         print_json(item)
         return
+    paused = f", stands still since {item['paused_since']}" if item["paused_since"] else ""
     out.print(
         f"{_what(item)} for {item['worker_name'] or item['worker']} at {item['portal_name']}\n"
-        f"  {item['status']}, due {item['deadline']}, because of {item['reason']['rule']}, "
+        f"  {item['status']}, due {item['deadline']}{paused}, because of {item['reason']['rule']}, "
         f"claimed by {item['claimed_by'] or 'nobody'}",
         markup=False,
     )

@@ -284,10 +284,17 @@ async def test_during_an_outage_deadlines_there_stand_still_and_exposure_does_no
     assert overdue == {"hub", "gate"}
     mac = next(one for one in (await desk.state())["portals"] if one["portal"] == "mac")
     assert mac["exposed_since"]
+    shown = {item["portal"]: item for item in (await asking.get("/access/v1/work"))["items"]}
+    assert [shown[portal]["overdue"] for portal in ("hub", "gate", "mac")] == [True, True, False]
+    assert shown["mac"]["paused_since"]
+    assert not shown["hub"]["paused_since"]
     ended = await asking.post(f"/access/v1/outages/{outage['outage_id']}/end", {})
     (order,) = [item for item in await desk.work() if item["portal"] == "mac"]
     assert ended["catch_up"] == [order["operation_id"]]
     assert order["deadline"] == NOW + timedelta(hours=4)
+    async with desk.pool.acquire() as conn:
+        (over,) = await outages_store.outages(conn, ORGANIZATION, open_only=False, limit=2)
+    assert over["waiting"] == 1, "what is to be caught up with stays in sight"
     await desk.pass_time(hours=2)
     assert all(item["overdue"] for item in await desk.work())
 

@@ -31,7 +31,7 @@ WORK_COLUMNS = """
         'text', chore.text)) AS steps,
     '{}'::jsonb AS steps_done, chore.requested_at, chore.deadline, 90 AS rank, chore.claimed_by,
     false AS overdue, chore.evidence, chore.outcome, chore.ended_at,
-    NULL::jsonb AS authorized_by
+    NULL::jsonb AS authorized_by, NULL::timestamptz AS paused_since
 """
 """A chore as operations are shown."""
 

@@ -94,13 +94,14 @@ async def postpone(conn: Connection, organization: str, deadlines: dict[str, dat
 
 
 async def outages(conn: Connection, organization: str, *, open_only: bool, limit: int) -> list[Any]:
-    """Outages, those that go on first, then the latest; `waiting` counts open work there."""
+    """Outages, those that go on first, then the latest; `waiting` counts open work from then."""
     rows: list[Any] = await conn.fetch(
         """
         SELECT outage_id::text AS outage_id, portal, kind, note, started_by, started_at, ended_by,
                ended_at, (SELECT count(*) FROM operation
                           WHERE operation.organization = outage.organization
                             AND operation.portal = outage.portal
+                            AND (outage.ended_at IS NULL OR requested_at <= outage.ended_at)
                             AND status IN ('requested', 'claimed', 'superseded')) AS waiting
         FROM outage WHERE organization = $1 AND ($2 = false OR ended_at IS NULL)
         ORDER BY ended_at IS NOT NULL, started_at DESC LIMIT $3

@@ -20,8 +20,13 @@ OPERATION_COLUMNS = """
     operation.rights, operation.status, operation.generation, operation.rule, operation.events,
     operation.steps, operation.steps_done, operation.requested_at, operation.deadline,
     operation.rank, operation.claimed_by, operation.overdue, operation.evidence,
-    operation.outcome, operation.ended_at, operation.authorized_by
+    operation.outcome, operation.ended_at, operation.authorized_by,
+    CASE WHEN operation.ended_at IS NULL THEN (
+        SELECT outage.started_at FROM outage WHERE outage.organization = operation.organization
+           AND outage.portal = operation.portal AND outage.ended_at IS NULL
+    ) END AS paused_since
 """
+"""`paused_since`: since when the portal is down, and the deadline of open work stands still."""
 
 
 async def worker_state(conn: Connection, organization: str, worker: str) -> Any | None:
