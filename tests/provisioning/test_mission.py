@@ -193,3 +193,27 @@ def test_portals_that_give_each_person_a_login_are_never_marked_as_shared() -> N
     for portal in CLINIC.directory.portals:
         row = portal.rule_in_force(RuleName.ONE_LOGIN, TODAY)
         assert row is None or row.source, portal.id
+
+
+def test_who_leaves_one_tax_id_loses_the_functions_there_and_keeps_the_login() -> None:
+    """An affiliation ends; the identity at the portal, and what it does elsewhere, stays."""
+    both = ("tacoma", "centralia")
+    everything = wants(hired("Billing Specialist", *both), *trained()).rights
+    here = hired("Billing Specialist", "tacoma")
+    rest = wants(here, *trained()).rights
+    portals = {right[0] for right in rest} & {right[0] for right in everything if right not in rest}
+    assert portals
+    for portal in portals:
+        held = [right[1:] for right in everything if right[0] == portal]
+        account = login(portal, *held, since=NOW - timedelta(days=200))
+        outcome = decided(here, *trained(), at=NOW, accounts=(account,))
+        orders = [
+            order
+            for order in outcome.operations
+            if order.portal == portal and order.kind is not OperationKind.KEEP_ALIVE
+        ]
+        gone = {(order.tin, order.function) for order in orders}
+        assert {order.kind for order in orders} == {OperationKind.REVOKE}
+        assert gone == {right[1:] for right in everything if right[0] == portal} - {
+            right[1:] for right in rest if right[0] == portal
+        }
