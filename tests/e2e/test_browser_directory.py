@@ -286,7 +286,7 @@ async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
     await recognized.fill("regence, 89-0413207, 2019-09-01\naetna, 89-0413207, some day")
     await look(page, "clinician")
     await page.get_by_role("button", name="See what it changes").click()
-    await expect(page.get_by_role("alert")).to_contain_text("date")
+    await expect(page.get_by_role("alert")).to_contain_text("is no day, which is written like")
     await expect(recognized).to_have_value(
         "regence, 89-0413207, 2019-09-01\naetna, 89-0413207, some day"
     )
