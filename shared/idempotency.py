@@ -17,7 +17,6 @@ import orjson
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import CommandAccepted, CommandRefused
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
@@ -124,7 +123,6 @@ async def carry_out(
             type_,
             source=source,
             organization=principal.organization,
-            key=event_key(principal.organization, principal.subject),
             subject=principal.subject,
             cause=(principal.subject, route, key or "", digest, str(now)),
             time=now,

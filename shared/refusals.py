@@ -12,7 +12,6 @@ from fastapi import Request
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import INSTALLATION, UNKNOWN_ACTOR, CommandRefused
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
@@ -66,7 +65,6 @@ class Refusals:
                 "command.refused",
                 source=self._source,
                 organization=organization,
-                key=event_key(organization, actor),
                 subject=actor,
                 cause=(id_,),
                 time=await self._clock.now(conn),

@@ -18,7 +18,6 @@ from services.audit_log.store import succession
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import AuditRead
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
@@ -88,7 +87,6 @@ class Reading:
                     "audit.read",
                     source="/portalkeeper/audit_log",
                     organization=who.organization,
-                    key=event_key(who.organization, who.subject),
                     subject=who.subject,
                     cause=(str(uuid4()),),
                     time=await self.clock.now(conn),

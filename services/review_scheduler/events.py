@@ -17,7 +17,7 @@ from services.review_scheduler.store.reviews import LineDecision, ReviewRow
 from services.review_scheduler.store.waiting import Asked
 from shared.auth import Principal
 from shared.contracts.admin import CommandRefused
-from shared.contracts.envelope import event_key, rfc3339
+from shared.contracts.envelope import rfc3339
 from shared.contracts.facts import fact
 from shared.contracts.review import (
     Advice,
@@ -66,7 +66,6 @@ def _review_event(
         type,
         source=SOURCE,
         organization=organization,
-        key=event_key(organization, subject),
         subject=subject,
         cause=cause,
         time=time,
@@ -502,7 +501,6 @@ def command_refused(
         "command.refused",
         source=SOURCE,
         organization=who.organization,
-        key=event_key(who.organization, who.subject),
         subject=who.subject,
         cause=(who.subject, target, rule, rfc3339(now)),
         time=now,

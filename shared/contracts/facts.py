@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from shared.contracts.envelope import binary_headers, event_id
+from shared.contracts.envelope import binary_headers, event_id, event_key
 from shared.contracts.topics import Topic
 from shared.outbox import OutboxMessage
 
@@ -18,11 +18,11 @@ def fact(
     *,
     source: str,
     organization: str,
-    key: str,
     subject: str,
     cause: tuple[str, ...],
     time: datetime,
     data: object,
+    key: str | None = None,
     extensions: Mapping[str, str] | None = None,
 ) -> OutboxMessage:
     """An event for the outbox.
@@ -31,10 +31,11 @@ def fact(
         cause: what makes the event this one and no other; equal causes give equal ids, so that
             consumers can ignore one they have seen.
         data: a dataclass, pydantic model or mapping; instants must be UTC.
+        key: of the record, where it is not organization/subject.
     """
     return OutboxMessage(
         topic.name,
-        key,
+        key or event_key(organization, subject),
         binary_headers(
             id=event_id(type, organization, *cause),
             type=type,

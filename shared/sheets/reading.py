@@ -33,8 +33,9 @@ def read_table(name: str, content: bytes) -> Table:
         raise UnreadableSheet(f"The file is larger than {MAX_FILE_BYTES // 1024 // 1024} MB.")
     if content.startswith(ZIP):
         return read_workbook(content, notes)
+    begins = content.lstrip()
     for start, kind in OTHERS.items():
-        if content.lstrip().startswith(start):
+        if begins.startswith(start):
             raise UnreadableSheet(f"This is {kind}. Save or export it as .xlsx or CSV UTF-8.")
     if name.casefold().endswith(".eml") or _MAIL.match(content):
         return read_mail(content, notes)

@@ -13,7 +13,7 @@ from services.audit_log.store import keeping
 from services.audit_log.store.keeping import Erasure, Hold
 from shared.auth import Authenticator, Principal
 from shared.contracts.admin import CommandRefused, HoldReleased, HoldSet
-from shared.contracts.envelope import event_key, rfc3339
+from shared.contracts.envelope import rfc3339
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.errors import Problem
@@ -160,7 +160,6 @@ async def _tell(
         type_,
         source=SOURCE,
         organization=who.organization,
-        key=event_key(who.organization, who.subject),
         subject=who.subject,
         cause=(cause,),
         time=await reading.clock.now(conn),

@@ -7,7 +7,6 @@ import structlog
 from services.audit_log.context import Reading
 from services.audit_log.store import keeping
 from shared.contracts.admin import INSTALLATION, KeyRotated
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import OutboxMessage, enqueue
@@ -40,7 +39,6 @@ def _rotated(kind: str, key: str, now: datetime) -> OutboxMessage:
         "key.rotated",
         source="/portalkeeper/audit_log",
         organization=INSTALLATION,
-        key=event_key(INSTALLATION, "audit_log"),
         subject="audit_log",
         cause=(kind, key),
         time=now,

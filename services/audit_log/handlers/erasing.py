@@ -90,7 +90,6 @@ class Eraser:
                     "command.accepted",
                     source="/portalkeeper/audit_log",
                     organization=organization,
-                    key=event_key(organization, who.subject),
                     subject=who.subject,
                     cause=("erasure", str(begun.id)),
                     time=now,
@@ -138,10 +137,13 @@ class Eraser:
         self, conn: Connection, organization: str, names: list[str]
     ) -> list[store.StoredEntry]:
         """What logs before this one hold under the worker's keys; search does not know them."""
+        predecessors = await succession.read_predecessors(conn)
+        if not predecessors:
+            return []
+        holders = [(organization, name) for name in names]
+        slots = await asyncio.to_thread(self._reading.keys.slots_of, holders)
         frozen: list[store.StoredEntry] = []
-        for before in await succession.read_predecessors(conn):
-            holders = [(organization, name) for name in names]
-            slots = await asyncio.to_thread(self._reading.keys.slots_of, holders)
+        for before in predecessors:
             frozen += await succession.read_keyed(conn, before.schema, slots)
         return frozen
 

@@ -30,7 +30,7 @@ from services.audit_log.store import exports, search
 from services.audit_log.store.exports import Export
 from shared.auth import Principal
 from shared.contracts.admin import ExportMade
-from shared.contracts.envelope import event_key, rfc3339
+from shared.contracts.envelope import rfc3339
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import enqueue
@@ -196,7 +196,6 @@ class Exporter:
                 "export.made",
                 source="/portalkeeper/audit_log",
                 organization=export.organization,
-                key=event_key(export.organization, export.requested_by),
                 subject=export.requested_by,
                 cause=(str(export.id),),
                 time=now,

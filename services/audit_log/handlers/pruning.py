@@ -14,7 +14,6 @@ from services.audit_log.rules.terms import Query, Terms
 from services.audit_log.store import keeping, pruning, search
 from shared.clock import DatabaseClock
 from shared.contracts.admin import INSTALLATION, CommandAccepted
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import enqueue
@@ -68,7 +67,6 @@ async def prune_next(conn: Connection, terms: Terms, years: int) -> Pruned | Non
                 "command.accepted",
                 source="/portalkeeper/audit_log",
                 organization=INSTALLATION,
-                key=event_key(INSTALLATION, "audit_log"),
                 subject="audit_log",
                 cause=("prune", str(oldest.first), str(uuid4())),
                 time=now,

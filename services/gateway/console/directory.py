@@ -15,7 +15,7 @@ from starlette.datastructures import FormData
 
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
-from services.gateway.console.planned import Json, in_force, many, number, planned, put
+from services.gateway.console.planned import Json, in_force, many, named, number, planned, put
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function, Portal, RuleName
@@ -45,7 +45,7 @@ def routes(console: Console) -> APIRouter:
         return asked
 
     async def portal_names(visitor: Visitor) -> dict[str, str]:
-        return _named(await in_force(console, visitor), "portals")
+        return named(await in_force(console, visitor), "portals")
 
     @router.get("/directory")
     async def directory(request: Request) -> Response:
@@ -67,7 +67,7 @@ def routes(console: Console) -> APIRouter:
             status=problem.status if problem else 200,
             found=found,
             plans=[each for each in plans if each["status"] == "proposed"],
-            site_names=_named(found, "sites"),
+            site_names=named(found, "sites"),
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,
@@ -129,8 +129,8 @@ def routes(console: Console) -> APIRouter:
             found=found,
             questions=questions,
             plans=plans,
-            duty_names=_named(found, "job_duties"),
-            portal_names=_named(found, "portals"),
+            duty_names=named(found, "job_duties"),
+            portal_names=named(found, "portals"),
             functions=[each.value for each in Function if each is not Function.SIGN_ON],
             financial=[each.value for each in FINANCIAL],
             problem=problem,
@@ -316,11 +316,6 @@ def by_portal(rights: list[list[str]]) -> list[tuple[str, str, list[str]]]:
     for portal, tin, function in rights:
         found.setdefault((portal, tin), []).append(function)
     return [(portal, tin, functions) for (portal, tin), functions in found.items()]
-
-
-def _named(current: Json | None, part: str) -> dict[str, str]:
-    """The names of a part of the directory by their ids."""
-    return {each["id"]: each["name"] for each in current["directory"][part]} if current else {}
 
 
 def _portal(found: Json | None, portal: str) -> Json:

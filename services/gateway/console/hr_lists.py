@@ -33,7 +33,7 @@ from services.gateway.sources import Sources
 from shared.contracts.hr import describe
 from shared.errors import Problem
 from shared.sheets.table import MAX_FILE_BYTES
-from shared.sheets.writing import write_csv
+from shared.sheets.writing import csv_rows
 
 Json = dict[str, Any]
 
@@ -422,7 +422,7 @@ def _listed(text: str) -> list[str]:
 def _csv(name: str, rows: Sequence[Sequence[Any]]) -> Response:
     """A table as a file that a spreadsheet opens without computing anything."""
     return Response(
-        write_csv(rows[0], rows[1:]),
+        csv_rows(rows, mark=True),
         media_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{_plain_name(name)}"',

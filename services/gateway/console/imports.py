@@ -12,6 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
+from services.gateway.console.planned import in_force, named
 from services.gateway.console.view import path, with_query
 from services.gateway.console.visitor import Console, Visitor
 from shared.errors import Problem
@@ -53,13 +54,7 @@ def routes(console: Console) -> APIRouter:
         return answer
 
     async def portal_names(visitor: Visitor) -> dict[str, str]:
-        try:
-            directory = (await ask(visitor, "directory"))["directory"]
-        except Problem as problem:
-            if problem.status == 404:
-                return {}
-            raise
-        return {portal["id"]: portal["name"] for portal in directory["portals"]}
+        return named(await in_force(console, visitor), "portals")
 
     # -- the administrator's own sheet
 

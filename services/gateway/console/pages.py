@@ -9,12 +9,12 @@ from fastapi.responses import RedirectResponse, Response
 
 from services.gateway.console.charts import removal_spread
 from services.gateway.console.commands import show
+from services.gateway.console.planned import in_force, named
 from services.gateway.console.timeline import bundle, lay_out
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.services import ServiceDown
-from shared.errors import Problem
 
 NAMED = ("portals", "job_duties", "sites", "training_modules")
 PAGE_ROWS = "50"
@@ -130,22 +130,8 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
 
     async def _names(visitor: Visitor) -> dict[str, dict[str, str]]:
         """What the directory calls its portals, duties, sites and modules, by their ids."""
-        found = await _directory(visitor)
-        directory = found["directory"] if found else {}
-        return {
-            part: {each["id"]: each["name"] for each in directory.get(part, ())} for part in NAMED
-        }
-
-    async def _directory(visitor: Visitor) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = await services.get(
-                visitor.principal, "provisioning", "/access/v1/directory"
-            )
-        except Problem as problem:
-            if problem.status == 404:
-                return None
-            raise
-        return found
+        found = await in_force(console, visitor)
+        return {part: named(found, part) for part in NAMED}
 
     @router.get("/matrix")
     async def matrix(
@@ -162,7 +148,7 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
         }
         found, directory = await asyncio.gather(
             services.get(visitor.principal, "provisioning", "/access/v1/matrix", asked),
-            _directory(visitor),
+            in_force(console, visitor),
         )
         return console.page(request, "matrix.html", found=found, directory=directory)
 

@@ -27,6 +27,13 @@ async def in_force(console: Console, visitor: Visitor) -> Json | None:
     return found
 
 
+def named(current: Json | None, part: str) -> dict[str, str]:
+    """The names of a part of the directory by their ids."""
+    return (
+        {each["id"]: each["name"] for each in current["directory"].get(part, ())} if current else {}
+    )
+
+
 async def planned(
     console: Console, visitor: Visitor, what: str, edits: Mapping[str, Any]
 ) -> Response:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import OutboxMessage
@@ -29,7 +28,6 @@ def activity(
         kind,
         source=SOURCE,
         organization=organization,
-        key=event_key(organization, actor),
         subject=actor,
         cause=cause,
         time=now,

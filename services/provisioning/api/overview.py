@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from services.provisioning.api.paging import Limit, cursor_of, cursor_parts
 from services.provisioning.api.work import Portals, all_work, work_item
 from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.rules.guards import without_administrator
+from services.provisioning.rules.guards import AdministratorStanding, without_administrator
 from services.provisioning.rules.removal_times import spread
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import listed as listed_store
@@ -73,7 +73,9 @@ def overview_router(
                     notice_hours=deadlines.notice_hours,
                 )
             )
-            exposed = await exposures_of(conn, who, portals, now, after=None, limit=SHOWN)
+            exposed = await exposures_of(
+                conn, who, portals, standings, now, after=None, limit=SHOWN
+            )
             asked = await questions_of(conn, who)
         minutes = removals["confirmed_minutes"] or ()
         return {
@@ -128,7 +130,10 @@ def overview_router(
             found = await recompute.directories.current(conn, {who.organization})
             portals = Portals(found.get(who.organization))
             position = (datetime.fromisoformat(after[0]), *after[1:]) if after else None
-            rows = await exposures_of(conn, who, portals, now, after=position, limit=limit)
+            standings = await directories_store.standings(conn, who.organization)
+            rows = await exposures_of(
+                conn, who, portals, standings, now, after=position, limit=limit
+            )
         last = rows[-1] if len(rows) == limit else None
         return {
             "exposures": rows,
@@ -177,6 +182,7 @@ async def exposures_of(
     conn: Connection,
     who: Principal,
     portals: Portals,
+    standings: Iterable[AdministratorStanding],
     now: datetime,
     *,
     after: tuple[Any, ...] | None,
@@ -184,7 +190,6 @@ async def exposures_of(
 ) -> list[dict[str, Any]]:
     """What must be gone and is not, each with whoever sees to it."""
     rows = await views.exposures(conn, who.organization, after=after, limit=limit)
-    standings = await directories_store.standings(conn, who.organization)
     left = {each.worker for each in standings if each.leaves_at and each.leaves_at <= now}
     owners = [_owner(row, portals, left, now) for row in rows]
     names = await views.names(conn, who.organization, [own for own in owners if own])

@@ -21,7 +21,7 @@ from services.provisioning.store import workers as workers_store
 from services.provisioning.store.findings import OpenFinding
 from shared.contracts.access import FindingRaised, FindingResolved
 from shared.contracts.directory import Function
-from shared.contracts.envelope import event_key, name_uuid
+from shared.contracts.envelope import name_uuid
 from shared.contracts.facts import fact, to_json
 from shared.contracts.topics import ACCESS_EVENTS
 from shared.errors import Problem
@@ -202,7 +202,6 @@ def portal_fact(
         type_,
         source=SOURCE,
         organization=organization,
-        key=event_key(organization, about),
         subject=about,
         cause=cause,
         time=at,

@@ -14,7 +14,7 @@ from services.provisioning.store import outages as outages_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
 from shared.contracts.access import IncidentReported, OutageEnded, OutageStarted
-from shared.contracts.envelope import event_key, name_uuid
+from shared.contracts.envelope import name_uuid
 from shared.contracts.facts import fact
 from shared.contracts.topics import ACCESS_EVENTS
 from shared.errors import Problem
@@ -128,7 +128,6 @@ class OutageCommands:
             type_,
             source=SOURCE,
             organization=who.organization,
-            key=event_key(who.organization, portal),
             subject=portal,
             cause=(cause, type_),
             time=at,

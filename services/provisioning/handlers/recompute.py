@@ -34,7 +34,6 @@ from services.provisioning.store.findings import AccountKey
 from services.provisioning.store.workers import LockedWorker, WorkerKey, WorkerUpdate
 from shared.clock import Clock
 from shared.contracts.directory import Directory
-from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact, join_objects, to_json
 from shared.contracts.state import Finding, WorkerState
 from shared.contracts.topics import ACCESS_EVENTS, WORKER_STATE
@@ -426,7 +425,6 @@ def _publish(
         "worker.state",
         source=SOURCE,
         organization=row.organization,
-        key=event_key(row.organization, row.worker),
         subject=row.worker,
         cause=(row.worker, str(row.epoch), version),
         time=outcome.as_of,
@@ -455,7 +453,6 @@ def access_fact(
         type_,
         source=SOURCE,
         organization=organization,
-        key=event_key(organization, worker),
         subject=worker,
         cause=cause,
         time=at,

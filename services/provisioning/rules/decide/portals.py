@@ -39,6 +39,7 @@ def on_portals(course: Course, folded: Folded | None, desired: Desired) -> list[
     for account in course.facts.accounts:
         accounts.setdefault(account.portal, []).append(account)
     names = {*wanted, *accounts, *desired.held, *course.facts.sole_administrator_of}
+    why = why_cut(folded) if desired.cut else None
     result = []
     for name in sorted(names, key=lambda name: (course.compiled.portal(name).removal_rank, name)):
         own = sorted(
@@ -50,9 +51,6 @@ def on_portals(course: Course, folded: Folded | None, desired: Desired) -> list[
             twice = f"two logins on {course.compiled.portal(name).name}"
             course.findings[Finding("second_account", twice)] = None
             result.append(_on_portal(course, account, folded, desired, {}, "second_account"))
-        why = None
-        if desired.cut:
-            why = why_cut(folded)
         result.append(_on_portal(course, own[0], folded, desired, wanted.get(name, {}), why))
     return result
 
