@@ -251,10 +251,10 @@ def test_an_administrator_administers_while_appointed_and_employed() -> None:
 
 
 def standing(
-    worker: str, leaves: float | None = None, portal: str = "hub"
+    worker: str, leaves: float | None = None, portal: str = "hub", tin: str = TIN
 ) -> AdministratorStanding:
     leaves_at = None if leaves is None else NOW + timedelta(days=leaves)
-    return AdministratorStanding(portal, worker, ago(days=100), None, leaves_at)
+    return AdministratorStanding(portal, tin, worker, ago(days=100), None, leaves_at)
 
 
 def test_the_last_administrator_is_the_one_who_goes_last() -> None:
@@ -266,13 +266,13 @@ def test_the_last_administrator_is_the_one_who_goes_last() -> None:
 def test_who_stays_administers_alone_if_nobody_else_does_today() -> None:
     assert alone([standing("a"), standing("b")]) == []
     assert alone([standing("a"), standing("b", -3)]) == ["a"]
-    tomorrow = AdministratorStanding("hub", "b", NOW + timedelta(days=1), None, None)
+    tomorrow = AdministratorStanding("hub", TIN, "b", NOW + timedelta(days=1), None, None)
     assert alone([standing("a"), tomorrow]) == ["a"]
 
 
 def test_a_successor_counts_who_is_there_when_the_administrator_goes() -> None:
     def from_day(days: float) -> AdministratorStanding:
-        return AdministratorStanding("hub", "b", NOW + timedelta(days=days), None, None)
+        return AdministratorStanding("hub", TIN, "b", NOW + timedelta(days=days), None, None)
 
     assert alone([standing("a", 3), from_day(3)]) == []
     assert alone([standing("a", 3), from_day(4)]) == ["a"]
@@ -280,7 +280,17 @@ def test_a_successor_counts_who_is_there_when_the_administrator_goes() -> None:
 
 def test_two_ids_of_one_person_are_one_administrator() -> None:
     both = [standing("a", 3), standing("b", 3)]
-    assert administers_alone(both, ["a", "b"], NOW) == {"hub"}
+    assert administers_alone(both, ["a", "b"], NOW) == {"hub": {TIN}}
+
+
+def test_who_administers_a_portal_for_other_tax_ids_covers_nobody() -> None:
+    everything = [standing("a", 3), standing("a", 3, tin=OTHER_TIN)]
+    assert administers_alone([*everything, standing("b", tin=OTHER_TIN)], ["a"], NOW) == {
+        "hub": {TIN}
+    }
+    assert administers_alone([*everything, standing("c", portal="mac")], ["a"], NOW) == {
+        "hub": {TIN, OTHER_TIN}
+    }
 
 
 def alone(standings: list[AdministratorStanding]) -> list[str]:

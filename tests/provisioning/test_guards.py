@@ -245,6 +245,31 @@ async def test_once_a_successor_administers_the_portal_the_former_may_go(desk: D
     await say_gone(desk, "w1", "note")
 
 
+async def test_whoever_administers_a_portal_for_another_tax_id_is_no_successor(desk: Desk) -> None:
+    (first,) = appointed("w1")
+    (second,) = appointed("w2")
+    await desk.apply_directory(
+        with_rule(
+            "last_administrator_kept",
+            value=True,
+            administrators=[first, {**second, "tins": [OTHER_TIN]}],
+        )
+    )
+    await desk.hear(hire("w1"), hire("w2"))
+    await desk.finish_all()
+    leaving = hr_record(
+        "worker.terminated", id_="leaves", employment_id="w1-e1", effective_on=day(5)
+    )
+    await desk.hear(leaving)
+    (item,) = await desk.work("w1")
+    assert (item["portal"], item["kind"]) == ("mac", "appoint_successor")
+    (found,) = (await desk.state("w1"))["findings"]
+    assert f"Medicare portal for {TIN} leaves" in found["detail"]
+    await desk.pass_time(days=6)
+    with pytest.raises(Problem, match="last_administrator_kept"):
+        await say_gone(desk, "w1", "note")
+
+
 def clinician(*carriers: dict[str, str]) -> dict[str, Any]:
     return {
         "id": "dr-w1",

@@ -13,7 +13,7 @@ from shared.errors import Problem
 from shared.kafka import Batch, Item
 from shared.postgres import in_transaction
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now, sequence_of
-from tests.provisioning.worlds import ORGANIZATION, day, directory
+from tests.provisioning.worlds import ORGANIZATION, OTHER_TIN, TIN, day, directory
 
 FRONT_DESK = {
     ("hub", "eligibility"),
@@ -444,8 +444,11 @@ async def test_of_two_appointments_that_begin_together_the_lasting_one_counts(de
     ]
     await desk.apply_directory(directory(administrators=twice))
     async with desk.pool.acquire() as conn:
-        (standing,) = await directories_store.standings(conn, ORGANIZATION)
-    assert (standing.worker, standing.until) == ("w1", None)
+        standings = await directories_store.standings(conn, ORGANIZATION)
+    assert [(one.tin, one.worker, one.until) for one in standings] == [
+        (TIN, "w1", None),
+        (OTHER_TIN, "w1", None),
+    ]
 
 
 async def test_a_removal_wanted_again_can_be_overdue_again(desk: Desk) -> None:

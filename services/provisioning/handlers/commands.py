@@ -262,9 +262,14 @@ class OperationCommands:
                 if cluster == persons[rows[said.operation_id]["worker"]]
             }
             administering = await accounts_store.administering(conn, organization, portal)
+            ended = rows[said.operation_id]["tin"]
+            left = {
+                tin for worker, tin in administering if worker in leaving and ended in (None, tin)
+            }
+            kept_up = {tin for worker, tin in administering if worker not in leaving}
             refusal = refuse_kept_administrator(
                 compiled.portal(portal),
-                others=bool(administering - leaving),
+                others=left <= kept_up,
                 case_number=said.evidence is not None
                 and said.evidence.kind == "confirmation_number",
             )

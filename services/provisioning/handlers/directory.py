@@ -141,13 +141,14 @@ async def in_force(conn: Connection, organization: str, version: int) -> Directo
 
 
 def _standings(compiled: CompiledDirectory) -> list[AdministratorStanding]:
-    """The appointments; of several that begin together on one portal, the one that lasts."""
-    lasting: dict[tuple[str, str, datetime], datetime | None] = {}
+    """The appointments per tax id; of several that begin together for one, the one that lasts."""
+    lasting: dict[tuple[str, str, str, datetime], datetime | None] = {}
     for worker, appointments in compiled.administrators.items():
         for one in appointments:
-            key = (one.portal, worker, one.since)
-            other = lasting.get(key, one.until)
-            lasting[key] = None if one.until is None or other is None else max(one.until, other)
+            for tin in one.tins or compiled.tins_served(one.portal):
+                key = (one.portal, tin, worker, one.since)
+                other = lasting.get(key, one.until)
+                lasting[key] = None if one.until is None or other is None else max(one.until, other)
     return [AdministratorStanding(*key, until, None) for key, until in lasting.items()]
 
 

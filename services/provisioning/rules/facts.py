@@ -54,8 +54,8 @@ class Facts:
     reviews: tuple[ReviewRemoval, ...] = ()
     exceptions: tuple[AccessException, ...] = ()
     known_findings: frozenset[Finding] = frozenset()
-    sole_administrator_of: frozenset[str] = frozenset()
-    """Portals that nobody else administers once this person stops."""
+    sole_administrator_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By portal the tax ids for which nobody else administers it once this person stops."""
     cause: tuple[str, ...] = ()
     parked: tuple[Parked, ...] = ()
     portal_findings: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)

@@ -15,9 +15,10 @@ LOGIN_ID_REUSED = "login_id_reused"
 
 @dataclass(frozen=True, slots=True)
 class AdministratorStanding:
-    """An appointment to a portal and what is known of the appointed worker's exit (UTC)."""
+    """An appointment to a portal for a tax id, and what is known of the worker's exit (UTC)."""
 
     portal: str
+    tin: str
     worker: str
     since: datetime
     until: datetime | None
@@ -32,35 +33,37 @@ class AdministratorStanding:
 
 def administers_alone(
     standings: Iterable[AdministratorStanding], person: Collection[str], as_of: datetime
-) -> frozenset[str]:
-    """Portals that nobody else administers once a person stops.
+) -> dict[str, frozenset[str]]:
+    """By portal the tax ids for which nobody else administers it once a person stops.
 
     Somebody with a known end stops then, anybody else could only stop at `as_of`. A successor
-    covers who is there when the person goes. When two go at the same instant the greater worker id
-    counts as the last, so the answer does not depend on whose departure was heard of first.
+    covers who is there when the person goes, for the tax ids that the successor serves. When two
+    go at the same instant the greater worker id counts as the last, so the answer does not depend
+    on whose departure was heard of first.
 
     Args:
         person: every worker id of the person.
     """
-    own: dict[str, list[AdministratorStanding]] = {}
-    others: dict[str, list[AdministratorStanding]] = {}
+    own: dict[tuple[str, str], list[AdministratorStanding]] = {}
+    others: dict[tuple[str, str], list[AdministratorStanding]] = {}
     for standing in standings:
+        served = (standing.portal, standing.tin)
         if standing.worker not in person:
-            others.setdefault(standing.portal, []).append(standing)
+            others.setdefault(served, []).append(standing)
         elif standing.since <= as_of:
-            own.setdefault(standing.portal, []).append(standing)
-    alone = set()
-    for portal, spans in own.items():
+            own.setdefault(served, []).append(standing)
+    alone: dict[str, frozenset[str]] = {}
+    for (portal, tin), spans in own.items():
         ends = [span.ends_at for span in spans]
         last = None if None in ends else max(end for end in ends if end is not None)
         goes = (last or as_of, max(person))
         if not any(
             other.since <= goes[0]
             and (other.ends_at is None or (other.ends_at, other.worker) > goes)
-            for other in others.get(portal, ())
+            for other in others.get((portal, tin), ())
         ):
-            alone.add(portal)
-    return frozenset(alone)
+            alone[portal] = alone.get(portal, frozenset()) | {tin}
+    return alone
 
 
 def without_administrator(
@@ -114,7 +117,7 @@ def refuse_kept_administrator(portal: Portal, *, others: bool, case_number: bool
     """Why a person's word that an administrator is gone cannot be so; None if it can.
 
     Args:
-        others: whether anybody else is known to administer the portal.
+        others: whether others are known to administer the portal for each of their tax ids.
         case_number: whether the portal's own number for the removal was given.
     """
     if others or case_number:

@@ -190,16 +190,17 @@ async def login_id_at(conn: Connection, organization: str, worker: str, portal: 
     return None if row is None else (row["login_id"] or "")
 
 
-async def administering(conn: Connection, organization: str, portal: str) -> set[str]:
-    """Workers who can administer a portal's users, as far as evidence tells."""
+async def administering(conn: Connection, organization: str, portal: str) -> set[tuple[str, str]]:
+    """Workers who can administer a portal's users, with each TIN, as far as evidence tells."""
     rows = await conn.fetch(
-        "SELECT worker FROM account WHERE organization = $1 AND portal = $2 AND status = 'active'"
-        " AND rights @> $3::jsonb",
+        "SELECT worker, own ->> 'tin' AS tin FROM account, jsonb_array_elements(rights) AS own"
+        " WHERE organization = $1 AND portal = $2 AND status = 'active'"
+        " AND own ->> 'function' = $3",
         organization,
         portal,
-        [{"function": Function.USER_ADMINISTRATION}],
+        Function.USER_ADMINISTRATION,
     )
-    return {row["worker"] for row in rows}
+    return {(row["worker"], row["tin"]) for row in rows}
 
 
 async def known_under(

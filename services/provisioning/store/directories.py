@@ -154,23 +154,27 @@ async def save_standings(
         """
         DELETE FROM administrator_standing
         WHERE organization = $1
-          AND (portal, worker, since) NOT IN (
-              SELECT * FROM unnest($2::text[], $3::text[], $4::timestamptz[])
+          AND (portal, tin, worker, since) NOT IN (
+              SELECT * FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[])
           )
         """,
         organization,
         [standing.portal for standing in standings],
+        [standing.tin for standing in standings],
         [standing.worker for standing in standings],
         [standing.since for standing in standings],
     )
     await conn.execute(
         """
-        INSERT INTO administrator_standing (organization, portal, worker, since, until)
-        SELECT $1, * FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
-        ON CONFLICT (organization, portal, worker, since) DO UPDATE SET until = excluded.until
+        INSERT INTO administrator_standing (organization, portal, tin, worker, since, until)
+        SELECT $1, * FROM unnest(
+            $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[]
+        )
+        ON CONFLICT (organization, portal, tin, worker, since) DO UPDATE SET until = excluded.until
         """,
         organization,
         [standing.portal for standing in standings],
+        [standing.tin for standing in standings],
         [standing.worker for standing in standings],
         [standing.since for standing in standings],
         [standing.until for standing in standings],
@@ -200,19 +204,14 @@ async def standings(
     """Appointments to these portals (to all, if None is given)."""
     rows = await conn.fetch(
         """
-        SELECT portal, worker, since, until, leaves_at FROM administrator_standing
+        SELECT portal, tin, worker, since, until, leaves_at FROM administrator_standing
         WHERE organization = $1 AND ($2::text[] IS NULL OR portal = ANY($2::text[]))
-        ORDER BY portal, worker, since
+        ORDER BY portal, tin, worker, since
         """,
         organization,
         None if portals is None else sorted(set(portals)),
     )
-    return [
-        AdministratorStanding(
-            row["portal"], row["worker"], row["since"], row["until"], row["leaves_at"]
-        )
-        for row in rows
-    ]
+    return [AdministratorStanding(**row) for row in rows]
 
 
 async def portals_in_use(conn: Connection, organization: str) -> set[str]:

@@ -60,7 +60,8 @@ def place_order(
         steps = (*asked_first(portal, course.holds(portal, RuleName.IDENTITY_SURVIVES)), *steps)
     guards = []
     if order.kind in TAKES and function in (None, Function.USER_ADMINISTRATION):
-        if portal.id in course.facts.sole_administrator_of:
+        alone = course.facts.sole_administrator_of.get(portal.id, frozenset())
+        if alone and (tin is None or tin in alone):
             voluntary = folded is not None and (
                 bool(folded.open_employments) or folded.leaves_voluntarily
             )

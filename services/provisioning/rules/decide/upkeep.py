@@ -78,10 +78,14 @@ def successor(course: Course, account: Account, portal: Portal, folded: Folded |
     if not asked and not course.facts.sole_administrator_of:
         return account
     leaves_at = folded.leaves_at if folded else None
-    if portal.id not in course.facts.sole_administrator_of or leaves_at is None:
+    alone = course.facts.sole_administrator_of.get(portal.id)
+    if alone is None or leaves_at is None:
         course.withdraw_all(asked)
         return account
-    detail = f"the only administrator of {portal.name} leaves on {leaves_at.date()}"
+    of = portal.name
+    if not alone.issuperset(course.compiled.tins_served(portal.id)):
+        of += f" for {', '.join(sorted(alone))}"
+    detail = f"the only administrator of {of} leaves on {leaves_at.date()}"
     course.findings[Finding(LAST_ADMINISTRATOR, detail)] = None
     if asked:
         return account

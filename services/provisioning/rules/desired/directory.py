@@ -326,6 +326,14 @@ class CompiledDirectory:
             and enrolment.registered_on <= day
         )
 
+    def tins_served(self, portal: str) -> tuple[str, ...]:
+        """TINs that whoever administers a portal for all serves: those with an enrolment there.
+
+        Where none is recorded, as for a vault, all of the organization.
+        """
+        enrolled = {one.tin for one in self.directory.enrolments if one.portal == portal}
+        return tuple(sorted(enrolled)) or self.directory.organization.tins
+
     def portal(self, portal_id: str) -> Portal:
         """A portal; a stand-in for one that was taken out just as somebody came to use it."""
         known = self.portals.get(portal_id)
