@@ -217,7 +217,7 @@ class Desk:
                 ended=ended,
                 portal=None,
                 worker=worker,
-                due_by=None,
+                overdue=None,
                 after=None,
                 limit=500,
             )

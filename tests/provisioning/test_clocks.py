@@ -288,6 +288,11 @@ async def test_during_an_outage_deadlines_there_stand_still_and_exposure_does_no
     assert [shown[portal]["overdue"] for portal in ("hub", "gate", "mac")] == [True, True, False]
     assert shown["mac"]["paused_since"]
     assert not shown["hub"]["paused_since"]
+    late = (await asking.get("/access/v1/work", overdue=True))["items"]
+    assert {item["portal"] for item in late} == {"hub", "gate"}
+    overview = await asking.get("/access/v1/overview")
+    assert {item["portal"] for item in overview["overdue"]} == {"hub", "gate"}
+    assert overview["work_overdue"] == 2
     ended = await asking.post(f"/access/v1/outages/{outage['outage_id']}/end", {})
     (order,) = [item for item in await desk.work() if item["portal"] == "mac"]
     assert ended["catch_up"] == [order["operation_id"]]

@@ -380,7 +380,7 @@ class _Play:
             ended=False,
             portal=None,
             worker=None,
-            due_by=None,
+            overdue=None,
             after=None,
             limit=200,
         )
@@ -407,7 +407,7 @@ class _Play:
                 ended=random.random() < 0.1,
                 portal=None,
                 worker=None,
-                due_by=None,
+                overdue=None,
                 after=None,
                 limit=50,
             )

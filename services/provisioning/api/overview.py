@@ -55,7 +55,7 @@ def overview_router(
                 ended=False,
                 portal=None,
                 worker=None,
-                due_by=now,
+                overdue=now,
                 after=None,
                 limit=SHOWN,
             )

@@ -123,7 +123,7 @@ async def all_work(
     worker: str | None,
     after: Sequence[Any] | None,
     limit: int,
-    due_by: datetime | None = None,
+    overdue: datetime | None = None,
 ) -> list[Any]:
     """One page of everything people have to do, operations and chores.
 
@@ -133,7 +133,7 @@ async def all_work(
         "ended": ended,
         "portal": portal,
         "worker": worker,
-        "due_by": due_by,
+        "overdue": overdue,
         "after": after,
         "limit": limit,
     }
@@ -192,7 +192,7 @@ def work_router(
                 ended=ended,
                 portal=portal,
                 worker=worker,
-                due_by=now if overdue else None,
+                overdue=now if overdue else None,
                 after=[datetime.fromisoformat(after[0]), *after[1:]] if after else None,
                 limit=limit,
             )

@@ -302,12 +302,15 @@ async def work(
     ended: bool,
     portal: str | None,
     worker: str | None,
-    due_by: datetime | None,
+    overdue: datetime | None,
     after: Sequence[Any] | None,
     limit: int,
 ) -> list[Any]:
-    """Chores in the shape and order of other work; `worker` is whom it is for where it is a
-    portal's.
+    """Chores in the shape and order of other work; their deadlines stand still for no outage.
+
+    Args:
+        worker: whom a chore is about, or whom it is for where it is a portal's.
+        overdue: only what is overdue then.
     """
     if ended:
         which = "chore.ended_at IS NOT NULL"
@@ -332,7 +335,7 @@ async def work(
         organization,
         portal,
         worker,
-        due_by,
+        overdue,
         limit,
         *(after or [None] * (2 if ended else 3)),
     )

@@ -14,19 +14,21 @@ STATE = """
 """
 """The published state, whole."""
 
-OPERATION_COLUMNS = """
+PAUSED_SINCE = """(
+        SELECT outage.started_at FROM outage WHERE outage.organization = operation.organization
+           AND outage.portal = operation.portal AND outage.ended_at IS NULL
+    )"""
+"""Since when the portal of an operation is down, and the deadline of open work stands still."""
+
+OPERATION_COLUMNS = f"""
     operation.operation_id::text AS operation_id, operation.kind, operation.worker,
     worker.name AS worker_name, operation.portal, operation.tin, operation.function,
     operation.rights, operation.status, operation.generation, operation.rule, operation.events,
     operation.steps, operation.steps_done, operation.requested_at, operation.deadline,
     operation.rank, operation.claimed_by, operation.overdue, operation.evidence,
     operation.outcome, operation.ended_at, operation.authorized_by,
-    CASE WHEN operation.ended_at IS NULL THEN (
-        SELECT outage.started_at FROM outage WHERE outage.organization = operation.organization
-           AND outage.portal = operation.portal AND outage.ended_at IS NULL
-    ) END AS paused_since
+    CASE WHEN operation.ended_at IS NULL THEN {PAUSED_SINCE} END AS paused_since
 """
-"""`paused_since`: since when the portal is down, and the deadline of open work stands still."""
 
 
 async def worker_state(conn: Connection, organization: str, worker: str) -> Any | None:
@@ -84,6 +86,14 @@ async def operation(conn: Connection, organization: str, operation_id: str) -> A
 OPEN = "operation.status IN ('requested', 'claimed', 'superseded')"
 
 
+def overdue_at(instant: str) -> str:
+    """The condition that an open operation is overdue at an SQL instant."""
+    return (
+        f"operation.deadline <= {instant}"
+        f" AND operation.deadline <= coalesce({PAUSED_SINCE}, {instant})"
+    )
+
+
 async def work(
     conn: Connection,
     organization: str,
@@ -91,14 +101,14 @@ async def work(
     ended: bool,
     portal: str | None,
     worker: str | None,
-    due_by: datetime | None,
+    overdue: datetime | None,
     after: Sequence[Any] | None,
     limit: int,
 ) -> list[Any]:
     """Operations: the open ones by deadline, then by harm, or the ended ones, the latest first.
 
     Args:
-        due_by: only what is due by then.
+        overdue: only what is overdue then.
         after: deadline, rank and id of the one before, or `ended_at` and id of an ended one.
     """
     if ended:
@@ -116,14 +126,14 @@ async def work(
         WHERE operation.organization = $1 AND {which}
           AND ($2::text IS NULL OR operation.portal = $2)
           AND ($3::text IS NULL OR operation.worker = $3)
-          AND ($4::timestamptz IS NULL OR operation.deadline <= $4)
+          AND ($4::timestamptz IS NULL OR ({overdue_at("$4")}))
           AND ($6::timestamptz IS NULL OR ({", ".join(columns)}) {before} ({places}))
         ORDER BY {", ".join(f"{column} {way}" for column in columns)} LIMIT $5
         """,
         organization,
         portal,
         worker,
-        due_by,
+        overdue,
         limit,
         *(after or [None] * len(key)),
     )
@@ -157,8 +167,11 @@ async def attention(
         SELECT
             {bounded_count(f"operation WHERE organization = $1 AND {OPEN}")} AS operations_open,
             {bounded_count("chore WHERE organization = $1 AND ended_at IS NULL")} AS chores_open,
-            {bounded_count(f"operation WHERE organization = $1 AND {OPEN} AND deadline <= $2")}
-                AS operations_overdue,
+            {
+            bounded_count(
+                f"operation WHERE organization = $1 AND {OPEN} AND {overdue_at('$2::timestamptz')}"
+            )
+        } AS operations_overdue,
             {
             bounded_count("chore WHERE organization = $1 AND ended_at IS NULL AND deadline <= $2")
         } AS chores_overdue,
