@@ -13,6 +13,14 @@ PORTALS_EACH = 40
 """As many removals of one departure are reckoned with in looking for the latest departures."""
 
 
+def _removes(operation: str) -> str:
+    """The condition that an operation takes access from somebody because they left."""
+    return (
+        f"{operation}.rule = 'employment_ended' AND {operation}.status <> 'cancelled'"
+        f" AND {operation}.kind IN ('suspend', 'revoke', 'rotate', 'close')"
+    )
+
+
 async def departures(
     conn: Connection,
     organization: str,
@@ -32,20 +40,17 @@ async def departures(
     """
     before, worker = after or (None, "")
     rows: list[Any] = await conn.fetch(
-        """
+        f"""
         WITH leaver AS (
             SELECT worker, max(requested_at) AS last_ordered_at FROM (
                 SELECT worker, requested_at FROM operation AS removal
-                WHERE organization = $1 AND rule = 'employment_ended' AND requested_at >= $2
-                  AND kind IN ('suspend', 'revoke', 'rotate', 'close') AND status <> 'cancelled'
+                WHERE organization = $1 AND requested_at >= $2 AND {_removes("removal")}
                   AND ($5::timestamptz IS NULL OR (
                       requested_at <= $5 AND (requested_at < $5 OR worker > $6) AND NOT EXISTS (
                           -- Whose later removals put them on a page before.
                           SELECT FROM operation AS later
                           WHERE later.organization = removal.organization
-                            AND later.worker = removal.worker AND later.rule = 'employment_ended'
-                            AND later.kind IN ('suspend', 'revoke', 'rotate', 'close')
-                            AND later.status <> 'cancelled'
+                            AND later.worker = removal.worker AND {_removes("later")}
                             AND (later.requested_at > $5
                                  OR later.requested_at = $5 AND later.worker <= $6))))
                 ORDER BY requested_at DESC, worker LIMIT $4::int * $7::int
@@ -65,9 +70,8 @@ async def departures(
         JOIN worker ON worker.organization = $1 AND worker.worker = leaver.worker
         CROSS JOIN LATERAL (
             SELECT DISTINCT ON (portal) * FROM operation
-            WHERE organization = $1 AND worker = leaver.worker AND rule = 'employment_ended'
-              AND requested_at >= $2 AND kind IN ('suspend', 'revoke', 'rotate', 'close')
-              AND status <> 'cancelled'
+            WHERE organization = $1 AND worker = leaver.worker AND requested_at >= $2
+              AND {_removes("operation")}
             -- Where only closing is offered it is the removal; elsewhere it comes afterwards.
             ORDER BY portal, kind = 'close', requested_at DESC
         ) AS operation

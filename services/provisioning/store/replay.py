@@ -147,25 +147,28 @@ async def unpublished(conn: Connection, keys: Sequence[str]) -> list[tuple[dict[
     return [(row["headers"], row["value"]) for row in rows]
 
 
+TOLD_OR_WAITING = """
+    SELECT id, type, time, data FROM pg_temp.told
+    UNION ALL
+    SELECT headers ->> 'ce_id', headers ->> 'ce_type', (headers ->> 'ce_time')::timestamptz, value
+    FROM (
+        SELECT convert_from(headers, 'UTF8')::json AS headers,
+               convert_from(value, 'UTF8')::json AS value
+        FROM outbox WHERE topic = $1 AND key LIKE $2 || '/%'
+    ) AS waiting
+"""
+"""What an organization's log tells and what waits for the relay, some of it twice."""
+
+
 async def told_of_portals(conn: Connection, organization: str) -> list[Told]:
-    """What was told of portals themselves, or waits for the relay, each once and in order."""
+    """What was told of portals themselves, each once and in order."""
     rows = await conn.fetch(
-        """
-        SELECT DISTINCT ON (time, id) id, type, time, data FROM (
-            SELECT id, type, time, data FROM pg_temp.told
-            UNION ALL
-            SELECT headers ->> 'ce_id', headers ->> 'ce_type',
-                   (headers ->> 'ce_time')::timestamptz, value
-            FROM (
-                SELECT convert_from(headers, 'UTF8')::json AS headers,
-                       convert_from(value, 'UTF8')::json AS value
-                FROM outbox WHERE topic = $1 AND key LIKE $2
-            ) AS waiting
-        ) AS told
+        f"""
+        SELECT DISTINCT ON (time, id) id, type, time, data FROM ({TOLD_OR_WAITING}) AS said
         WHERE type = ANY($3::text[]) ORDER BY time, id
         """,
         ACCESS_EVENTS.name,
-        f"{organization}/%",
+        organization,
         sorted(OF_PORTALS),
     )
     return [Told(row["id"], row["type"], row["time"], row["data"]) for row in rows]
@@ -174,22 +177,12 @@ async def told_of_portals(conn: Connection, organization: str) -> list[Told]:
 async def told_of_adoptions(conn: Connection, organization: str) -> dict[str, datetime]:
     """When the first login of each portal was told to be taken over from a sheet."""
     rows = await conn.fetch(
-        """
-        SELECT data ->> 'portal' AS portal, min(time) AS first FROM (
-            SELECT time, data FROM pg_temp.told WHERE type = $3
-            UNION ALL
-            SELECT (headers ->> 'ce_time')::timestamptz, value
-            FROM (
-                SELECT convert_from(headers, 'UTF8')::json AS headers,
-                       convert_from(value, 'UTF8')::json AS value
-                FROM outbox WHERE topic = $1 AND key LIKE $2
-            ) AS waiting
-            WHERE headers ->> 'ce_type' = $3
-        ) AS told
-        WHERE data ->> 'account' IS NOT NULL GROUP BY 1
+        f"""
+        SELECT data ->> 'portal' AS portal, min(time) AS first FROM ({TOLD_OR_WAITING}) AS said
+        WHERE type = $3 AND data ->> 'account' IS NOT NULL GROUP BY 1
         """,
         ACCESS_EVENTS.name,
-        f"{organization}/%",
+        organization,
         "account.adopted",
     )
     return {row["portal"]: row["first"] for row in rows}
