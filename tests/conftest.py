@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from deploy.topics import create_topics, wait_for_kafka
 from shared.contracts.topics import TOPICS
@@ -29,6 +30,12 @@ WORKERS_PER_CORE = 1.5
 
 LONG = ("faults", "e2e", "simulation", "deploy")
 """Folders that several workers begin with, so that none is left with a long one in the end."""
+
+
+def pytest_configure() -> None:
+    # Tracebacks with every local variable take seconds to draw, in which no server answers.
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
 
 
 def pytest_report_header() -> str:

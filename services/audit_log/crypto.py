@@ -407,7 +407,8 @@ def rotate_master_key(folder: Path, old: bytes, new: bytes) -> str:
     """Wrap every key of a store anew; what the keys encrypt is not touched.
 
     New files are written beside the old ones, then a note makes the rotation happen: after a crash
-    before it nothing has changed, after it whoever opens the store finishes it.
+    before it nothing has changed, after it whoever opens the store finishes it. A store that the
+    new key fits already stays as it is.
 
     Returns:
         The first half of the new key's SHA-256, in hexadecimal.
@@ -425,6 +426,9 @@ def rotate_master_key(folder: Path, old: bytes, new: bytes) -> str:
             ) from error
         _finish_rotation(folder)
         before, after = AESGCM(old), AESGCM(new)
+        fingerprint = hashlib.sha256(new).hexdigest()[:32]
+        if _fits(folder / "tag.key", after):
+            return fingerprint
         files = ["tag.key", *sorted(path.name for path in folder.glob("keys-*.seg"))]
         try:
             for name in files:
@@ -433,7 +437,6 @@ def rotate_master_key(folder: Path, old: bytes, new: bytes) -> str:
         except InvalidTag as error:
             raise KeyStoreError("the old master key does not fit the key store") from error
         _sync_folder(folder)
-        fingerprint = hashlib.sha256(new).hexdigest()[:32]
         note = {"key": fingerprint, "files": files}
         _replace(folder / "rotation.json", json.dumps(note).encode())
         _finish_rotation(folder)
@@ -470,6 +473,15 @@ def _replace(path: Path, content: bytes) -> None:
     _write_durably(partial, content)
     partial.replace(path)
     _sync_folder(path.parent)
+
+
+def _fits(path: Path, master: AESGCM) -> bool:
+    raw = path.read_bytes()
+    try:
+        master.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], TAG_KEY_LABEL)
+    except InvalidTag:
+        return False
+    return True
 
 
 def _rewrap_tag_key(path: Path, before: AESGCM, after: AESGCM) -> bytes:

@@ -53,21 +53,32 @@ async def open_successor(conn: Connection, state_folder: Path, origin: str) -> O
             raise CannotSucceed(f"{state_folder} remembers no checkpoint: nothing to follow")
         old_origin, size = note.split("\n")[0], int(note.split("\n")[1])
         async with conn.transaction():
-            stored = await succession.read_log(conn)
-            if stored is None or stored[0] != old_origin:
-                raise CannotSucceed(f"the database does not hold the log {old_origin}")
-            if origin == old_origin:
-                raise CannotSucceed("a successor needs another name")
-            if stored[1] >= size and await succession.holds_checkpoint(conn, note):
-                raise CannotSucceed(f"nothing is lost: all {size} signed entries are there")
-            schema = await succession.freeze(conn)
-            for path in sorted(MIGRATIONS.glob("*.sql")):
-                found = _APPLY.search(path.read_text())
-                if found is None:
-                    raise CannotSucceed(f"{path} has no part to apply")
-                await succession.apply(conn, found[1])
-            await succession.carry_over(conn, schema, old_origin, note)
+            # After a crash behind the commit only the signer's memory is left to be set aside.
+            frozen = await succession.read_frozen(conn, note)
+            if frozen is None:
+                frozen = await _freeze(conn, origin, old_origin, size, note)
         state.set_aside(old_origin)
-        return Opened(origin, old_origin, schema, size, stored[1])
+        return Opened(origin, old_origin, frozen[0], size, frozen[1])
     finally:
         state.close()
+
+
+async def _freeze(
+    conn: Connection, origin: str, old_origin: str, size: int, note: str
+) -> tuple[str, int]:
+    """Put the old log aside and make the tables of the new one; the old one's schema and size."""
+    stored = await succession.read_log(conn)
+    if stored is None or stored[0] != old_origin:
+        raise CannotSucceed(f"the database does not hold the log {old_origin}")
+    if origin == old_origin:
+        raise CannotSucceed("a successor needs another name")
+    if stored[1] >= size and await succession.holds_checkpoint(conn, note):
+        raise CannotSucceed(f"nothing is lost: all {size} signed entries are there")
+    schema = await succession.freeze(conn)
+    for path in sorted(MIGRATIONS.glob("*.sql")):
+        found = _APPLY.search(path.read_text())
+        if found is None:
+            raise CannotSucceed(f"{path} has no part to apply")
+        await succession.apply(conn, found[1])
+    await succession.carry_over(conn, schema, old_origin, note)
+    return schema, stored[1]

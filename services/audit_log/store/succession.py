@@ -27,6 +27,16 @@ async def read_log(conn: Connection) -> tuple[str, int] | None:
     return None if row is None else (row["origin"], row["size"])
 
 
+async def read_frozen(conn: Connection, note: str) -> tuple[str, int] | None:
+    """Schema and size of the log before whose last signed note this is, once it is frozen."""
+    schema: str | None = await conn.fetchval(
+        "SELECT schema_name FROM audit_log.predecessor WHERE note = $1", note
+    )
+    if schema is None:
+        return None
+    return schema, await conn.fetchval(f"SELECT size FROM {schema}.log_head")
+
+
 async def holds_checkpoint(conn: Connection, note: str) -> bool:
     """Whether the database knows a checkpoint."""
     known: bool = await conn.fetchval(
