@@ -26,8 +26,15 @@ from joserfc.jwk import OKPKey
 from deploy.database import ROLES
 
 KEY_BYTES = 32
-EXAMPLE_SOURCE = "cedar-sound-hr"
 EXAMPLE_ORGANIZATION = "cedar-sound"
+
+
+def first_source(organization: str) -> str:
+    """The id of the HR source that an installation makes a secret for."""
+    return f"{organization}-hr"
+
+
+EXAMPLE_SOURCE = first_source(EXAMPLE_ORGANIZATION)
 
 
 @dataclass(frozen=True)
@@ -79,10 +86,16 @@ class Secrets:
         return self.folder / role / "pgpass"
 
 
-def make_secrets(folder: Path, admin_password: str | None = None) -> Secrets:
+def make_secrets(
+    folder: Path,
+    admin_password: str | None = None,
+    organization: str = EXAMPLE_ORGANIZATION,
+) -> Secrets:
     """Make what is missing below `folder` and return where everything is.
 
-    `admin_password` is the database administrator's, when the server already has one.
+    Args:
+        admin_password: the database administrator's, when the server already has one.
+        organization: whom the first HR source speaks for, where there is no sources file yet.
     """
     folder = folder.absolute()
     admin = folder / "admin"
@@ -101,7 +114,7 @@ def make_secrets(folder: Path, admin_password: str | None = None) -> Secrets:
     _make(made.audit_master_key, _random_key())
     _make(made.search_master_key, made.audit_master_key.read_text())
     _make(made.signer_key, _signing_key())
-    _make(made.sources, _example_sources())
+    _make(made.sources, _first_sources(organization))
     return made
 
 
@@ -130,10 +143,10 @@ def _signing_key() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def _example_sources() -> str:
+def _first_sources(organization: str) -> str:
     secret = f"whsec_{_random_key()}"
-    source = {"organizations": [EXAMPLE_ORGANIZATION], "secrets": [secret]}
-    return yaml.safe_dump({"sources": {EXAMPLE_SOURCE: source}}, sort_keys=False)
+    source = {"organizations": [organization], "secrets": [secret]}
+    return yaml.safe_dump({"sources": {first_source(organization): source}}, sort_keys=False)
 
 
 def _passfile(role: str, password: str) -> str:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.database import ROLES, prepare_database, wait_for_postgres
 from deploy.errors import CannotStart
-from deploy.keys import make_secrets
+from deploy.keys import EXAMPLE_ORGANIZATION, make_secrets
 from deploy.topics import create_topics, wait_for_kafka
 from shared.contracts.topics import TOPICS
 
@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     file."""
 
     secrets_dir: Path = Path("var/secrets")
+
+    organization: str = EXAMPLE_ORGANIZATION
+    """Whom the first HR source speaks for; counts until there is a sources file."""
+
     replication: int = 1
     """How many brokers keep each topic: 3 on a cluster."""
 
@@ -66,7 +70,7 @@ def main(arguments: list[str]) -> int:
     """Run the job; the exit status is 0, or 1 after a sentence on standard error."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = Settings()
-    secrets = make_secrets(settings.secrets_dir)
+    secrets = make_secrets(settings.secrets_dir, organization=settings.organization)
     if arguments == ["--secrets"]:
         return 0
     try:

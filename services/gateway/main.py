@@ -111,7 +111,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         services = Services(http, key, settings)
         entries = Entries(pool, ingress, seal, clock, services, doorkeeper)
         app.include_router(entries_router(entries, authenticator))
-        rejected = RejectedEvents(pool, publisher, seal, clock, sources)
+        rejected = RejectedEvents(pool, ingress, publisher, seal, clock, sources)
         app.include_router(rejected_router(rejected, authenticator))
         rosters = Rosters(pool, sources, seal, clock)
         questions = Questions(pool, rosters, clock)

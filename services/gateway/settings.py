@@ -1,8 +1,9 @@
 """What the gateway is told when it starts, from `PORTALKEEPER_…` variables."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     provisioning_url: str = "http://127.0.0.1:8081"
     audit_url: str = "http://127.0.0.1:8082"
     review_url: str = "http://127.0.0.1:8083"
+
+    outer_urls: Mapping[Literal["provisioning", "audit", "review"], str] = {}
+    """Where a command line finds services that it cannot reach by the gateway's addresses."""
 
     sources_file: Path = Path("var/secrets/gateway/sources.yaml")
     """HR sources with the organizations they may speak for and their webhook secrets."""

@@ -1,5 +1,6 @@
 """The compose project runs the same processes as the embedded run, each with only its secrets."""
 
+import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,6 +35,8 @@ def test_a_process_is_told_the_same_settings_in_a_container(process: Process) ->
     if process.role == "gateway" and process.port is not None:
         # Only a container listens beyond loopback, and must say why that is no danger.
         names |= {"PUBLISHED_ON"}
+    if "PROVISIONING_URL" in process.settings:
+        names |= {"OUTER_URLS"}
 
     assert set(SERVICES[process.name]["environment"]) == {f"PORTALKEEPER_{name}" for name in names}
 
@@ -88,6 +91,31 @@ def test_every_volume_is_declared() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service["volumes"]}
 
     assert used == set(COMPOSE["volumes"])
+
+
+def test_a_command_line_outside_finds_the_services_by_their_published_ports() -> None:
+    environment = SERVICES["gateway"]["environment"]
+    outer = json.loads(environment["PORTALKEEPER_OUTER_URLS"])
+
+    for name, url in outer.items():
+        host, port = urlsplit(environment[f"PORTALKEEPER_{name.upper()}_URL"]).netloc.split(":")
+        assert url == f"http://127.0.0.1:{port}"
+        assert SERVICES[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert set(outer) == {"provisioning", "audit", "review"}
+
+
+def test_all_that_the_image_copies_is_sent_to_the_engine() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    copied = {
+        source
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    ignored, *sent = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert ignored == "*"
+    assert copied == {line.removeprefix("!") for line in sent if line.startswith("!")}
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import yaml
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
@@ -61,6 +62,16 @@ def test_every_database_role_has_a_password_of_its_own(tmp_path: Path) -> None:
     for role in ROLES:
         assert made.passfile(role).read_text() == f"*:*:*:{role}:{made.passwords[role]}\n"
     assert made.passfile("admin").read_text() == "*:*:*:postgres:given\n"
+
+
+def test_the_first_hr_source_speaks_for_the_named_organization_and_stays_so(tmp_path: Path) -> None:
+    made = make_secrets(tmp_path, organization="harbor-clinic")
+    make_secrets(tmp_path, organization="another")
+
+    [(source, known)] = yaml.safe_load(made.sources.read_text())["sources"].items()
+
+    assert source == "harbor-clinic-hr"
+    assert known["organizations"] == ["harbor-clinic"]
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:

@@ -21,7 +21,13 @@ from deploy.keys import make_secrets
 from services.gateway.links import make_links, make_session
 from services.gateway.main import gateway
 from services.gateway.settings import Settings
+from services.gateway.sources import load_sources
+from services.gateway.store.picture import store_directory
+from shared.contracts.directory import Organization
+from shared.contracts.directory import Source as DirectorySource
 from shared.contracts.topics import HR_EVENTS, Topic
+from shared.kafka.compacted import DirectoryChange
+from shared.postgres import create_pool, in_transaction
 
 ORGANIZATION = "harbor"
 SOURCE = "harbor-hr"
@@ -238,4 +244,32 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
     async with gateway(settings) as app:
         transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 50000))
         async with httpx.AsyncClient(transport=transport, base_url=settings.gateway_url) as http:
+            await have_directory(settings)
             yield Door(http, settings)
+
+
+async def have_directory(settings: Settings) -> None:
+    """Let the gateway know a directory of every organization that a source speaks for."""
+    sources = load_sources(settings.sources_file)
+    changes = [
+        change
+        for organization in sorted(sources.organizations)
+        for change in (
+            known(organization, "organization", an_organization(organization)),
+            *(
+                known(organization, "source", DirectorySource(id=name, name=name))
+                for name in sources.names(organization)
+            ),
+        )
+    ]
+    async with await create_pool(settings.database_url, max_size=1) as pool:
+        await in_transaction(pool, lambda conn: store_directory(conn, changes))
+
+
+def an_organization(id_: str) -> Organization:
+    return Organization(id=id_, name="Harbor", zone="America/Los_Angeles", tins=("12-3456789",))
+
+
+def known(organization: str, kind: str, value: Any) -> DirectoryChange:
+    """An object of a directory as provisioning publishes it."""
+    return DirectoryChange(organization, kind, value.id, 0, 1, value)

@@ -11,11 +11,10 @@ import orjson
 from services.gateway.handlers.picture import picture_of
 from services.gateway.store import picture as picture_store
 from services.gateway.store import rosters as rosters_store
-from shared.contracts.directory import Organization, Site, TitleMapping
+from shared.contracts.directory import Site, Source, TitleMapping
 from shared.contracts.state import Employment, WorkerState, WorkerStatus
-from shared.kafka.compacted import DirectoryChange
 from shared.postgres import Connection, create_pool, in_transaction
-from tests.gateway.conftest import ORGANIZATION, SOURCE, Door
+from tests.gateway.conftest import ORGANIZATION, SOURCE, Door, an_organization, known
 
 HEADINGS = "worker_id,name,title,site,supervisor,status,hired_on,terminated_on"
 TABLES = (
@@ -112,10 +111,11 @@ class HrOffice:
             await picture_store.store_directory(
                 conn,
                 [
-                    _set("organization", _organization()),
-                    _set("site", _site()),
-                    _set("title", TitleMapping(id="Biller", duties=())),
-                    _set("title", TitleMapping(id="Coder", duties=())),
+                    known(ORGANIZATION, "organization", an_organization(ORGANIZATION)),
+                    known(ORGANIZATION, "source", Source(id=SOURCE, name="HR")),
+                    known(ORGANIZATION, "site", _site()),
+                    known(ORGANIZATION, "title", TitleMapping(id="Biller", duties=())),
+                    known(ORGANIZATION, "title", TitleMapping(id="Coder", duties=())),
                 ],
             )
             await picture_store.store_workers(conn, [picture_of(each) for each in states])
@@ -167,16 +167,6 @@ class HrOffice:
 def left(days: int) -> datetime:
     """The instant at which somebody left, so many days ago."""
     return datetime.now(UTC) - timedelta(days=days)
-
-
-def _set(kind: str, value: Any) -> DirectoryChange:
-    return DirectoryChange(ORGANIZATION, kind, value.id, 0, 1, value)
-
-
-def _organization() -> Organization:
-    return Organization(
-        id=ORGANIZATION, name="Harbor", zone="America/Los_Angeles", tins=("12-3456789",)
-    )
 
 
 def _site() -> Site:

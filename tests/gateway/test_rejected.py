@@ -1,5 +1,6 @@
 """What was rejected at the door can be judged again after a fix, by whom it concerns."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.gateway.conftest import (
     Door,
     MakeSettings,
     Watcher,
+    have_directory,
     hired,
     open_door,
 )
@@ -86,6 +88,42 @@ async def test_a_rejected_event_is_accepted_once_its_source_is_bound(
         assert [data["target"] for _, data in told] == [kept["reference"]] * 3
     for record in await hr_topic.take(2):
         assert read_hr_event(record).id == event["id"]
+
+
+async def test_what_came_before_its_directory_takes_effect_once_it_is_there(
+    fresh_door: Door, hr_topic: Watcher
+) -> None:
+    await fresh_door.fetch("DELETE FROM directory_object")
+    event = hired()
+    answer = await fresh_door.send([event])
+    assert answer.status_code == 422
+    assert "apply a directory" in answer.text
+    headers = await bearer(fresh_door)
+    (kept,) = await listed(fresh_door, headers)
+    assert kept["code"] == "no_directory"
+    await have_directory(fresh_door.settings)
+    route = f"/hr/v1/rejected/{kept['reference']}/replay"
+    assert (await fresh_door.http.post(route, headers=headers)).status_code == 202
+    (record,) = await hr_topic.take(1)
+    assert read_hr_event(record).id == event["id"]
+
+
+async def test_a_directory_applied_a_moment_ago_is_waited_for(fresh_door: Door) -> None:
+    await fresh_door.fetch("DELETE FROM directory_object")
+    sending = asyncio.create_task(fresh_door.send([hired()]))
+    await have_directory(fresh_door.settings)
+    assert (await sending).status_code == 202
+
+
+async def test_a_source_that_the_directory_does_not_name_is_told_so_and_kept(
+    fresh_door: Door,
+) -> None:
+    await fresh_door.fetch("DELETE FROM directory_object WHERE kind = 'source'")
+    answer = await fresh_door.send([hired()])
+    assert answer.status_code == 422
+    assert "`sources` of the directory" in answer.text
+    (kept,) = await listed(fresh_door, await bearer(fresh_door))
+    assert kept["code"] == "source_not_in_directory"
 
 
 async def test_what_is_still_wrong_is_refused_with_its_rule_and_stays(fresh_door: Door) -> None:

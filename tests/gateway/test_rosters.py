@@ -62,6 +62,17 @@ async def test_a_list_becomes_hires_changes_and_departures_each_with_its_reason(
     assert said["w4"][1]["employment_id"] == "w4-1"
 
 
+async def test_a_list_of_a_source_that_the_directory_does_not_name_is_not_applied(
+    office: HrOffice,
+) -> None:
+    await office.know()
+    plan = await office.plan(csv(line("W-1")))
+    await office.door.fetch("DELETE FROM directory_object WHERE kind = 'source'")
+    answer = await office.post(f"/hr/v1/rosters/{plan['plan']}/apply", {"hash": plan["hash"]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "source_not_in_directory")
+    assert await office.said() == []
+
+
 async def test_a_plan_that_says_something_else_by_now_is_refused(office: HrOffice) -> None:
     await office.know(state("w1"))
     plan = await office.plan(csv(line("w1", title="Coder")))

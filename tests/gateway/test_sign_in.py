@@ -1,6 +1,7 @@
 """Who comes in, by which link, and what a page lets them do."""
 
 import re
+from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ from services.gateway.handlers.sign_in import NewLink
 from services.gateway.rules.roles import ATTEMPTS_MAX, ROLE_SCOPES, scopes_of
 from services.gateway.settings import Settings
 from shared.auth import Authenticator
-from tests.gateway.conftest import Door
+from tests.gateway.conftest import Door, MakeSettings, open_door
 
 
 def csrf_of(page: httpx.Response) -> str:
@@ -159,6 +160,23 @@ async def test_a_session_secret_gets_a_token_that_the_services_accept(door: Door
     assert principal.scopes == scopes_of(["compliance", "operator"])
     status = await door.http.get("/ops/v1/status", headers={"Authorization": f"Bearer {token}"})
     assert status.status_code == 200
+
+
+async def test_a_command_line_is_told_the_addresses_that_lead_there_from_outside(
+    make_settings: MakeSettings, prepared_kafka: str, fresh_database: Mapping[str, str]
+) -> None:
+    settings = make_settings(
+        kafka=prepared_kafka,
+        database_url=fresh_database["gateway"],
+        review_url="http://review-scheduler:8083",
+        outer_urls={"review": "http://127.0.0.1:9083"},
+    )
+    async with open_door(settings) as door:
+        session = {"Authorization": f"Bearer {await door.secret('compliance')}"}
+        told = (await door.http.post("/session/token", headers=session)).json()["services"]
+
+    assert told["review"] == "http://127.0.0.1:9083"
+    assert told["provisioning"] == settings.provisioning_url
 
 
 async def test_an_unknown_session_gets_no_token(door: Door) -> None:

@@ -214,6 +214,7 @@ def session_router(doorkeeper: Doorkeeper, key: OKPKey, settings: Settings) -> A
                 "provisioning": settings.provisioning_url,
                 "audit": settings.audit_url,
                 "review": settings.review_url,
+                **settings.outer_urls,
             },
         }
 

@@ -1,5 +1,6 @@
 """Receiving HR events: judge, keep what is refused, publish, and only then answer."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,15 @@ import structlog
 
 from services.gateway import store
 from services.gateway.publisher import Publisher, Record
-from services.gateway.rules.intake import Accepted, Refused, entry_document, judge
+from services.gateway.rules.intake import (
+    Accepted,
+    Refused,
+    entry_document,
+    hold_to_directories,
+    judge,
+)
 from services.gateway.sealing import BodySeal
+from services.gateway.store import picture as picture_store
 from services.gateway.store import rosters as rosters_store
 from shared.auth import Principal
 from shared.clock import Clock
@@ -29,6 +37,12 @@ REJECTED_BODY_DAYS = 30
 """As long as Kafka keeps the dead letter that refers to it."""
 
 RETRY_AFTER_SECONDS = 5
+
+DIRECTORY_LOOKS = 15
+"""How often the directory is looked for before events are refused for want of it: one that was
+applied a moment ago is on its way here."""
+
+DIRECTORY_LOOK_SECONDS = 0.2
 
 
 class Unacknowledged(Exception):
@@ -66,8 +80,8 @@ class Ingress:
             Unacknowledged: Kafka or the gateway's database did not answer in time; whether the
                 events were written is unknown, and sending the same ids again is safe.
         """
-        accepted, refused = judge(documents, speaks_for, entered_by)
         try:
+            accepted, refused = await self.judge(documents, speaks_for, entered_by)
             if refused:
                 await in_transaction(self._pool, lambda conn: self._keep(conn, refused))
         except Exception as error:
@@ -80,6 +94,25 @@ class Ingress:
         await self._note_heard(accepted, refused)
         logger.info("hr.received", accepted=len(accepted), refused=len(refused))
         return Receipt(accepted, refused)
+
+    async def judge(
+        self,
+        documents: Sequence[Any],
+        speaks_for: Mapping[str, frozenset[str]],
+        entered_by: str | None = None,
+    ) -> tuple[list[Accepted], list[Refused]]:
+        """Sort events by what they say, by who sent them, and by the directories in force."""
+        accepted, refused = judge(documents, speaks_for, entered_by)
+        organizations = {each.event.organization for each in accepted}
+        for look in range(DIRECTORY_LOOKS):
+            if look:
+                await asyncio.sleep(DIRECTORY_LOOK_SECONDS)
+            async with self._pool.acquire() as conn:
+                in_force = await picture_store.in_force(conn, organizations)
+            kept, held = hold_to_directories(documents, accepted, in_force)
+            if not held:
+                break
+        return kept, [*refused, *held]
 
     async def enter(
         self, who: Principal, type_: str, worker: str, data: Mapping[str, Any], key: str

@@ -9,9 +9,8 @@ import orjson
 
 from services.gateway import store
 from services.gateway.handlers.activity import activity
-from services.gateway.handlers.ingress import Unacknowledged, hr_record
+from services.gateway.handlers.ingress import Ingress, Unacknowledged, hr_record
 from services.gateway.publisher import Publisher
-from services.gateway.rules.intake import judge
 from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.sources import Sources
 from shared.auth import Principal
@@ -30,12 +29,14 @@ class RejectedEvents:
     def __init__(
         self,
         pool: "asyncpg.Pool[Any]",
+        ingress: Ingress,
         publisher: Publisher,
         seal: BodySeal,
         clock: Clock,
         sources: Sources,
     ) -> None:
         self._pool = pool
+        self._ingress = ingress
         self._publisher = publisher
         self._seal = seal
         self._clock = clock
@@ -68,7 +69,8 @@ class RejectedEvents:
                 404, "no_such_rejection", "Nothing is kept under this reference; list them again."
             )
         document = orjson.loads(self._open(kept))
-        accepted, refused = judge([document], {kept.source: frozenset({who.organization})})
+        bound = {kept.source: frozenset({who.organization})}
+        accepted, refused = await self._ingress.judge([document], bound)
         if refused:
             problem = Problem(422, refused[0].code, f"{refused[0].detail}.")
             await self._say(who, reference, problem)

@@ -360,7 +360,8 @@ class Rosters:
         """Publish what a plan says, if it still says what was looked at.
 
         Raises:
-            Problem: 404, or 409 for a plan that is stale, held, or decided about.
+            Problem: 404, or 409 for a plan that is stale, held, decided about, or from a source
+                that the directory does not name.
         """
 
         async def work(conn: Connection) -> dict[str, Any]:
@@ -428,6 +429,9 @@ class Rosters:
                 f"{roster.file_name} lacks {len(plan.missing)} of {plan.expected} people, so it"
                 " waits. Say what became of them, or reject the file.",
             )
+        in_force = await picture_store.in_force(conn, [roster.organization])
+        if objection := in_force.objection(roster.organization, roster.source):
+            raise Problem(409, objection.code, f"{objection.detail}.")
         now = await self._clock.now(conn)
         entered_by = who.worker if who.may("hr:enter") else None
         messages = await asyncio.to_thread(self._messages, roster, plan.changes, entered_by)

@@ -209,6 +209,43 @@ def judge(
     return accepted, refused
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """Who may send, as the directories in force say; provisioning holds every event to the same."""
+
+    organizations: frozenset[str]
+    sources: frozenset[tuple[str, str]]
+    """Organization and source."""
+
+    def objection(self, organization: str, source: str) -> Rejected | None:
+        """Why nothing is taken from a source for an organization, or None."""
+        if organization not in self.organizations:
+            return Rejected("no_directory", "apply a directory for the organization, then replay")
+        if source != CONSOLE_SOURCE and (organization, source) not in self.sources:
+            return Rejected(
+                "source_not_in_directory",
+                "add the source to `sources` of the directory, apply it, then replay",
+            )
+        return None
+
+
+def hold_to_directories(
+    documents: Sequence[Any], accepted: Sequence[Accepted], in_force: InForce
+) -> tuple[list[Accepted], list[Refused]]:
+    """Sort what `judge` accepted of `documents` once more, by the directories in force."""
+    kept: list[Accepted] = []
+    refused: list[Refused] = []
+    for each in accepted:
+        organization, source = each.event.organization, each.event.source
+        reason = in_force.objection(organization, source)
+        if reason is None:
+            kept.append(each)
+        else:
+            bound = {source: frozenset({organization})}
+            refused.append(_refuse(each.index, documents[each.index], reason, bound))
+    return kept, refused
+
+
 def _accept(
     index: int,
     document: Any,

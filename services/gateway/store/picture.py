@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
+from services.gateway.rules.intake import InForce
 from services.gateway.rules.roster_plan import Known
 from shared.contracts.state import WorkerStatus
 from shared.kafka.compacted import DirectoryChange
@@ -145,6 +146,19 @@ async def store_directory(conn: Connection, changes: Collection[DirectoryChange]
         [each.epoch for each in ordered],
         [each.version for each in ordered],
         [each.value.model_dump(mode="json") if each.value else None for each in ordered],
+    )
+
+
+async def in_force(conn: Connection, organizations: Collection[str]) -> InForce:
+    """Which of these organizations have a directory, and the sources that it names."""
+    rows = await conn.fetch(
+        "SELECT organization, kind, id FROM directory_object WHERE organization = ANY($1::text[])"
+        " AND kind IN ('organization', 'source') AND data IS NOT NULL",
+        list(organizations),
+    )
+    return InForce(
+        frozenset(row["organization"] for row in rows if row["kind"] == "organization"),
+        frozenset((row["organization"], row["id"]) for row in rows if row["kind"] == "source"),
     )
 
 
