@@ -170,6 +170,15 @@ async def test_a_search_does_not_find_that_somebody_searched(world: World) -> No
     assert await indexes(world, actor="erin", type="audit.read") == [6]
 
 
+async def test_what_a_refused_command_asked_for_is_found(world: World) -> None:
+    payload = {"asked": {"worker": "W-7", "reason": "Flügelhorn lesson"}, "portals": ["hub"]}
+    refused = {"command": "/access/v1/exceptions", "code": "own_request", "payload": payload}
+    await world.append(event(0, ADMIN_EVENTS.name, "command.refused", "dana", refused))
+    assert await indexes(world, worker="W-7") == [0]
+    assert await indexes(world, portal="hub", rule="own_request", actor="dana") == [0]
+    assert await indexes(world, text="flügelhorn exceptions", outcome="refused") == [0]
+
+
 async def test_no_search_reaches_into_another_organization(story: World) -> None:
     await story.append(hired(1, "W-7", organization="tall-pines"))
     token = story.token("tall-pines")
