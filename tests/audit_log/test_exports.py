@@ -14,9 +14,11 @@ import httpx
 import orjson
 import pytest
 
+from services.audit_log import store
 from services.audit_log.handlers import exporting
 from services.audit_log.handout import verify_audit_log
 from services.audit_log.store import exports, search
+from tests.audit_log.test_keeping import age, erase
 from tests.audit_log.worlds import World, hired, raw_record
 
 
@@ -142,10 +144,10 @@ async def test_an_interrupted_export_goes_on_and_repeats_nothing(
     class Crash(asyncpg.InterfaceError):
         """As if the database went away before it heard how far the file is."""
 
-    async def crashing(*arguments: Any) -> None:
+    async def crashing(*arguments: Any) -> bool:
         if next(crashes):
             raise Crash("gone")
-        await progress(*arguments)
+        return await progress(*arguments)
 
     monkeypatch.setattr(exports, "note_progress", crashing)
     for _ in range(2):
@@ -216,6 +218,40 @@ async def test_the_same_order_sent_again_makes_one_export(world: World) -> None:
         ]
     assert answers[0].json() == answers[1].json()
     assert len(await world.fetch("SELECT 1 FROM export")) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "where", "step"),
+    [
+        ("jsonl", exports, "note_total"),
+        ("jsonl", exports, "note_progress"),
+        ("csv", exports, "finish"),
+        ("evidence", store, "read_sealed"),
+    ],
+)
+async def test_an_export_that_an_erasure_overtakes_is_removed_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, form: str, where: Any, step: str
+) -> None:
+    await fill(world)
+    await age(world)
+    ordered = await order(world, form)
+    real = getattr(where, step)
+
+    async def overtaken(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(where, step, real)
+        assert (await erase(world)).status_code == 201
+        return await real(*given, **named)
+
+    monkeypatch.setattr(where, step, overtaken)
+    assert await world.exporter.make_next()
+    assert getattr(where, step) is real
+    assert list((world.folder / "exports").iterdir()) == []
+    assert (await fetch(world, ordered)).status_code == 404
+    types = [
+        orjson.loads(row["headers"])["ce_type"]
+        for row in await world.fetch("SELECT headers FROM outbox")
+    ]
+    assert "export.made" not in types
 
 
 async def test_old_exports_are_forgotten_with_their_files(world: World) -> None:

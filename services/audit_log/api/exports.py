@@ -89,7 +89,12 @@ def exports_router(reading: Reading, exporter: Exporter, authenticator: Authenti
         async with reading.pool.acquire() as conn:
             found = await exports.read(conn, who.organization, export_id)
         if found is None:
-            raise Problem(404, "no_such_export", "There is no such export; they are kept 7 days.")
+            raise Problem(
+                404,
+                "no_such_export",
+                "There is no such export: they are kept for 7 days, and end when somebody of the"
+                " organization is erased. Order it again.",
+            )
         return found
 
     return router

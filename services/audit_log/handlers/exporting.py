@@ -2,7 +2,8 @@
 
 The file grows by whole parts: what is in it is on the disk before the table says so, and on
 resuming whatever lies beyond is cut off. An evidence package is put together in the end, out of
-what was exported and a proof of each entry.
+what was exported and a proof of each entry. An erasure forgets the exports of its organization;
+one that is being made then sees so with its next part, and is removed.
 """
 
 import asyncio
@@ -61,6 +62,10 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+class Forgotten(Exception):
+    """An erasure forgot the export while it was being made."""
+
+
 class Exporter:
     """Makes the exports of one installation, one at a time.
 
@@ -99,6 +104,9 @@ class Exporter:
             indexes = await self._collect(export)
             await self._write_parts(export, indexes)
             await self._finish(export, indexes)
+        except Forgotten:
+            # What was written before may say what nobody shall read any more.
+            self._remove(str(export.id))
         except Exception as error:
             if is_transient(error):
                 raise
@@ -137,7 +145,8 @@ class Exporter:
             file.flush()
             os.fsync(file.fileno())
         async with self._reading.pool.acquire() as conn:
-            await exports.note_total(conn, export.id, total)
+            if not await exports.note_total(conn, export.id, total):
+                raise Forgotten
         return path
 
     # -- what they say
@@ -156,7 +165,8 @@ class Exporter:
                 await asyncio.to_thread(_append, file, lines)
                 done += len(wanted)
                 async with self._reading.pool.acquire() as conn:
-                    await exports.note_progress(conn, export.id, done, file.tell())
+                    if not await exports.note_progress(conn, export.id, done, file.tell()):
+                        raise Forgotten
 
     def _part(self, export: Export) -> Path:
         return self._folder / f"{export.id}.part"
@@ -190,7 +200,7 @@ class Exporter:
         async def tell(conn: Any) -> None:
             now = await self._reading.clock.now(conn)
             if not await exports.finish(conn, export.id, now, sha256=digest, error=None):
-                return
+                raise Forgotten
             made = fact(
                 ADMIN_EVENTS,
                 "export.made",
@@ -217,6 +227,8 @@ class Exporter:
             package.writestr("key.txt", f"{export.verifier_key}\n")
             for wanted in _parts(indexes, 0):
                 async with self._reading.pool.acquire() as conn:
+                    if await exports.read(conn, export.organization, export.id) is None:
+                        raise Forgotten
                     sealed = await store.read_sealed(conn, wanted)
                     paths = await self._reading.paths(conn, wanted, export.size)
                 for entry in sealed:
@@ -260,9 +272,12 @@ class Exporter:
             now = await self._reading.clock.now(conn)
             await exports.forget(conn, now - timedelta(days=EXPORT_KEPT_DAYS))
             known = await exports.known(conn)
-        for path in self._folder.iterdir():
-            if path.name.partition(".")[0] not in known:
-                path.unlink()
+        for id_ in {path.name.partition(".")[0] for path in self._folder.iterdir()} - known:
+            self._remove(id_)
+
+    def _remove(self, id_: str) -> None:
+        for path in self._folder.glob(f"{id_}.*"):
+            path.unlink()
 
 
 def _reader(export: Export) -> Principal:

@@ -101,14 +101,20 @@ async def read_all(conn: Connection, organization: str, limit: int) -> list[Expo
     return [Export(*row.values()) for row in rows]
 
 
-async def note_total(conn: Connection, id: UUID, total: int) -> None:
-    """How many entries there are to export."""
-    await conn.execute("UPDATE export SET status = 'running', total = $2 WHERE id = $1", id, total)
+async def note_total(conn: Connection, id: UUID, total: int) -> bool:
+    """How many entries there are to export; whether it was not forgotten meanwhile."""
+    noted = await conn.execute(
+        "UPDATE export SET status = 'running', total = $2 WHERE id = $1", id, total
+    )
+    return bool(noted != "UPDATE 0")
 
 
-async def note_progress(conn: Connection, id: UUID, done: int, bytes_: int) -> None:
-    """So many entries are in the file, and on the disk."""
-    await conn.execute("UPDATE export SET done = $2, bytes = $3 WHERE id = $1", id, done, bytes_)
+async def note_progress(conn: Connection, id: UUID, done: int, bytes_: int) -> bool:
+    """So many entries are in the file, and on the disk; whether it was not forgotten meanwhile."""
+    noted = await conn.execute(
+        "UPDATE export SET done = $2, bytes = $3 WHERE id = $1", id, done, bytes_
+    )
+    return bool(noted != "UPDATE 0")
 
 
 async def finish(
