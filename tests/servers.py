@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 import asyncpg
@@ -31,7 +32,7 @@ from testcontainers.core.container import DockerContainer
 from deploy.database import PREPARATION_LOCK, ROLES, dsn_for, prepare_database
 from deploy.embedded.kafka import EmbeddedKafka
 from deploy.embedded.postgres import EmbeddedPostgres
-from deploy.embedded.processes import ServerProcess, pick_free_port, turn_taken
+from deploy.embedded.processes import ServerProcess, turn_taken
 from deploy.topics import wait_for_topics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,12 @@ MEMORY_NEEDED_BYTES = 2 * 1024**3
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 POSTGRES_IMAGE = "postgres:18"
+KAFKA_PORT = 9092
+ADVERTISED = "/tmp/advertised"
+START_WHEN_TOLD = (
+    f"until [ -s {ADVERTISED} ]; do sleep 0.1; done;"
+    f" KAFKA_ADVERTISED_LISTENERS=PLAINTEXT://$(cat {ADVERTISED}) exec /etc/kafka/docker/run"
+)
 DOCKER_ANSWER_SECONDS = 2
 STOP_SECONDS = 10
 
@@ -124,20 +131,22 @@ def docker_answers() -> bool:
 
 
 class KafkaContainer(DockerContainer):
-    """The apache/kafka image, advertising the port under which this machine reaches it."""
+    """The apache/kafka image, advertising the address under which this machine reaches it.
+
+    Which that is follows from how the engine is reached, and is known once the container runs:
+    the broker waits to be told.
+    """
 
     def __init__(self) -> None:
         super().__init__(KAFKA_IMAGE)
-        port = pick_free_port()
-        self.bootstrap = f"{self.get_container_host_ip()}:{port}"
-        self.with_bind_ports(port, port)
+        self.with_exposed_ports(KAFKA_PORT)
+        self.with_command(["bash", "-c", START_WHEN_TOLD])
         settings = {
             "NODE_ID": "1",
             "PROCESS_ROLES": "broker,controller",
             "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
             "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-            "LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://:9093",
-            "ADVERTISED_LISTENERS": f"PLAINTEXT://{self.bootstrap}",
+            "LISTENERS": f"PLAINTEXT://:{KAFKA_PORT},CONTROLLER://localhost:9093",
             "LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "AUTO_CREATE_TOPICS_ENABLE": "false",
             "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
@@ -151,6 +160,17 @@ class KafkaContainer(DockerContainer):
         }
         for name, value in settings.items():
             self.with_env(f"KAFKA_{name}", value)
+
+    def start(self) -> Self:
+        """Start it, and tell it where it is reached."""
+        super().start()
+        self.exec(["sh", "-c", f"echo {self.bootstrap} > {ADVERTISED}"])
+        return self
+
+    @property
+    def bootstrap(self) -> str:
+        """Host and port, once it runs."""
+        return f"{self.get_container_host_ip()}:{self.get_exposed_port(KAFKA_PORT)}"
 
 
 def in_memory() -> Path:
