@@ -8,11 +8,11 @@ import pytest
 from services.provisioning.handlers.exceptions import ExceptionCommands, Wish
 from services.provisioning.rules.exceptions import AccessException
 from shared.auth import Principal
-from shared.contracts.directory import Function
+from shared.contracts.directory import Directory, Function
 from shared.errors import Problem
 from shared.postgres import in_transaction
-from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, leave_now
-from tests.provisioning.worlds import NOW, ORGANIZATION, TIN
+from tests.provisioning.desk import ADMINISTRATOR, Desk, hire, hr_record, leave_now
+from tests.provisioning.worlds import NOW, ORGANIZATION, TIN, day, directory
 
 SECOND = Principal(ORGANIZATION, "admin-2", None, frozenset({"access:admin"}), "Second")
 CLAIMS = ("hub", "claim_status")
@@ -87,6 +87,45 @@ async def test_an_exception_gives_nothing_before_a_second_person_approves(
     }
     await desk.finish_all()
     assert CLAIMS in await desk.effective()
+
+
+async def test_an_exception_gives_what_the_grace_after_a_move_would_only_have_kept(
+    desk: Desk, exceptions: Exceptions
+) -> None:
+    policy = directory().policy.model_copy(update={"mover_grace_days": 5})
+    await desk.apply_directory(directory(policy=policy.model_dump(mode="json")))
+    await desk.hear(hire())
+    await desk.hear(
+        hr_record(
+            "worker.changed",
+            id_="moves",
+            employment_id="w1-e1",
+            effective_on=day(-1),
+            title="Nurse",
+        )
+    )
+    assert await desk.effective() == set()
+    await exceptions.approve(await exceptions.request(wish(function=Function.BENEFITS)))
+    await desk.finish_all()
+    assert await desk.effective() == {("hub", "benefits"), ("gate", "sign_on")}
+
+
+async def test_an_exception_on_a_portal_that_was_taken_out_blocks_nobody(
+    desk: Desk, exceptions: Exceptions
+) -> None:
+    await desk.hear(hire())
+    later = wish(portal="old", starts_at=NOW + timedelta(days=1))
+    await exceptions.approve(await exceptions.request(later))
+    without = directory().model_dump(mode="json")
+    for kind in ("portals", "enrolments"):
+        without[kind] = [
+            one for one in without[kind] if "old" not in (one["id"], one.get("portal"))
+        ]
+    await desk.apply_directory(Directory.model_validate(without))
+    await desk.pass_time(days=2)
+    assert not (await desk.state())["blocked"]
+    await desk.finish_all()
+    assert ("hub", "eligibility") in await desk.effective()
 
 
 async def test_an_exception_ends_by_itself_and_its_access_is_ordered_away(

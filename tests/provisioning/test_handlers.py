@@ -516,16 +516,30 @@ async def test_a_login_on_a_portal_taken_out_meanwhile_holds_nobody_up(desk: Des
     assert {item["kind"] for item in await desk.work() if item["portal"] == "old"} == {"suspend"}
 
 
+GRACED = {
+    "version": "v1",
+    "signatory": "Dr. Ada Fox",
+    "signed_on": "2026-01-02",
+    "mover_grace_days": 5,
+}
+
+
+async def test_who_moves_before_getting_anything_gets_no_sign_on_for_the_former_job(
+    desk: Desk,
+) -> None:
+    await desk.apply_directory(directory(policy=GRACED))
+    await desk.hear(hire())
+    moves = hr_record(
+        "worker.changed", id_="moves", employment_id="w1-e1", effective_on=day(0), title="Nurse"
+    )
+    await desk.hear(moves)
+    assert await desk.work() == []
+
+
 async def test_what_a_former_job_gave_is_kept_for_its_grace_but_never_given_anew(
     desk: Desk,
 ) -> None:
-    graced = {
-        "version": "v1",
-        "signatory": "Dr. Ada Fox",
-        "signed_on": "2026-01-02",
-        "mover_grace_days": 5,
-    }
-    await desk.apply_directory(directory(policy=graced))
+    await desk.apply_directory(directory(policy=GRACED))
     await desk.hear(hire("w1"), hire("w2"))
     await desk.finish_all("w1")
     moves = [

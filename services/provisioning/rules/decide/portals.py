@@ -12,7 +12,7 @@ from services.provisioning.rules.decide.reviews import suspends_unanswered
 from services.provisioning.rules.decide.shown import shown
 from services.provisioning.rules.decide.upkeep import keep_alive, successor
 from services.provisioning.rules.decide.waiting import brake
-from services.provisioning.rules.desired.rights import Desired
+from services.provisioning.rules.desired.rights import MOVER_GRACE, Desired
 from services.provisioning.rules.observing import Observed, observe
 from services.provisioning.rules.operations import TAKES, Account, Held, needed, rights_of
 from services.provisioning.rules.timeline import Folded
@@ -26,7 +26,7 @@ UNKNOWN_PORTAL = "unknown_portal"
 UNANSWERED = AuthorizedBy("brake", "", "")
 """Stands for whoever answers for a parked entitlement: nobody does, it only is not removed yet."""
 
-TEMPORARY = frozenset({"exception", "break_glass", "mover_grace"})
+TEMPORARY = frozenset({"exception", "break_glass", MOVER_GRACE})
 """Kinds of authorization that end by themselves."""
 
 
@@ -65,11 +65,10 @@ def _on_portal(
 ) -> PortalAccess:
     portal = course.compiled.portal(account.portal)
     held = desired.held.get(account.portal, ())
-    # What a former job gave is kept for a while, never given.
     wanted = {
         own: authorization
         for own, authorization in wanted.items()
-        if authorization.kind != "mover_grace" or own in account.rights
+        if authorization.kind != MOVER_GRACE or own in account.rights
     }
     spared: Mapping[Held, AuthorizedBy] = {}
     if why_cut == "on_leave" and portal.closes_only:

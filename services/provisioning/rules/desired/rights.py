@@ -18,6 +18,9 @@ Right = tuple[str, str, Function]
 """(portal, TIN, function): what an entitlement is, whoever holds it."""
 
 
+MOVER_GRACE = "mover_grace"
+"""Who answers for what a former job gave: it is kept for a while, and never given."""
+
 REVIEW_REMOVED = "review_removed"
 """The rule that holds back what a review decided to remove."""
 

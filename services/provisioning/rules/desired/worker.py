@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from services.provisioning.rules.desired.directory import Appointment, CompiledDirectory
-from services.provisioning.rules.desired.rights import Desired, Removal, Right
+from services.provisioning.rules.desired.rights import MOVER_GRACE, Desired, Removal, Right
 from services.provisioning.rules.desired.separation import Holding, separation_between
 from services.provisioning.rules.desired.training import expiries, training_due
 from services.provisioning.rules.desired.withheld import (
@@ -70,18 +70,20 @@ def desire(
             if unrecognized:
                 give(recognized, duty, sites, compiled, as_of, frozenset(unrecognized))
     wanted: dict[Right, AuthorizedBy] = dict.fromkeys(because, authorized)
-    kept, ends = kept_after_moving(working, compiled, because, duties, as_of)
-    changes.extend(ends)
-    still = AuthorizedBy("mover_grace", policy.version, policy.signatory)
-    wanted |= {right: still for right in kept if right not in wanted}
     for appointed in _appointments(worker, compiled, as_of):
         for tin in compiled.enrolled_tins(appointed.portal, as_of):
             if not appointed.tins or tin in appointed.tins:
                 wanted[appointed.portal, tin, Function.USER_ADMINISTRATION] = authorized
     for exception in exceptions:
         changes.extend(at for at in (exception.starts_at, exception.ends_at) if at > as_of)
-        if exception.counts(as_of):
+        # The portal may have been taken out before anything was given there.
+        if exception.counts(as_of) and exception.portal in compiled.portals:
             wanted.setdefault(exception.right, _beyond_policy(exception))
+    kept, ends = kept_after_moving(working, compiled, because, duties, as_of)
+    changes.extend(ends)
+    still = AuthorizedBy(MOVER_GRACE, policy.version, policy.signatory)
+    for right in kept:
+        wanted.setdefault(right, still)
     held: dict[str, list[Held]] = {}
     allowed: dict[Right, AuthorizedBy] = {}
     hired = min(employment.starts_at for employment in working)
@@ -111,7 +113,7 @@ def desire(
         else:
             rule, detail = reason
             held.setdefault(right[0], []).append(Held(right[1], right[2], rule, detail))
-    _add_sign_on(compiled, allowed, authorized, removals, as_of)
+    _add_sign_on(compiled, allowed, authorized, still, removals, as_of)
     changes.extend(expiries(worker, compiled, as_of))
     return Desired(
         allowed,
@@ -146,18 +148,28 @@ def _add_sign_on(
     compiled: CompiledDirectory,
     allowed: dict[Right, AuthorizedBy],
     authorized: AuthorizedBy,
+    still: AuthorizedBy,
     removals: Sequence[Removal],
     as_of: datetime,
 ) -> None:
-    """What comes with any portal: its sign-on service, a vault seat and the work account."""
-    needed: dict[Right, None] = {}
-    for portal_id, tin, _ in allowed:
+    """What comes with any portal: its sign-on service, a vault seat and the work account.
+
+    What only a former job's access needs is kept with it, and not given for it (`still`).
+    """
+    needed: dict[Right, AuthorizedBy] = {}
+    common = [
+        (portal, tin, Function.SIGN_ON)
+        for portal in compiled.common
+        for tin in compiled.enrolled_tins(portal, as_of)[:1]
+    ]
+    for (portal_id, tin, _), authorization in allowed.items():
         service = compiled.portals[portal_id].requires_sign_on
-        if service is not None:
-            needed[service, tin, Function.SIGN_ON] = None
-    for portal in compiled.common if allowed else ():
-        for tin in compiled.enrolled_tins(portal, as_of)[:1]:
-            needed[portal, tin, Function.SIGN_ON] = None
-    for right in needed:
+        own = common if service is None else [(service, tin, Function.SIGN_ON), *common]
+        for right in own:
+            if authorization.kind != MOVER_GRACE:
+                needed[right] = authorized
+            else:
+                needed.setdefault(right, still)
+    for right, authorization in needed.items():
         if not any(removal.covers(right) for removal in removals):
-            allowed[right] = authorized
+            allowed[right] = authorization
