@@ -41,7 +41,7 @@ generate: $(VENV)/.dev ## Write generated files (schemas, AsyncAPI, diagrams) an
 bench: $(VENV)/.dev ## Measure, and compare with a peer and a limit
 	@$(RUN) -m tests.benchmarks
 
-soak: $(VENV)/.dev ## Run the simulation with new seeds until stopped
+soak: $(VENV)/.dev ## Run the simulation and whole organizations with new seeds until stopped
 	@$(RUN) -m tests.simulation
 
 pictures: $(VENV)/.dev ## Take the README's pictures of the console anew

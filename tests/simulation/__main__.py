@@ -1,4 +1,7 @@
-"""Play seeds until stopped: `python -m tests.simulation`, or one: `--seed 42`."""
+"""Play seeds and try whole organizations until stopped: `python -m tests.simulation`.
+
+One seed: `--seed 42`.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +11,57 @@ import itertools
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable
 from random import SystemRandom
 
 import structlog
 
 from tests.servers import database_copy, postgres_server, template_database
-from tests.simulation.playing import Played, Theatre, theatre
+from tests.simulation.organizations import try_organizations
+from tests.simulation.playing import Played, play
+from tests.simulation.theatre import Theatre, theatre
 
 PROGRESS_SECONDS = 10.0
+SEEDS_BETWEEN, ORGANIZATIONS_BETWEEN = 200, 60
+"""Without end, so many of either take turns."""
 
 
-def seeds(arguments: argparse.Namespace) -> Iterator[int]:
-    """The seeds asked for: one, a number of them from a first one on, or new ones for ever."""
-    if arguments.seed is not None:
-        return iter([arguments.seed])
-    first = SystemRandom().randrange(10**9) if arguments.first is None else arguments.first
-    if arguments.count is None:
-        return itertools.count(first)
-    return iter(range(first, first + arguments.count))
+async def soak(dsn: str, first: int, *, go_on: bool) -> list[int]:
+    """Seeds and organizations by turns, without end; the seeds that failed.
+
+    Raises:
+        AssertionError: something does not hold for an organization, told in the fewest steps.
+    """
+    failed: list[int] = []
+    for begin in itertools.count(first, SEEDS_BETWEEN):
+        failed += await play_all(dsn, range(begin, begin + SEEDS_BETWEEN), go_on=go_on)
+        if failed and not go_on:
+            break
+        await asyncio.to_thread(try_organizations, dsn, ORGANIZATIONS_BETWEEN, again=False)
+        print(f"{ORGANIZATIONS_BETWEEN} organizations, none failed", flush=True)
+    return failed
 
 
-async def play_all(dsn: str, arguments: argparse.Namespace) -> list[int]:
+async def play_all(dsn: str, seeds: Iterable[int], *, go_on: bool) -> list[int]:
     """Play and tell how it goes; the seeds that failed."""
     failed: list[int] = []
     played: list[Played] = []
     started = told = time.monotonic()
     async with theatre(dsn) as house:
-        for seed in seeds(arguments):
+        for seed in seeds:
             try:
-                played.append(await house.play(seed))
+                played.append(await play(house, seed))
             except BaseException as error:
                 failed.append(seed)
                 tell_failure(house, seed)
                 if not isinstance(error, Exception):
                     raise
-                if not arguments.go_on:
+                if not go_on:
                     break
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 tell_progress(played, failed, told - started)
     tell_progress(played, failed, time.monotonic() - started)
-    if arguments.seed is not None and played:
-        print(played[-1])
     return failed
 
 
@@ -78,13 +89,25 @@ async def main(arguments: argparse.Namespace) -> int:
     """Play on a database of our own."""
     with postgres_server() as admin:
         async with template_database(admin) as template, database_copy(admin, template) as dsns:
-            return 1 if await play_all(dsns["provisioning"], arguments) else 0
+            dsn, first, go_on = dsns["provisioning"], arguments.first, arguments.go_on
+            if arguments.seed is not None:
+                failed = await play_all(dsn, [arguments.seed], go_on=go_on)
+            elif arguments.count is not None:
+                failed = await play_all(dsn, range(first, first + arguments.count), go_on=go_on)
+            else:
+                failed = await soak(dsn, first, go_on=go_on)
+            return 1 if failed else 0
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="play exactly this one")
-    parser.add_argument("--first", type=int, help="the seed to begin with (default: any)")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=SystemRandom().randrange(10**9),
+        help="the seed to begin with (default: any)",
+    )
     parser.add_argument("--count", type=int, help="how many (default: until stopped)")
     parser.add_argument("--go-on", action="store_true", help="do not stop at a failure")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

@@ -68,35 +68,49 @@ def persons(events: Sequence[Heard], workers: Iterable[str]) -> list[frozenset[s
 
 def employed(events: Sequence[Heard], now: datetime) -> bool:
     """Whether any employment of the person whose standing events these are is open at `now`."""
+    return bool(open_employments(events, now))
+
+
+def open_employments(events: Sequence[Heard], now: datetime) -> list[list[Heard]]:
+    """What was said of each employment that is open at `now`, out of a person's standing events."""
     if any(event.type == "worker.erased" for event in events):
-        return False
+        return []
     ids = {event.data["employment_id"] for event in events if event.type == "worker.hired"}
-    return any(_open(_about(events, id_), now) for id_ in ids)
-
-
-def _about(events: Sequence[Heard], employment: str) -> list[Heard]:
-    return [event for event in events if event.data.get("employment_id") == employment]
+    told = [[each for each in events if each.data.get("employment_id") == id_] for id_ in ids]
+    return [own for own in told if _open(own, now)]
 
 
 def _open(events: Sequence[Heard], now: datetime) -> bool:
-    hires = [event for event in events if event.type == "worker.hired"]
-    starts = _begins(hires[-1].data)
+    starts = hired_at(events)
     ends: list[datetime] = []
     leavings = [event for event in events if event.type == "worker.terminated"]
     if leavings:
         ends.append(_is_over(leavings[-1].data))
-    last_days = [
-        (_begins(event.data), position, event.data["ends_on"])
-        for position, event in enumerate(events)
-        if event.type in ("worker.hired", "worker.changed") and "ends_on" in event.data
-    ]
-    known = [said for said in last_days if said[0] <= max(now, starts)]
-    if known:
-        ends.append(end_of_day(date.fromisoformat(max(known)[2]), ZONE))
+    last_day = last_said(events, "ends_on", max(now, starts))
+    if last_day is not None:
+        ends.append(end_of_day(date.fromisoformat(last_day), ZONE))
     return starts <= now and all(now < end for end in ends)
 
 
-def _begins(data: dict[str, Any]) -> datetime:
+def hired_at(events: Sequence[Heard]) -> datetime:
+    """When an employment begins."""
+    return begins([event for event in events if event.type == "worker.hired"][-1].data)
+
+
+def last_said(events: Sequence[Heard], field: str, by: datetime) -> Any:
+    """What was said of a field of an employment for the latest date not after `by`, if anything."""
+    said = [
+        (begins(event.data), position, event.data[field])
+        for position, event in enumerate(events)
+        if event.type in ("worker.hired", "worker.changed")
+        and field in event.data
+        and begins(event.data) <= by
+    ]
+    return max(said)[2] if said else None
+
+
+def begins(data: dict[str, Any]) -> datetime:
+    """When something takes effect, unless it is the end of an employment."""
     if "effective_at" in data:
         return datetime.fromisoformat(data["effective_at"])
     return start_of_day(date.fromisoformat(data["effective_on"]), ZONE)
@@ -105,4 +119,4 @@ def _begins(data: dict[str, Any]) -> datetime:
 def _is_over(data: dict[str, Any]) -> datetime:
     if "effective_on" in data and not data.get("immediate"):
         return end_of_day(date.fromisoformat(data["effective_on"]), ZONE)
-    return _begins(data)
+    return begins(data)

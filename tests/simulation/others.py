@@ -25,7 +25,7 @@ from tests.provisioning.worlds import OTHER_TIN, TIN
 from tests.simulation.stage import CrashNow
 
 if TYPE_CHECKING:
-    from tests.simulation.playing import Theatre
+    from tests.simulation.theatre import Theatre
 
 IMPORTER = "importer"
 """Whoever imports lists; what those confirm is said in their name."""

@@ -3,77 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import chain
+from datetime import timedelta
 from random import Random
 from typing import Any
 
-from services.provisioning.connectors.simulator import PortalSimulator
-from services.provisioning.express import GROUP as EXPRESS_GROUP
-from services.provisioning.handlers.brake import BrakeHandler
 from services.provisioning.handlers.commands import (
     Evidence,
-    OperationCommands,
 )
 from services.provisioning.handlers.commands import Said as Word
 from services.provisioning.handlers.deciding import Decider
-from services.provisioning.handlers.directory import DirectoryCommands
-from services.provisioning.handlers.events import (
-    HrExpress,
-    HrIntake,
-    ReviewDecisionHandler,
-    TimeHandler,
-    may_take_access,
-)
-from services.provisioning.handlers.recompute import Recompute
-from services.provisioning.main import MAIN_GROUP, REVIEW_GROUP
 from services.provisioning.rules.brake import CauseMove
 from services.provisioning.rules.operations import Transition
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import views
-from services.provisioning.store.undecided import SHARDS
 from shared.auth import Principal
 from shared.contracts.envelope import binary_headers, event_key
 from shared.contracts.state import Grade
 from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
 from shared.errors import Problem
-from shared.postgres import Connection, create_pool, in_transaction
-from tests.provisioning.worlds import NOW
-from tests.simulation.invariants import Ledger, check
+from shared.postgres import Connection, in_transaction
+from tests.simulation.invariants import check
+from tests.simulation.invariants.access import retries_later
+from tests.simulation.invariants.published import Ledger
 from tests.simulation.others import Others
 from tests.simulation.source import Log, Member
-from tests.simulation.stage import CrashNow, Odds, SimulatedClock, Stage
+from tests.simulation.stage import CrashNow, Odds
 from tests.simulation.stories import Author, Letter, directory_of, found, reform, scatter
+from tests.simulation.theatre import CAST_MAX, Theatre
 
-CAST_MAX = 8
 ROUNDS = 3
 REST_ROUNDS = 60
 """How often time and sweep may find something before the organization must have come to rest."""
+
+RETRY_HOURS_MAX = 24
+"""What directories of this play say at most of asking again for what failed."""
 
 REFUSALS = ("not_possible_now", "claimed_by_another", "operation_ended")
 """What people may be told when the work they saw has changed in between."""
 
 PEOPLE = ("admin-1", "w1", "w2")
-TABLES = (
-    "worker_event",
-    "undecided",
-    "worker",
-    "account",
-    "entitlement_history",
-    "operation",
-    "review_decision",
-    "recompute_request",
-    "administrator_standing",
-    "portal_lock",
-    "directory_head",
-    "directory_version",
-    "simulated_login",
-    "idempotency",
-)
-
 CALM = Odds()
 
 
@@ -90,100 +62,6 @@ class Played:
     """How often somebody was seen to wait for a lock; how often one looks depends on the load."""
 
 
-class Theatre:
-    """The handlers, wired once over gated connections; seeds are played in it one after another."""
-
-    def __init__(self, conns: list[Connection], watcher: Connection, plain: Connection) -> None:
-        self.plain = plain
-        self.hr = Log(HR_EVENTS.name)
-        self.clock = SimulatedClock()
-        self.stage = Stage(conns, watcher, self.clock)
-        pool = self.stage.pool
-        # As in production: the express lane is another process with a memory of its own.
-        self.recompute, self.express_recompute = Recompute(self.clock), Recompute(self.clock)
-        self.main_lane = HrIntake(self.recompute)
-        express_lane = HrExpress(self.express_recompute)
-        self.review_handler = ReviewDecisionHandler(self.recompute)
-        hr, reviews = HR_EVENTS.name, REVIEW_EVENTS.name
-        self.mains = [Member(MAIN_GROUP, hr, pool, self.main_lane) for _ in range(2)]
-        self.expresses = [
-            Member(EXPRESS_GROUP, hr, pool, express_lane, may_take_access) for _ in range(2)
-        ]
-        self.reviewers = [Member(REVIEW_GROUP, reviews, pool, self.review_handler)]
-        self.directories = DirectoryCommands(self.recompute)
-        self.operations = OperationCommands(pool, self.recompute)
-        self.time = TimeHandler(pool, self.recompute)
-        self.brake = BrakeHandler(pool, self.recompute, _everything_is_read)
-        self.deciders = [
-            Decider(pool, self.recompute, begin_with=shard, most=3) for shard in (0, SHARDS // 2)
-        ]
-        self.simulator = PortalSimulator(pool, self.recompute, self.operations)
-
-    async def play(self, seed: int) -> Played:
-        """Play one seed to its end.
-
-        Raises:
-            AssertionError: an invariant does not hold.
-        """
-        await self._clear()
-        play = _Play(self, seed)
-        self.hr = play.hr
-        await play.run()
-        stage = self.stage
-        return Played(
-            seed, stage.steps, stage.crashes, len(play.hr.said), stage.digest, stage.waits
-        )
-
-    def story(self) -> str:
-        """What HR sent and what was done last, for somebody who wants to see why a seed failed."""
-        lines = []
-        for record in chain(*self.hr.records.values()):
-            headers = {name.removeprefix("ce_"): text.decode() for name, text in record.headers}
-            told = (headers.get(name, "") for name in ("type", "id", "time", "source", "enteredby"))
-            lines.append(
-                f"{record.partition}/{record.offset} {(record.key or b'').decode()}"
-                f" {' '.join(told)} {(record.value or b'').decode()}"
-            )
-        return "\n".join([*lines, *self.stage.trace])
-
-    async def _clear(self) -> None:
-        for table in (
-            *TABLES,
-            "parked_removal",
-            "brake_cause",
-            "exception",
-            "outage",
-            "chore",
-            "portal_login",
-            "portal_finding",
-            "roster",
-            "import_plan",
-            "import_meaning",
-            "imported_file",
-            "outbox",
-            "outbox_key",
-            "source_offset",
-            "refused_partition",
-        ):
-            await self.plain.execute(f"DELETE FROM {table}")
-        for recompute in (self.recompute, self.express_recompute):
-            recompute.directories = type(recompute.directories)()
-        self.clock.at, self.clock.frozen = NOW, False
-
-
-@asynccontextmanager
-async def theatre(dsn: str) -> AsyncIterator[Theatre]:
-    """A theatre on an empty database, as provisioning's role."""
-    pool = await create_pool(dsn, min_size=CAST_MAX + 3, max_size=CAST_MAX + 3)
-    try:
-        conns: list[Connection] = [await pool.acquire() for _ in range(CAST_MAX + 3)]
-        for conn in conns:
-            await conn.execute("SET synchronous_commit = off")
-        yield Theatre(conns[2:], conns[0], conns[1])
-    finally:
-        pool.terminate()
-
-
 @dataclass(slots=True)
 class _Command:
     """Something a person wants done, asked again with the same key until it is answered."""
@@ -194,11 +72,20 @@ class _Command:
     step: tuple[str, int] | None = None
 
 
-async def _everything_is_read(_conn: Connection) -> bool:
-    return True
+async def play(house: Theatre, seed: int) -> Played:
+    """Play one seed to its end.
+
+    Raises:
+        AssertionError: an invariant does not hold.
+    """
+    await Play(house, seed).run()
+    stage = house.stage
+    return Played(seed, stage.steps, stage.crashes, len(house.hr.said), stage.digest, stage.waits)
 
 
-class _Play:
+class Play:
+    """One organization and everybody who does something about it."""
+
     def __init__(self, theatre: Theatre, seed: int) -> None:
         self._theatre = theatre
         self._seed = seed
@@ -206,32 +93,38 @@ class _Play:
         self.random = Random(f"{seed}/play")
         self.hr, self.reviews = Log(HR_EVENTS.name), Log(REVIEW_EVENTS.name)
         self.ledger = Ledger(self.organization)
-        self._document = found(Random(f"{seed}/directory"), self.organization)
+        self._document: dict[str, Any] = {}
         self._commands = 0
         self._unanswered: list[_Command] = []
         self._decisions = 0
-        self._others = Others(theatre, self.organization)
+        self.others = Others(theatre, self.organization)
 
     async def run(self) -> None:
-        theatre, random = self._theatre, self.random
-        theatre.stage.begin(Random(f"{self._seed}/stage"))
-        await self._apply_directory(self._document)
+        """Play the seed to its end."""
+        random = self.random
+        await self.begin(found(Random(f"{self._seed}/directory"), self.organization))
         story = Author(Random(f"{self._seed}/story")).write()
         letters = scatter(random, story, self.organization)
-        self._join_all()
         for number in range(ROUNDS):
             share = len(letters) if number == ROUNDS - 1 else random.randint(0, len(letters))
             for sent in letters[:share]:
                 self.hr.append(random, sent)
             letters = letters[share:]
             if random.random() < 0.6:
-                await self._catch_up()
+                await self.catch_up()
             await self._work_at_once(number)
-            await self._come_to_rest()
-            await self._check()
+            await self.come_to_rest()
+            await self.check()
+        await self.carry_everything_out()
+        await self.check(converged=True)
 
-    def _join_all(self) -> None:
+    async def begin(self, document: dict[str, Any]) -> None:
+        """An empty house, the first directory, and all consumers at the beginning."""
         theatre = self._theatre
+        await theatre.clear()
+        theatre.hr = self.hr
+        theatre.stage.begin(Random(f"{self._seed}/stage"))
+        await self.apply_directory(document)
         for hearing in (*theatre.mains, *theatre.expresses):
             hearing.join(self.hr)
         for reviewing in theatre.reviewers:
@@ -249,16 +142,16 @@ class _Play:
             "decide-b": (0.4, lambda own: self._decide_anew(theatre.deciders[1], own)),
             "express-a": (0.7, lambda own: self._consume(expresses[0], self.hr, own)),
             "express-b": (0.15, lambda own: self._consume(expresses[1], self.hr, own)),
-            "people": (0.8, self._do_work),
-            "reviews": (0.5, self._review),
+            "people": (0.8, self.do_work),
+            "reviews": (0.5, self.review),
             "time": (0.8, self._tick),
             "simulator": (0.6, self._simulate),
-            "directory": (0.35, self._reform),
-            "brake": (0.3, self._answer_the_brake),
-            "connectors": (0.4, self._others.connect),
-            "exceptions": (0.3, self._others.go_beyond_policy),
-            "outages": (0.3, self._others.have_trouble),
-            "lists": (0.3, self._others.import_lists),
+            "directory": (0.35, self.reform_directory),
+            "brake": (0.3, self.answer_the_brake),
+            "connectors": (0.4, self.others.connect),
+            "exceptions": (0.3, self.others.go_beyond_policy),
+            "outages": (0.3, self.others.have_trouble),
+            "lists": (0.3, self.others.import_lists),
         }
         chosen = [name for name, (chance, _) in possible.items() if random.random() < chance]
         while len(chosen) > CAST_MAX:
@@ -311,16 +204,16 @@ class _Play:
             except CrashNow:
                 continue
 
-    async def _reform(self, random: Random) -> None:
+    async def reform_directory(self, random: Random) -> None:
         for _ in range(random.randint(1, 2)):
             document = deepcopy(self._document)
             reform(random, document)
             try:
-                await self._apply_directory(document)
+                await self.apply_directory(document)
             except CrashNow:
                 continue
 
-    async def _apply_directory(self, document: dict[str, Any]) -> None:
+    async def apply_directory(self, document: dict[str, Any]) -> None:
         directory = directory_of(document)
         try:
             await in_transaction(
@@ -335,8 +228,8 @@ class _Play:
         else:
             self._document = document
 
-    async def _answer_the_brake(self, random: Random) -> None:
-        """Somebody releases or rejects what the brake holds."""
+    async def answer_the_brake(self, random: Random, *moves: CauseMove) -> None:
+        """Somebody releases or rejects something that the brake holds."""
         theatre = self._theatre
         who = self._person("admin-1")
 
@@ -347,7 +240,7 @@ class _Play:
                 if row["status"] == "engaged"
             ]
             if held:
-                move = random.choice([CauseMove.RELEASE, CauseMove.REJECT])
+                move = random.choice(moves or [CauseMove.RELEASE, CauseMove.REJECT])
                 await theatre.brake.decide(conn, who, random.choice(held), move, "seen")
 
         with suppress(CrashNow):
@@ -360,7 +253,7 @@ class _Play:
             self.organization, name, None, frozenset({"access:admin", "work:do"}), name
         )
 
-    async def _do_work(self, random: Random) -> None:
+    async def do_work(self, random: Random) -> None:
         for _ in range(random.randint(2, 7)):
             command = await self._think_of(random)
             if command is None:
@@ -372,23 +265,53 @@ class _Play:
                 if random.random() < 0.7:
                     await self._ask_again()
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
         """Do most of the open work, so that what comes next meets access that is in use."""
-        items = await views.work(
-            self._theatre.plain,
+        for item in await self._work_list(self._theatre.plain):
+            transition = self.random.choices([Transition.DONE, Transition.CLAIM], [5, 1])[0]
+            await self._say(item, self.random.choice(PEOPLE), transition)
+
+    async def carry_everything_out(self) -> None:
+        """Do all there is to do, until nothing that changes anybody's access is left.
+
+        Raises:
+            AssertionError: there is always more.
+        """
+        theatre = self._theatre
+        for _ in range(REST_ROUNDS):
+            await self.answer_the_brake(Random(0), CauseMove.RELEASE)
+            await self.come_to_rest()
+            items = [
+                item
+                for item in await self._work_list(theatre.plain)
+                if item["kind"] != "appoint_successor"
+            ]
+            for item in items:
+                await self._say(item, item["claimed_by"] or "admin-1", Transition.DONE)
+            if not items:
+                if not await retries_later(theatre.plain, self.organization, theatre.clock.at):
+                    return
+                theatre.clock.at += timedelta(hours=RETRY_HOURS_MAX)
+        raise AssertionError("there is always more to do")
+
+    async def _say(self, item: Any, by: str, transition: Transition) -> None:
+        self._commands += 1
+        word = Word(*self._about(item, by, transition))
+        await self._give(_Command(f"k{self._commands}", repr(word).encode(), [word]))
+
+    async def _work_list(
+        self, conn: Connection, *, ended: bool = False, limit: int = 200
+    ) -> list[Any]:
+        return await views.work(
+            conn,
             self.organization,
-            ended=False,
+            ended=ended,
             portal=None,
             worker=None,
             overdue=None,
             after=None,
-            limit=200,
+            limit=limit,
         )
-        for item in items:
-            transition = self.random.choices([Transition.DONE, Transition.CLAIM], [5, 1])[0]
-            self._commands += 1
-            word = Word(*self._about(item, self.random.choice(PEOPLE), transition))
-            await self._give(_Command(f"k{self._commands}", repr(word).encode(), [word]))
 
     async def _ask_again(self) -> None:
         waiting, self._unanswered = self._unanswered, []
@@ -401,16 +324,7 @@ class _Play:
     async def _think_of(self, random: Random) -> _Command | None:
         """Something to say about a piece of work that this person sees in a list."""
         async with self._theatre.stage.pool.acquire() as conn:
-            items = await views.work(
-                conn,
-                self.organization,
-                ended=random.random() < 0.1,
-                portal=None,
-                worker=None,
-                overdue=None,
-                after=None,
-                limit=50,
-            )
+            items = await self._work_list(conn, ended=random.random() < 0.1, limit=50)
         if not items:
             return None
         self._commands += 1
@@ -462,7 +376,7 @@ class _Play:
 
     # -- reviews
 
-    async def _review(self, random: Random) -> None:
+    async def review(self, random: Random) -> None:
         member = self._theatre.reviewers[0]
         for _ in range(random.randint(1, 3)):
             if random.random() < 0.7:
@@ -522,7 +436,7 @@ class _Play:
 
     # -- quiet points
 
-    async def _come_to_rest(self) -> None:
+    async def come_to_rest(self) -> None:
         """Deliver everything there is and do all that is due, with nothing going wrong."""
         theatre, random = self._theatre, Random(f"{self._seed}/rest")
         theatre.stage.odds = CALM
@@ -542,7 +456,8 @@ class _Play:
                 return
         raise AssertionError("time and sweep never come to rest")
 
-    async def _check(self) -> None:
+    async def check(self, *, converged: bool = False) -> None:
+        """Every invariant, and that everybody has what they should where all work is done."""
         self._theatre.clock.frozen = True
-        await check(self._theatre, self.organization, self.hr, self.ledger)
+        await check(self._theatre, self.organization, self.hr, self.ledger, converged=converged)
         self._theatre.clock.frozen = False

@@ -106,6 +106,23 @@ class Author:
             self._disturb()
         return sorted(self._said, key=lambda said: said.time)
 
+    def draw_from(self, random: Random) -> None:
+        """Take chances from somewhere else from now on."""
+        self._random = random
+
+    def tell_of_somebody(self) -> list[Said]:
+        """What HR says about one worker, beside what it said before."""
+        before = len(self._said)
+        self._live(self._random.choice(self._workers))
+        return self._said[before:]
+
+    def tell_something_odd(self) -> list[Said]:
+        """What disturbs something that was said, if anything was."""
+        before = len(self._said)
+        if self._said:
+            self._disturb()
+        return self._said[before:]
+
     def _say(self, type_: str, worker: str, time: datetime | None = None, **data: Any) -> Said:
         random = self._random
         said = Said(
@@ -133,6 +150,7 @@ class Author:
         random = self._random
         job: dict[str, Any] = {
             "title": random.choices(TITLES, [6, 6, 1, 2, 1])[0],
+            "kind": random.choices(["employee", "contractor"], [5, 1])[0],
             "sites": random.choice([["north"], ["south"], ["north", "south"], ["moon"], []]),
         }
         if random.random() < 0.1:
@@ -177,8 +195,8 @@ class Author:
 
     def _happen(self, worker: str, employment: str) -> None:
         random = self._random
-        match random.randrange(7):
-            case 0:
+        match random.randrange(8):
+            case 0 | 7:
                 self._say(
                     "changed", worker, employment_id=employment, **self._job(), **self._when()
                 )
@@ -289,14 +307,19 @@ def found(random: Random, organization: str) -> dict[str, Any]:
     for portal in document["portals"]:
         if portal["id"] in simulated:
             portal["connector"] = random.choice(["simulator", "scim"])
-    for _ in range(random.randint(0, 3)):
+    if random.random() < 0.25:
+        document["portals"].append(VAULT)
+        document["enrolments"].append(
+            {"id": "vault", "portal": "vault", "tin": TIN, "registered_on": "2020-01-01"}
+        )
+    for _ in range(random.randint(0, 6)):
         reform(random, document)
     return document
 
 
 def reform(random: Random, document: dict[str, Any]) -> None:
     """Change one thing in a directory."""
-    match random.randrange(10):
+    match random.randrange(15):
         case 0:
             contract = random.choice(document["contracts"])
             contract["until"] = day(random.randint(-10, 8))
@@ -313,6 +336,9 @@ def reform(random: Random, document: dict[str, Any]) -> None:
             module = document["training_modules"][0]
             module["valid_days"] = random.choice([3, 10, 400])
             module["functions"] = random.choice([["remittance"], ["remittance", "eligibility"]])
+            if random.random() < 0.5:
+                module["grandfathers_hired_before"] = day(-22)
+                module["grandfathered_until"] = day(random.choice([-3, 5]))
         case 5 | 6:
             document["administrators"] = [
                 _appointment(random, document, number) for number in range(random.randint(0, 3))
@@ -325,13 +351,80 @@ def reform(random: Random, document: dict[str, Any]) -> None:
                 "removals": random.choice([0, 2, 100]),
                 "percent": random.choice([0, 0, 50]),
             }
+        case 9:
+            document["policy"]["mover_grace_days"] = random.choice([0, 4, 10])
+        case 10:
+            document["policy"]["separation"] = random.sample(SEPARATIONS, random.randint(0, 2))
+        case 11:
+            portal = random.choice(document["portals"])
+            portal["rules"] = [
+                {"rule": rule, "value": value, "source": "the portal's help"}
+                for rule, value in random.sample(PORTAL_RULES, random.randint(0, 2))
+            ]
+        case 12:
+            enrolment = random.choice(document["enrolments"])
+            enrolment["registered_on"] = day(random.choice([-90, -90, 2]))
+        case 13:
+            document["clinicians"] = [
+                {
+                    "id": "dr-one",
+                    "name": "Dr. One",
+                    "npi": "1234567893",
+                    "worker": random.choice(WORKERS[:2]),
+                    "carriers": [
+                        {
+                            "carrier": carrier,
+                            "tin": TIN,
+                            "effective_on": day(random.choice([-9, 3])),
+                        }
+                        for carrier in random.sample(["acme", "medicare"], random.randint(0, 2))
+                    ],
+                }
+            ]
         case _:
             _without(document, "old")
 
 
+VAULT: dict[str, Any] = {
+    "id": "vault",
+    "name": "Vault",
+    "kind": "vault",
+    "url": "https://vault.example",
+    "starts": "new",
+    "removal_rank": 1,
+}
+SEPARATIONS = (
+    {
+        "id": "desk-or-money",
+        "holders": {"duties": ["front-desk"]},
+        "never": {"functions": ["remittance", "fee_schedule"]},
+        "reason": "who meets patients does not see payments",
+    },
+    {
+        "id": "billing-or-desk",
+        "holders": {"duties": ["billing"]},
+        "never": {"duties": ["front-desk"]},
+        "reason": "who bills does not schedule",
+    },
+    {
+        "id": "users-or-money",
+        "holders": {"functions": ["user_administration"]},
+        "never": {"functions": ["claim_status"]},
+        "reason": "who makes users does not use them",
+    },
+)
+PORTAL_RULES = (
+    ("one_role_per_person", True),
+    ("administrator_must_be_staff", True),
+    ("max_administrators", 1),
+    ("max_tins_per_administrator", 1),
+    ("ended_can_be_reopened", True),
+)
+
+
 def _appointment(random: Random, document: dict[str, Any], number: int) -> dict[str, Any]:
     since = random.choice([-100, -100, 3])
-    appointment = {
+    appointment: dict[str, Any] = {
         "id": f"a{number}",
         "portal": random.choice(document["portals"])["id"],
         "worker": random.choice(WORKERS[:3]),
@@ -339,6 +432,8 @@ def _appointment(random: Random, document: dict[str, Any], number: int) -> dict[
     }
     if random.random() < 0.3:
         appointment["until"] = day(max(since, random.randint(-2, 8)))
+    if random.random() < 0.3:
+        appointment["tins"] = [random.choice([TIN, OTHER_TIN])]
     return appointment
 
 
