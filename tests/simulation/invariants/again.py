@@ -147,7 +147,8 @@ def _changed(was: Any, is_: Any) -> list[Any]:
 def _essence(state: dict[str, Any]) -> dict[str, Any]:
     """What follows from HR's events, the directory, reviews and the instant alone.
 
-    What somebody kept by rejecting a cause of the brake is beyond that.
+    What somebody kept by rejecting a cause of the brake is beyond that, and so is what is kept
+    after a move only where it is held.
     """
     names = (
         "status",
@@ -167,7 +168,8 @@ def _essence(state: dict[str, Any]) -> dict[str, Any]:
         both.update(
             (own["tin"], own["function"], str(own))
             for own in (*access["desired"], *access["held"])
-            if (own.get("authorized_by") or {}).get("kind") != "brake_rejection"
+            if (own.get("authorized_by") or {}).get("kind")
+            not in ("brake_rejection", "mover_grace")
         )
     return {
         **{name: state[name] for name in names},
