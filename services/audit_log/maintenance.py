@@ -29,7 +29,7 @@ from services.audit_log.handlers.pruning import CannotPrune, prune_next
 from services.audit_log.handlers.succeeding import CannotSucceed, open_successor
 from services.audit_log.rules.terms import SECRET_LABEL, Terms
 from services.audit_log.settings import Settings
-from services.audit_log.signer import Refused
+from services.audit_log.signer import Refused, read_key
 from shared.postgres import create_pool, in_transaction
 from shared.tlog.leaf import LeafError
 
@@ -90,15 +90,22 @@ def restore_keys(settings: Settings, folder: Path) -> str:
 
 async def succeed(settings: Settings, origin: str) -> str:
     """Open a successor; what to do next."""
+    paths = (settings.signer_key_file, settings.signer_previous_key_file)
+    keys = [read_key(path, origin).private for path in paths if path == paths[0] or path.exists()]
     conn: asyncpg.Connection[Any] = await asyncpg.connect(settings.database_url)
     try:
-        opened = await open_successor(conn, settings.signer_state_dir, origin)
+        opened = await open_successor(conn, settings.signer_state_dir, origin, keys)
     finally:
         await conn.close()
+    named = (
+        "Its key names the new log's: whoever knows it needs to be told nothing."
+        if opened.named
+        else "The key that signed it is not here, so nothing names the new log's: tell auditors."
+    )
     return (
         f"{opened.old_origin} is frozen with {opened.stored_size} of {opened.signed_size} signed"
         f" entries. Set PORTALKEEPER_LOG_ORIGIN={opened.origin} and start the signer and the audit"
-        " log: the first entry carries the last checkpoint of the log before."
+        f" log: the first entry carries the last checkpoint of the log before. {named}"
     )
 
 

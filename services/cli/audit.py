@@ -12,7 +12,7 @@ import typer
 
 from services.cli import audit_mirror
 from services.cli.audit_sources import CannotVerify, Folder, FreshServer
-from services.cli.audit_verify import Report, verify_log
+from services.cli.audit_verify import Report, remembered_of, verify_log
 from services.cli.client import NAMES, Client, Exit, Failure, no_answer
 from services.cli.printing import (
     AsJson,
@@ -78,7 +78,8 @@ def verify(
     else:
         client = Client.open()
         folder = Path(typer.get_app_dir("portalkeeper")) / client.organization
-        source, keep = _server(client, log), remembered or folder / REMEMBERED
+        kept = folder / REMEMBERED if log is None else remembered_of(folder / REMEMBERED, log)
+        source, keep = _server(client, log), remembered or kept
     with progress_bar() as progress:
         task = progress.add_task("Verifying", total=None)
         try:
@@ -141,6 +142,16 @@ def _print_good(report: Report) -> None:
         lines.append(f"{report.pruned} entries were pruned: only their hashes were checked.")
     for index, (topic, partition) in report.restarts:
         lines.append(f"Entry {index} says that {topic}/{partition} was accepted as begun anew.")
+    if report.follows is not None:
+        before = report.follows
+        lines.append(
+            f"It follows {before.origin} of {before.size} signed entries, "
+            + (
+                f"whose key names this one's: {before.key}"
+                if before.key is not None
+                else "no key of which names this one's (it was lost): know this key otherwise."
+            )
+        )
     lines.append(f"Log {report.origin}, root {report.root.hex()}")
     out.print("\n".join(lines), markup=False)
 
@@ -153,6 +164,13 @@ def _document(report: Report) -> dict[str, Any]:
         "root": report.root.hex(),
         "public_key": report.public_key,
         "begun_at": report.begun_at,
+        "follows": None
+        if report.follows is None
+        else {
+            "origin": report.follows.origin,
+            "size": report.follows.size,
+            "key": None if report.follows.key is None else str(report.follows.key),
+        },
         "entries": report.entries,
         "payloads": report.payloads,
         "payloads_missing": report.payloads_missing,

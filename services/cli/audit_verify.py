@@ -2,9 +2,9 @@
 
 Everything is fetched from the server, or read from an export, and nothing of it believed: the
 checkpoint must be signed by the key remembered from an earlier day (or one that this key named as
-its successor), the tree over every leaf must have the root it states, the tree of the remembered
-checkpoint must be its beginning, no Kafka offset may be missing without a gap entry that says so,
-and every payload one may read must be what its leaf commits to.
+its successor, or as that of the log that follows), the tree over every leaf must have the root it
+states, the tree of the remembered checkpoint must be its beginning, no Kafka offset may be missing
+without a gap entry that says so, and every payload one may read must be what its leaf commits to.
 
 Stretches of the log are checked in parallel by processes, and what they found is put together in
 order, so memory does not grow with the log. How far a check got is kept in a file, so that one that
@@ -35,7 +35,8 @@ from services.cli.audit_check import (
     check_stretch,
     offset_problem,
 )
-from services.cli.audit_sources import CannotVerify, Folder, FreshServer
+from services.cli.audit_sources import CannotVerify, Folder, FreshServer, Server
+from shared.tlog.leaf import LeafError, SuccessionLeaf, parse_leaf
 from shared.tlog.merkle import Frontier, fold_right
 from shared.tlog.note import (
     Checkpoint,
@@ -43,12 +44,28 @@ from shared.tlog.note import (
     VerifierKey,
     keys_following,
     open_checkpoint,
+    open_next_log,
+    open_note,
 )
+from shared.tlog.tiles import TILE_WIDTH, unpack_entries
 
-__all__ = ["CannotVerify", "Problem", "Report", "verify", "verify_log"]
+__all__ = ["CannotVerify", "Problem", "Report", "remembered_of", "verify", "verify_log"]
 
 Progress = Callable[[int, int], None]
 """Called with how many entries are checked, of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """The log goes on where another ended: that one's name, and how many signed entries it had.
+
+    `key` is the key of that log which names this one's; None where none does: it was lost, and
+    this log's key must be known otherwise.
+    """
+
+    origin: str
+    size: int
+    key: VerifierKey | None
 
 
 @dataclass(slots=True)
@@ -66,6 +83,7 @@ class Report:
     public_key: str
     remembered_size: int | None = None
     begun_at: int = 0
+    follows: Follows | None = None
     entries: int = 0
     payloads: int = 0
     payloads_missing: int = 0
@@ -219,9 +237,14 @@ class _Verification:
         # Asked after the checkpoint: whatever it covers must be there by now.
         log = source.log()
         report = Report(origin, 0, b"", str(log["public_key"]))
-        checkpoint = self._open(note, report, earlier, log.get("succession") or [])
+        succession = log.get("succession") or []
+        self._look_back(source, report, int(log["size"]), succession)
+        checkpoint = self._open(note, report, earlier, succession)
         if checkpoint is None:
             return report
+        if earlier is not None and earlier.checkpoint.origin != origin:
+            # It is trusted through the log before, of which it holds no entries.
+            earlier = None
         report.size, report.root = checkpoint.size, checkpoint.root
         if int(log["size"]) < checkpoint.size:
             report.add(
@@ -234,6 +257,7 @@ class _Verification:
         report.begun_at = reached.tree.size
         self._check(report, reached, there, earlier, int(log.get("pruned") or 0))
         if report.good and self._path is not None:
+            self._keep_what_is_remembered_of_another(origin)
             _write(
                 self._path,
                 {"note": note, "public_key": report.public_key, "reached": reached.dump()},
@@ -242,6 +266,40 @@ class _Verification:
             self._partial.unlink(missing_ok=True)
         return report
 
+    def _keep_what_is_remembered_of_another(self, origin: str) -> None:
+        """Put the checkpoint of the log before aside, where a check of that one looks for it."""
+        assert self._path is not None
+        before = Remembered.read(self._path)
+        if before is not None and before.checkpoint.origin != origin:
+            self._path.replace(remembered_of(self._path, before.checkpoint.origin))
+
+    def _look_back(
+        self, source: Server | Folder, report: Report, size: int, succession: list[str]
+    ) -> None:
+        """What the first entry says of the log before, if it is there and says anything."""
+        bundle = source.bundle(report.origin, 0, min(size, TILE_WIDTH)) if size else None
+        try:
+            [first, *_] = unpack_entries(bundle or b"")
+            leaf = parse_leaf(first)
+        except (ValueError, LeafError):
+            return
+        if not isinstance(leaf, SuccessionLeaf):
+            return
+        note = base64.b64decode(leaf.checkpoint).decode(errors="replace")
+        try:
+            before = Checkpoint.parse(note)
+            report.follows = Follows(before.origin, before.size, None)
+            if not leaf.statement:
+                return
+            named = open_next_log(base64.b64decode(leaf.statement).decode(errors="replace"))
+            open_note(note, named.before)
+            ours = [str(key) for key in keys_following(named.after, succession)]
+            if named.before.name != before.origin or report.public_key not in ours:
+                raise NoteError("it names another log's key")
+            report.follows = Follows(before.origin, before.size, named.before)
+        except NoteError as error:
+            report.add(0, f"what it says of the log before cannot be trusted: {error}")
+
     def _open(
         self, note: str, report: Report, earlier: Remembered | None, succession: list[str]
     ) -> Checkpoint | None:
@@ -249,6 +307,15 @@ class _Verification:
         try:
             first = VerifierKey.parse(report.public_key) if earlier is None else earlier.key
             keys = keys_following(first, succession)
+            if first.name != report.origin and report.public_key not in map(str, keys):
+                report.add(
+                    None,
+                    f"the remembered log is {first.name}, and no key of it names this one's: check"
+                    " that one with --log, ask somebody who knows this one's key, and remember it"
+                    " elsewhere (--remembered)",
+                )
+                return None
+            keys = [key for key in keys if key.name == report.origin]
             if report.public_key not in map(str, keys):
                 report.add(None, "the server's public key is not the remembered one")
             checkpoint = open_checkpoint(note, *reversed(keys))
@@ -257,14 +324,8 @@ class _Verification:
             return None
         if checkpoint.origin != report.origin:
             report.add(None, f"the checkpoint is about the log {checkpoint.origin}")
-        if earlier is not None:
+        if earlier is not None and earlier.checkpoint.origin == report.origin:
             report.remembered_size = earlier.checkpoint.size
-            if checkpoint.origin != earlier.checkpoint.origin:
-                report.add(
-                    None,
-                    f"the remembered log is {earlier.checkpoint.origin}: check that one with --log,"
-                    " and remember this one elsewhere (--remembered)",
-                )
             if checkpoint.size < earlier.checkpoint.size:
                 report.add(
                     checkpoint.size,
@@ -335,6 +396,11 @@ class _Verification:
                 raise CannotVerify("a checking process ended by itself") from error
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def remembered_of(path: Path, origin: str) -> Path:
+    """Where the checkpoint of a log is kept that another one follows, remembered in `path`."""
+    return path.with_name(f"{path.stem}.{origin.replace('/', '_')}{path.suffix}")
 
 
 def _bounds(start: int, end: int, width: int) -> Iterator[tuple[int, int]]:

@@ -116,17 +116,22 @@ class SuccessionLeaf:
     """This log goes on where another ended: the first entry of a successor.
 
     `checkpoint` is the last signed note of the log before, in base64: what it held is proved by
-    that log's tiles, and whatever was lost after that note is not.
+    that log's tiles, and whatever was lost after that note is not. `statement` is the note, in
+    base64, by which that log's key names this log's (`note.name_next_log`); empty, and then not in
+    the leaf, where that key was lost.
     """
 
     origin: str
     checkpoint: str
+    statement: str = ""
 
     def encode(self) -> bytes:
         """The leaf's bytes. It is about no record, so the record's names are empty."""
+        statement = f'"statement":"{self.statement}",' if self.statement else ""
         return (
             f'{{"checkpoint":"{self.checkpoint}","kind":"succession","offset":"","organization":"",'
-            f'"origin":"{self.origin}","partition":"","timestamp":"","topic":"","type":""}}'
+            f'"origin":"{self.origin}","partition":"",{statement}"timestamp":"","topic":"",'
+            '"type":""}'
         ).encode()
 
 
@@ -195,8 +200,10 @@ def parse_leaf(raw: bytes) -> Leaf:
 
 def _leaf(fields: dict[str, str]) -> Leaf:
     if fields["kind"] == "succession":
-        binascii.a2b_base64(fields["checkpoint"], strict_mode=True)
-        return SuccessionLeaf(fields["origin"], fields["checkpoint"])
+        statement = fields.get("statement", "")
+        for note in (fields["checkpoint"], statement):
+            binascii.a2b_base64(note, strict_mode=True)
+        return SuccessionLeaf(fields["origin"], fields["checkpoint"], statement)
     where = (
         fields["origin"],
         fields["topic"],

@@ -19,6 +19,9 @@ MAX_SIGNATURES = 16
 NEXT_KEY = "portalkeeper audit log: next key"
 """The first line of the note by which a key names the one that follows it."""
 
+NEXT_LOG = "portalkeeper audit log: next log"
+"""The first line of the note by which a log's key names the key of the log that follows it."""
+
 _KEY_NAME = re.compile(r"[^\s+]+")
 _SIZE = re.compile(r"0|[1-9]\d{0,19}")
 
@@ -193,11 +196,42 @@ def name_next_key(key: SignerKey, following: VerifierKey) -> str:
     return key.sign(f"{NEXT_KEY}\n{key.name}\n{following}\n")
 
 
+@dataclass(frozen=True, slots=True)
+class NextLog:
+    """The key of a log, and the key of the log that follows it; each bears its log's name."""
+
+    before: VerifierKey
+    after: VerifierKey
+
+
+def name_next_log(key: SignerKey, following: VerifierKey) -> str:
+    """The note by which a log's key names the key of the log that will follow it."""
+    return key.sign(f"{NEXT_LOG}\n{key.verifier}\n{following}\n")
+
+
+def open_next_log(note: str) -> NextLog:
+    """Read what `name_next_log` made. Who trusts the key before may trust the key after.
+
+    Raises:
+        NoteError: it is another note, or not signed by the key before.
+    """
+    try:
+        title, before, after = note.partition("\n\n")[0].split("\n")
+    except ValueError as error:
+        raise NoteError("the note names no log") from error
+    if title != NEXT_LOG:
+        raise NoteError("the note names no log")
+    named = NextLog(VerifierKey.parse(before), VerifierKey.parse(after))
+    open_note(note, named.before)
+    return named
+
+
 def keys_following(first: VerifierKey, succession: Iterable[str]) -> list[VerifierKey]:
     """The first key and those that follow it, as far as each is named by one before it.
 
     Args:
-        succession: notes as `name_next_key` makes them, in any order; others are ignored.
+        succession: notes as `name_next_key` and `name_next_log` make them, in any order; others
+            are ignored.
     """
     keys = [first]
     notes = list(succession)
@@ -209,6 +243,11 @@ def keys_following(first: VerifierKey, succession: Iterable[str]) -> list[Verifi
 
 
 def _next_key(note: str, keys: list[VerifierKey]) -> VerifierKey | None:
+    try:
+        named = open_next_log(note)
+        return named.after if named.before in keys else None
+    except NoteError:
+        pass
     for key in keys:
         try:
             title, name, following = open_note(note, key).rstrip("\n").split("\n")

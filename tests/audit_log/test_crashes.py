@@ -280,8 +280,9 @@ async def test_a_restore_and_a_successor_are_there_whole_or_not_at_all(
 
     async def succeed() -> None:
         async with connected(another_database["admin"]) as conn:
-            opened = await open_successor(conn, folder / "signer", SUCCESSOR)
+            opened = await open_successor(conn, folder / "signer", SUCCESSOR, [world.key.private])
         assert (opened.old_schema, opened.stored_size) == ("audit_log_frozen_1", 300)
+        assert opened.named
 
     await cut_everywhere(file_scissors, restore)
     await cut_everywhere(file_scissors, succeed)

@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.database import dsn_for
 from services.audit_log import maintenance
@@ -23,11 +24,17 @@ from services.audit_log.signer import Refused
 from services.audit_log.store import keeping
 from services.cli.audit_mirror import mirror
 from services.cli.audit_sources import Folder, FreshServer
-from services.cli.audit_verify import verify_log
+from services.cli.audit_verify import Follows, Remembered, verify_log
 from shared.contracts.topics import ACCESS_EVENTS, DEAD_LETTERS
 from shared.postgres import create_pool, in_transaction
 from shared.tlog.leaf import SuccessionLeaf, parse_leaf
-from shared.tlog.note import SignerKey, VerifierKey, open_checkpoint
+from shared.tlog.note import (
+    Checkpoint,
+    SignerKey,
+    VerifierKey,
+    name_next_log,
+    open_checkpoint,
+)
 from shared.tlog.proof import Proof
 from tests.audit_log.test_api import get, indexes
 from tests.audit_log.test_keeping import age, erase, post, publish, state
@@ -109,8 +116,7 @@ async def test_a_pruned_prefix_is_gone_and_everything_still_verifies(old: World)
 async def test_the_auditors_own_verifier_takes_a_pruned_log(old: World, tmp_path: Path) -> None:
     await prune(old)
     await asyncio.to_thread(mirror, FreshServer(old.url, old.token), tmp_path / "copy", quiet)
-    command = [sys.executable, "-I", str(VERIFIER), str(tmp_path / "copy")]
-    found = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    found = await asyncio.to_thread(auditors_verifier, tmp_path / "copy")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "512 that were pruned only the hashes are left" in found.stdout
 
@@ -264,6 +270,23 @@ def test_the_commands_say_what_is_wrong() -> None:
 # -- a successor
 
 
+async def lose(
+    world: World, database: Mapping[str, str], folder: Path, *lost: Any
+) -> tuple[str, Path]:
+    """Back up, sign entries that are then lost, and restore; the last note, and where."""
+    await back_up(world, folder / "backup")
+    await world.append(*lost)
+    last_note = await world.sign()
+    await world.stop_signer()
+    await restore(database, folder / "backup")
+    restored = folder / "restored"
+    backup.restore_keys(folder / "backup" / "keys", restored / "keys")
+    (restored / "signer").mkdir()
+    memory = (world.folder / "signer" / "signed.json").read_bytes()
+    (restored / "signer" / "signed.json").write_bytes(memory)
+    return last_note, restored
+
+
 async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
     world: World, another_database: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -276,16 +299,8 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
         *[hired(offset) for offset in range(1, 298)],
     )
     await world.sign()
-    await back_up(world, tmp_path / "backup")
-    await world.append(*[hired(offset) for offset in range(298, 398)])
-    last_note = await world.sign()
-    await world.stop_signer()
-    await restore(another_database, tmp_path / "backup")
-    folder = tmp_path / "restored"
-    backup.restore_keys(tmp_path / "backup" / "keys", folder / "keys")
-    (folder / "signer").mkdir()
-    signed = folder / "signer" / "signed.json"
-    signed.write_bytes((world.folder / "signer" / "signed.json").read_bytes())
+    lost = [hired(offset) for offset in range(298, 398)]
+    last_note, folder = await lose(world, another_database, tmp_path, *lost)
     with pytest.raises(Refused, match="shrank from 400 to 300"):
         async with make_world(another_database, folder, key=world.key) as refused:
             await refused.sign()
@@ -293,8 +308,8 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
     conn = await asyncpg.connect(another_database["admin"])
     try:
         with pytest.raises(CannotSucceed, match="another name"):
-            await open_successor(conn, folder / "signer", ORIGIN)
-        opened = await open_successor(conn, folder / "signer", SUCCESSOR)
+            await open_successor(conn, folder / "signer", ORIGIN, [world.key.private])
+        opened = await open_successor(conn, folder / "signer", SUCCESSOR, [world.key.private])
     finally:
         await conn.close()
     assert (opened.old_origin, opened.signed_size, opened.stored_size) == (ORIGIN, 400, 300)
@@ -378,6 +393,78 @@ async def _check_what_was_frozen(after: World, key: VerifierKey, copy: Path) -> 
         assert (report.entries, report.payloads) == (300, 299)
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["the key is there", "the key is lost"])
+async def test_a_successor_is_trusted_through_the_key_of_the_log_before(
+    world: World, another_database: Mapping[str, str], tmp_path: Path, is_lost: bool
+) -> None:
+    """An auditor knows the old log's key alone; with it, the new log is checked or not believed."""
+    await world.append(hired(0))
+    await world.sign()
+    assert (await world.verify()).good
+    _, folder = await lose(world, another_database, tmp_path, hired(1))
+    (folder / "remembered.json").write_bytes((world.folder / "remembered.json").read_bytes())
+    old = world.key.verifier
+    private = Ed25519PrivateKey.generate() if is_lost else world.key.private
+    conn = await asyncpg.connect(another_database["admin"])
+    try:
+        opened = await open_successor(conn, folder / "signer", SUCCESSOR, [private])
+    finally:
+        await conn.close()
+    assert opened.named is not is_lost
+    key = SignerKey(SUCCESSOR, private)
+    async with make_world(another_database, folder, key=key, origin=SUCCESSOR) as after:
+        await in_transaction(after.pool, after.handler.begin_successor)
+        await after.append(hired(1))
+        await after.sign()
+        copy = tmp_path / "copy"
+        await asyncio.to_thread(mirror, FreshServer(after.url, after.token), copy, quiet)
+        report = await after.verify()
+        if is_lost:
+            [problem] = report.problems
+            assert f"the remembered log is {ORIGIN}, and no key of it names" in problem.what
+            (folder / "remembered.json").unlink()
+            report = await after.verify()
+        else:
+            kept = folder / "remembered.portalkeeper.local_test.json"
+            assert Remembered.read(kept) is not None
+        assert report.good, report.problems
+        assert (await after.verify()).remembered_size == 2
+    assert report.follows == Follows(ORIGIN, 2, None if is_lost else old)
+
+    said = await asyncio.to_thread(auditors_verifier, copy, "--key", str(old))
+    own = await asyncio.to_thread(auditors_verifier, copy)
+    assert own.returncode == 0, own.stdout
+    if is_lost:
+        assert (said.returncode, "not signed by the key" in said.stdout) == (1, True)
+        assert "no key of which names this one's" in own.stdout
+    else:
+        assert said.returncode == 0, said.stdout
+        assert f"whose key names this one's: {old}" in said.stdout
+
+
+def auditors_verifier(folder: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    """What the verifier for auditors says of a copy."""
+    command = [sys.executable, "-I", str(VERIFIER), str(folder), *more]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+async def test_what_the_first_entry_says_of_the_log_before_is_checked(world: World) -> None:
+    """A successor that names a log which never named it."""
+    stranger = SignerKey("elsewhere.example/log", Ed25519PrivateKey.generate())
+    note = stranger.sign(Checkpoint(stranger.name, 7, bytes(32)).text())
+    forged = name_next_log(stranger, SignerKey(ORIGIN, stranger.private).verifier)
+    await world.sabotage(
+        "INSERT INTO predecessor (origin, schema_name, note, statement)"
+        f" VALUES ('{stranger.name}', 'audit_log', '{note}', '{forged}')"
+    )
+    await in_transaction(world.pool, world.handler.begin_successor)
+    await world.sign()
+    report = await world.verify()
+    assert [(each.index, each.what) for each in report.problems] == [
+        (0, "what it says of the log before cannot be trusted: it names another log's key")
+    ]
+
+
 async def test_a_log_that_lost_nothing_is_not_followed(world: World) -> None:
     await world.append(hired(0))
     await world.sign()
@@ -391,6 +478,6 @@ async def test_a_log_that_lost_nothing_is_not_followed(world: World) -> None:
 async def _succeed(world: World) -> Any:
     conn = await asyncpg.connect(world.database["admin"])
     try:
-        return await open_successor(conn, world.folder / "signer", SUCCESSOR)
+        return await open_successor(conn, world.folder / "signer", SUCCESSOR, [world.key.private])
     finally:
         await conn.close()

@@ -10,7 +10,11 @@ from shared.tlog.note import (
     NoteError,
     SignerKey,
     VerifierKey,
+    keys_following,
+    name_next_key,
+    name_next_log,
     open_checkpoint,
+    open_next_log,
     open_note,
 )
 
@@ -103,3 +107,21 @@ def test_a_key_cannot_have_a_name_that_breaks_a_note() -> None:
     for name in ("", "a b", "a+b"):
         with pytest.raises(NoteError):
             SignerKey(name, KEY.private)
+
+
+def test_a_key_is_followed_into_the_logs_behind_it() -> None:
+    elsewhere = SignerKey("portalkeeper.local/audit-2", KEY.private)
+    rotated = SignerKey(elsewhere.name, OTHER.private)
+    notes = [
+        name_next_key(elsewhere, rotated.verifier),
+        name_next_log(KEY, elsewhere.verifier),
+        # Whoever holds another key names nothing, whatever the note says.
+        OTHER.sign(name_next_log(KEY, OTHER.verifier).partition("\n\n")[0] + "\n"),
+    ]
+    assert keys_following(KEY.verifier, notes) == [
+        KEY.verifier, elsewhere.verifier, rotated.verifier
+    ]  # fmt: skip
+    assert open_next_log(notes[1]).after == elsewhere.verifier
+    for note in (notes[0], notes[2]):
+        with pytest.raises(NoteError):
+            open_next_log(note)

@@ -153,7 +153,7 @@ async def test_the_auditors_own_verifier_agrees(exported: Exported) -> None:
     forged = stranger.sign(Checkpoint(ORIGIN, 300, bytes(32)).text())
     (exported.folder / "earlier").write_text(forged)
     assert exported.verifier(exported.folder, "--earlier", exported.folder / "earlier").returncode
-    assert "not signed by this key" in exported.verifier(
+    assert "not signed by the key" in exported.verifier(
         exported.folder, "--key", str(stranger.verifier)
     ).stdout  # fmt: skip
 

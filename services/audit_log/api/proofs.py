@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from services.audit_log import store
 from services.audit_log.context import MAX_INDEX, LogName, Reading, all_b64, b64
 from services.audit_log.reading import open_for
-from services.audit_log.store.succession import read_predecessors
+from services.audit_log.store.succession import read_predecessors, turned_to
 from shared.answers import answers_with
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
@@ -37,12 +37,21 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
 
     @router.get("/log")
     async def log(_who: Reader, log: LogName = None) -> dict[str, Any]:
+        """How far the log is, and what it follows.
+
+        `succession` are the notes by which keys named the ones that followed them, also those of
+        logs before this one, and by which these named theirs.
+        """
         async with reading.log(log) as conn:
             head = await store.read_head(conn)
             signed = await store.latest_checkpoint(conn)
             pruned = await store.read_pruned(conn)
-            succession = await store.read_succession(conn)
             before = await read_predecessors(conn)
+            succession = await store.read_succession(conn)
+            for each in before:
+                async with turned_to(conn, each.schema):
+                    succession += await store.read_succession(conn)
+            succession += [each.statement for each in before if each.statement]
         return {
             "origin": log or reading.origin,
             "size": head[1] if head else 0,

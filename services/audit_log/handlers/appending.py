@@ -91,11 +91,17 @@ class AuditHandler:
             await self._append_entries(conn, [self._gap_entry(gap)])
 
     async def begin_successor(self, conn: Connection) -> None:
-        """Append a successor's first entry, which carries the last checkpoint of the log before."""
+        """Append a successor's first entry, which carries the last checkpoint of the log before.
+
+        Beside it is the note by which that log's key names this one's, unless the key was lost.
+        """
         before = await read_predecessors(conn)
         if before and await store.lock_head(conn) == 0:
-            note = base64.b64encode(before[-1].note.encode()).decode()
-            leaf = SuccessionLeaf(self._origin, note).encode()
+            note, statement = (
+                base64.b64encode((each or "").encode()).decode()
+                for each in (before[-1].note, before[-1].statement)
+            )
+            leaf = SuccessionLeaf(self._origin, note, statement).encode()
             await self._append_entries(conn, [store.NewEntry(leaf, leaf_hash(leaf), None, None)])
 
     async def _append(self, conn: Connection, batch: Batch[Draft]) -> None:

@@ -6,8 +6,9 @@
 PACKAGE is an evidence package (ZIP or folder), a folder with a whole exported log, or one
 `.tlog-proof` file. KEY is the log's public key, `name+id+base64`: have it from an earlier day or
 from somebody else than the one who gave you the package; without --key the package's own is used,
-and then you only learn that it agrees with itself. CHECKPOINT is a file with a signed checkpoint
-that you kept: a whole log must continue it.
+and then you only learn that it agrees with itself. For a whole log that follows another, KEY may be
+the key of the one before. CHECKPOINT is a file with a signed checkpoint that you kept: a whole log
+must continue it.
 
 Needs Python 3.10 and the package `cryptography`, and nothing else. WHAT-IT-PROVES.md beside this
 file says what a good answer means and what not. Exit status: 0 good, 1 wrong, 2 cannot be checked.
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 TILE = 256
 LABEL = b"portalkeeper/audit/v1/"
+NEXT_LOG = "portalkeeper audit log: next log"
 
 
 class Wrong(Exception):
@@ -101,8 +103,8 @@ class Tree:
 # -- signed checkpoints: C2SP signed-note and tlog-checkpoint
 
 
-def open_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
-    """Origin, size and root of a checkpoint that the key has signed."""
+def open_note(note: str, key: str) -> list[str]:
+    """The lines of a note that the key has signed."""
     name, key_id, encoded = key.strip().split("+", 2)
     public = base64.b64decode(encoded)
     if public[:1] != b"\x01" or sha256(name.encode() + b"\n" + public)[:4].hex() != key_id:
@@ -116,12 +118,39 @@ def open_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
             try:
                 Ed25519PublicKey.from_public_bytes(public[1:]).verify(raw[4:], text.encode())
             except InvalidSignature:
-                raise Wrong("the signature of the checkpoint is wrong") from None
-            origin, size, root = text.split("\n")[:3]
-            if origin != name:
-                raise Wrong(f"the key is {name}'s, the checkpoint is about {origin}")
-            return origin, int(size), base64.b64decode(root)
-    raise Wrong("the checkpoint is not signed by this key")
+                raise Wrong(f"the signature of {name} is wrong") from None
+            return text.split("\n")
+    raise Wrong(f"the checkpoint is not signed by the key {key}")
+
+
+def open_checkpoint(note: str, key: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint that the key has signed."""
+    origin, size, root = open_note(note, key)[:3]
+    if origin != key.partition("+")[0]:
+        raise Wrong(f"the key is not that of {origin}, which the checkpoint is about")
+    return origin, int(size), base64.b64decode(root)
+
+
+def look_back(first: dict[str, str], key: str) -> tuple[str, str]:
+    """By which key a log is signed whose first leaf this is, and what it says of the log before.
+
+    A log that follows another carries its last checkpoint, and a note in which the key of the one
+    before names the key of the one after: whoever trusts the former may trust the latter.
+    """
+    if first.get("kind") != "succession":
+        return key, ""
+    checkpoint = base64.b64decode(first["checkpoint"]).decode()
+    origin, size = checkpoint.split("\n")[:2]
+    if "statement" not in first:
+        return key, f" It follows {origin} of {size} entries, no key of which names this one's."
+    statement = base64.b64decode(first["statement"]).decode()
+    title, before, after = statement.split("\n")[:3]
+    open_note(statement, before)
+    open_checkpoint(checkpoint, before)
+    if title != NEXT_LOG or after.partition("+")[0] != first["origin"]:
+        raise Wrong("entry 0: what the key of the log before names is another log")
+    told = f" It follows {origin} of {size} entries, whose key names this one's: {before}"
+    return after if key == before else key, told
 
 
 # -- what a leaf commits to
@@ -213,7 +242,10 @@ def check_package(root: Any, key: str) -> str:
 
 def check_log(root: Any, key: str, earlier: str | None) -> str:
     """A whole log: every leaf, the root, offsets without a hole, payloads where there are any."""
-    _, size, signed_root = open_checkpoint((root / "checkpoint").read_text("utf-8"), key)
+    note = (root / "checkpoint").read_text("utf-8")
+    first = next(read_leaves(root, int(note.split("\n")[1])), b"{}")
+    key, before = look_back({} if isinstance(first, Pruned) else json.loads(first), key)
+    _, size, signed_root = open_checkpoint(note, key)
     pruned = 0
     kept = open_checkpoint(earlier, key) if earlier else None
     tree, next_offset, openings, opened = Tree(), dict[Any, int](), read_openings(root), 0
@@ -250,7 +282,8 @@ def check_log(root: Any, key: str, earlier: str | None) -> str:
         raise Wrong(f"the earlier checkpoint of {kept[1]} entries is not continued")
     left = f" Of {pruned} that were pruned only the hashes are left." if pruned else ""
     return (
-        f"All {size} entries are what was signed; {opened} payloads are what they commit to.{left}"
+        f"All {size} entries are what was signed; {opened} payloads are what they commit to."
+        f"{left}{before}"
     )
 
 

@@ -12,13 +12,21 @@ _LEFT = (*_CARRIED, "outbox", "export", "idempotency")
 """What a frozen log has no use for, and which may name people that are erased later."""
 
 
+_PREDECESSOR = "origin, schema_name, note, statement"
+
+
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """A log before this one: its name, the schema it is in, and its last signed note."""
+    """A log before this one: its name, the schema it is in, and its last signed note.
+
+    `statement` is the note by which its key names the key of the log that follows; None where it
+    was lost.
+    """
 
     origin: str
     schema: str
     note: str
+    statement: str | None
 
 
 async def read_log(conn: Connection) -> tuple[str, int] | None:
@@ -27,14 +35,15 @@ async def read_log(conn: Connection) -> tuple[str, int] | None:
     return None if row is None else (row["origin"], row["size"])
 
 
-async def read_frozen(conn: Connection, note: str) -> tuple[str, int] | None:
-    """Schema and size of the log before whose last signed note this is, once it is frozen."""
-    schema: str | None = await conn.fetchval(
-        "SELECT schema_name FROM audit_log.predecessor WHERE note = $1", note
+async def read_frozen(conn: Connection, note: str) -> tuple[Predecessor, int] | None:
+    """The log before whose last signed note this is, once it is frozen, and its size."""
+    row = await conn.fetchrow(
+        f"SELECT {_PREDECESSOR} FROM audit_log.predecessor WHERE note = $1", note
     )
-    if schema is None:
+    if row is None:
         return None
-    return schema, await conn.fetchval(f"SELECT size FROM {schema}.log_head")
+    found = Predecessor(*row.values())
+    return found, await conn.fetchval(f"SELECT size FROM {found.schema}.log_head")
 
 
 async def holds_checkpoint(conn: Connection, note: str) -> bool:
@@ -69,8 +78,9 @@ async def apply(conn: Connection, statements: str) -> None:
     await conn.execute("RESET ROLE")
 
 
-async def carry_over(conn: Connection, schema: str, origin: str, note: str) -> None:
+async def carry_over(conn: Connection, before: Predecessor) -> None:
     """Let the new log begin where the old one was read up to, and name what it follows."""
+    schema = before.schema
     for table in _CARRIED:
         await conn.execute(f"INSERT INTO audit_log.{table} SELECT * FROM {schema}.{table}")
     await conn.execute(
@@ -79,10 +89,11 @@ async def carry_over(conn: Connection, schema: str, origin: str, note: str) -> N
     )
     await conn.execute(f"INSERT INTO audit_log.predecessor SELECT * FROM {schema}.predecessor")
     await conn.execute(
-        "INSERT INTO audit_log.predecessor (origin, schema_name, note) VALUES ($1, $2, $3)",
-        origin,
+        f"INSERT INTO audit_log.predecessor ({_PREDECESSOR}) VALUES ($1, $2, $3, $4)",
+        before.origin,
         schema,
-        note,
+        before.note,
+        before.statement,
     )
     await conn.execute("TRUNCATE " + ", ".join(f"{schema}.{table}" for table in _LEFT))
     await conn.execute("DROP TABLE IF EXISTS audit_search.found, audit_search.projection")
@@ -90,7 +101,7 @@ async def carry_over(conn: Connection, schema: str, origin: str, note: str) -> N
 
 async def read_predecessors(conn: Connection) -> list[Predecessor]:
     """The logs before this one, the latest last."""
-    rows = await conn.fetch("SELECT origin, schema_name, note FROM predecessor ORDER BY frozen_at")
+    rows = await conn.fetch(f"SELECT {_PREDECESSOR} FROM predecessor ORDER BY frozen_at")
     return [Predecessor(*row.values()) for row in rows]
 
 
