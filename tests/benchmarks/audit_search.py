@@ -184,7 +184,8 @@ async def _copy_projection(pool: "asyncpg.Pool[Any]", made: int, entries: int, s
             if say and size % 1_000_000 < COPIED_PER_TURN:
                 say(f"audit log: {size:,} entries projected")
         await conn.execute("SET maintenance_work_mem = '1GB'")
-        await conn.execute(definition, timeout=None)
+        # The definition of a partitioned index speaks of the parent alone.
+        await conn.execute(definition.replace(" ON ONLY ", " ON "), timeout=None)
         await conn.execute("VACUUM ANALYZE audit_search.found")
 
 
