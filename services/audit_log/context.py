@@ -50,12 +50,12 @@ class Reading:
         Raises:
             Problem: 404 when there is no such log here.
         """
-        async with (
-            self.pool.acquire() as conn,
-            conn.transaction(readonly=True),
-            self.turned_to(conn, origin),
-        ):
-            yield conn
+        async with self.pool.acquire() as conn:
+            if self._is_this(origin):
+                yield conn
+                return
+            async with conn.transaction(readonly=True), self.turned_to(conn, origin):
+                yield conn
 
     @asynccontextmanager
     async def turned_to(self, conn: Connection, origin: str | None) -> AsyncIterator[None]:
@@ -64,7 +64,7 @@ class Reading:
         Raises:
             Problem: 404 when there is no such log here.
         """
-        if origin is None or origin == self.origin:
+        if self._is_this(origin):
             yield
             return
         before = await succession.read_predecessors(conn)
@@ -73,6 +73,9 @@ class Reading:
             raise Problem(404, "no_such_log", f"This is the log {self.origin}.")
         async with succession.turned_to(conn, schema):
             yield
+
+    def _is_this(self, origin: str | None) -> bool:
+        return origin is None or origin == self.origin
 
     async def record(
         self, conn: Connection, who: Principal, what: str, filters: dict[str, Any]

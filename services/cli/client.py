@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -192,6 +192,18 @@ class Client:
         return ask(
             "GET", self.url(service, path), who=NAMES[service], token=self.token, params=params
         )
+
+    def every(
+        self, service: str, path: str, what: str, params: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """All that a list holds under `what`, page by page as they are asked for."""
+        cursor: str | None = None
+        while True:
+            page = self.get(service, path, {**params, "cursor": cursor})
+            yield from page[what]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     def download(self, service: str, path: str, params: Mapping[str, Any]) -> bytes:
         """The file that a GET answers with."""

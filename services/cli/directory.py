@@ -261,13 +261,8 @@ def _planned(client: Client, path: str, file: Path) -> dict[str, Any]:
 
 def effects_of(client: Client, plan: str) -> Iterator[dict[str, Any]]:
     """Whose access a plan changes, page by page as they are asked for."""
-    asked: dict[str, Any] = {"limit": EFFECTS_SHOWN}
-    while True:
-        page = client.get("provisioning", f"{_plan(plan)}/effects", asked)
-        yield from page["effects"]
-        if page["next_cursor"] is None:
-            return
-        asked["cursor"] = page["next_cursor"]
+    asked = {"limit": EFFECTS_SHOWN}
+    return client.every("provisioning", f"{_plan(plan)}/effects", "effects", asked)
 
 
 def _show(client: Client, plan: dict[str, Any], as_json: bool) -> None:

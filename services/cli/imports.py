@@ -29,6 +29,7 @@ portal_app.add_typer(roster_app, name="roster")
 simulator_app = group("Make-believe portals, for trials and examples.")
 
 SHOWN_LINES = 20
+FINDINGS_PER_PAGE = 500
 PortalId = Annotated[str, typer.Argument(help="The portal, by its id in the directory.")]
 Answers = Annotated[
     list[str] | None,
@@ -125,8 +126,14 @@ def portal_findings(
     as_json: AsJson = False,
 ) -> None:
     """What sheets and lists showed amiss, with what to do next."""
-    asked = {"portal": portal, "rule": rule, "status": "resolved" if resolved else "open"}
-    found = Client.open().get("provisioning", "/access/v1/portal-findings", asked)["findings"]
+    asked = {
+        "portal": portal,
+        "rule": rule,
+        "status": "resolved" if resolved else "open",
+        "limit": FINDINGS_PER_PAGE,
+    }
+    path = "/access/v1/portal-findings"
+    found = list(Client.open().every("provisioning", path, "findings", asked))
     if as_json:
         print_json(found)
         return

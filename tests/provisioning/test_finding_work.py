@@ -138,3 +138,17 @@ async def test_the_overview_counts_findings_and_each_leads_to_its_work(
     findings = (await asking.get("/access/v1/portal-findings"))["findings"]
     work = {row["chore_id"] for row in await finding_work(desk)}
     assert {finding["work_item"] for finding in findings} == work
+
+
+async def test_findings_are_turned_over_by_key_and_counted_whole(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await import_on(desk, GHOST + DESK, NOW)
+    asking = Asking.of(desk, tmp_path)
+    whole = await asking.get("/access/v1/portal-findings")
+    assert [each["rule"] for each in whole["findings"]] == ["generic", "orphan"]
+    assert whole["next_cursor"] is None
+    first = await asking.get("/access/v1/portal-findings", limit=1)
+    second = await asking.get("/access/v1/portal-findings", limit=1, cursor=first["next_cursor"])
+    assert first["findings"] + second["findings"] == whole["findings"]
+    assert [each["findings"] for each in second["counts"]] == [1, 1]

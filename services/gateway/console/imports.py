@@ -122,7 +122,7 @@ def routes(console: Console) -> APIRouter:
             status=problem.status if problem else 200,
             standing=await ask(visitor, f"portals/{path(portal)}/standing"),
             rosters=(await ask(visitor, "rosters", asked))["rosters"],
-            findings=(await ask(visitor, "portal-findings", asked))["findings"],
+            found=await ask(visitor, "portal-findings", asked),
             names=await portal_names(visitor),
             did=did,
             preview=preview,
@@ -200,24 +200,25 @@ def routes(console: Console) -> APIRouter:
         portal: Text = "",
         rule: Text = "",
         status: Text = "open",
+        on_portals: Text = "",
         cursor: Text = "",
     ) -> Response:
-        """What a person should look at, by portal and kind, each with what to do next."""
+        """What a person should look at, by portal and kind, each with what to do next.
+
+        `on_portals` is the cursor of what is on portals, `cursor` that of what is about people.
+        """
         visitor = await console.visitor(request, "access:read")
-        every_found, about, names, observed = await asyncio.gather(
-            ask(visitor, "portal-findings", {"status": status}),
+        asked = {"status": status, "portal": portal, "rule": rule, "cursor": on_portals}
+        found, about, names, observed = await asyncio.gather(
+            ask(visitor, "portal-findings", asked),
             ask(visitor, "findings", {"cursor": cursor}),
             portal_names(visitor),
             ask(visitor, "observed"),
         )
-        every = every_found["findings"]
         return console.page(
             request,
             "findings.html",
-            every=every,
-            on_portals=[
-                one for one in every if portal in ("", one["portal"]) and rule in ("", one["rule"])
-            ],
+            found=found,
             findings=about["findings"],
             next_cursor=about["next_cursor"],
             names=names,

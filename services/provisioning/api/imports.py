@@ -9,7 +9,7 @@ import asyncpg
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
-from services.provisioning.api.paging import MAX_PAGE, Key, Limit
+from services.provisioning.api.paging import Key, Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.adoption.commands import AdoptionCommands
 from services.provisioning.handlers.adoption.exporting import sheet_of
 from services.provisioning.handlers.commands import OperationCommands
@@ -233,18 +233,30 @@ def imports_router(
         portal: str | None = None,
         rule: FindingRule | None = None,
         status: Annotated[str, Query(pattern="^(open|resolved)$")] = "open",
-        limit: Limit = MAX_PAGE,
+        cursor: str | None = None,
+        limit: Limit = 50,
     ) -> dict[str, Any]:
+        """By portal and kind; `counts` are of all with this status, whatever else is asked for."""
+        after, resolved = cursor_parts(cursor), status == "resolved"
         async with pool.acquire() as conn:
             rows = await findings_store.listed(
                 conn,
                 who.organization,
                 portal=portal,
                 rule=rule,
-                resolved=status == "resolved",
+                resolved=resolved,
+                after=after,
                 limit=limit,
             )
-        return {"findings": [dict(row) for row in rows]}
+            counts = await findings_store.counted(conn, who.organization, resolved=resolved)
+        last = rows[-1] if len(rows) == limit else None
+        return {
+            "findings": [dict(row) for row in rows],
+            "next_cursor": (
+                cursor_of(*(last[name] for name in findings_store.POSITION)) if last else None
+            ),
+            "counts": [dict(row) for row in counts],
+        }
 
     @router.get("/observed")
     async def observed(who: Annotated[Principal, Depends(reads)]) -> dict[str, Any]:

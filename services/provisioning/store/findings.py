@@ -17,6 +17,10 @@ AccountKey = tuple[str, str, str]
 """Organization, worker and portal."""
 
 
+POSITION = ("portal", "rule", "subject", "finding_id")
+"""What findings are listed by."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenFinding:
     """A finding that stands."""
@@ -166,9 +170,10 @@ async def listed(
     portal: str | None,
     rule: str | None,
     resolved: bool,
+    after: Sequence[str] | None,
     limit: int,
 ) -> list[Any]:
-    """Findings as people look at them."""
+    """Findings as people look at them, in the order of `POSITION` and behind `after` in it."""
     rows: list[Any] = await conn.fetch(
         """
         SELECT finding.finding_id::text AS finding_id, finding.portal, finding.subject,
@@ -183,12 +188,30 @@ async def listed(
         WHERE finding.organization = $1 AND ($2::text IS NULL OR finding.portal = $2)
           AND ($3::text IS NULL OR finding.rule = $3)
           AND (finding.resolved_at IS NOT NULL) = $4
-        ORDER BY finding.portal, finding.rule, finding.subject, finding.raised_at LIMIT $5
+          AND ($5::text[] IS NULL
+               OR (finding.portal, finding.rule, finding.subject, finding.finding_id)
+                > ($5[1], $5[2], $5[3], $5[4]::uuid))
+        ORDER BY finding.portal, finding.rule, finding.subject, finding.finding_id LIMIT $6
         """,
         organization,
         portal,
         rule,
         resolved,
+        after,
         limit,
+    )
+    return rows
+
+
+async def counted(conn: Connection, organization: str, *, resolved: bool) -> list[Any]:
+    """How many findings there are of each kind on each portal."""
+    rows: list[Any] = await conn.fetch(
+        """
+        SELECT portal, rule, count(*) AS findings FROM portal_finding
+        WHERE organization = $1 AND (resolved_at IS NOT NULL) = $2
+        GROUP BY portal, rule ORDER BY portal, rule
+        """,
+        organization,
+        resolved,
     )
     return rows
