@@ -33,6 +33,7 @@ from services.provisioning.rules.operations import (
 )
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import directories as directories_store
+from services.provisioning.store import erasing as erasing_store
 from services.provisioning.store import history as history_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import workers as workers_store
@@ -205,13 +206,21 @@ class OperationCommands:
             return
         await directories_store.lock_portals(conn, {(organization, portal) for portal, _ in told})
         known = await accounts_store.known_under(conn, organization, list(told))
+        forgotten = await erasing_store.forgotten_under(conn, organization, list(told))
         clusters = {one.worker: one.cluster for one in locked}
         for (portal_id, login_id), worker in told.items():
             refusal = refuse_login_id(
                 [
-                    other
-                    for other in known.get((portal_id, login_id), ())
-                    if clusters.get(other[0]) != clusters[worker]
+                    *(
+                        other
+                        for other in known.get((portal_id, login_id), ())
+                        if clusters.get(other[0]) != clusters[worker]
+                    ),
+                    *(
+                        (None, False, ended_at)
+                        for login, ended_at in forgotten.items()
+                        if login == (portal_id, login_id)
+                    ),
                 ],
                 reuse_days=compiled.number(compiled.portal(portal_id), RuleName.ID_REUSE_DAYS, now),
                 as_of=now,

@@ -12,6 +12,7 @@ from services.provisioning.rules.brake import Parked
 from services.provisioning.rules.decide import decide, decide_beside_portals
 from services.provisioning.rules.decide.shown import UNSET
 from services.provisioning.rules.desired.directory import CompiledDirectory, PortalKnowledge
+from services.provisioning.rules.erasing import may_forget
 from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.facts import Facts, Outcome, ReviewRemoval
 from services.provisioning.rules.guards import administers_alone
@@ -22,6 +23,7 @@ from services.provisioning.rules.timeline import Person, TimelineEvent, fold, pe
 from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import directories as directories_store
+from services.provisioning.store import erasing as erasing_store
 from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import findings as findings_store
 from services.provisioning.store import listed as listed_store
@@ -307,6 +309,9 @@ class Recompute:
         await brake_store.unpark(conn, unparked)
         await workers_store.save_workers(conn, updates)
         await listed_store.save_listed(conn, shown)
+        for one, outcome in decided:
+            if may_forget(outcome.state.status, outcome.state.portals):
+                await erasing_store.forget(conn, one.rows[0].organization, one.person.aliases)
         sponsored = [(row.key, one.facts.sponsors) for one, _ in decided for row in one.rows]
         if any(sponsors for _, sponsors in sponsored):
             await workers_store.note_sponsors(conn, sponsored)

@@ -163,7 +163,7 @@ def cascade_preamble(portal: Portal) -> Step:
 
 
 def refuse_login_id(
-    others: Iterable[tuple[str, bool, datetime | None]],
+    others: Iterable[tuple[str | None, bool, datetime | None]],
     *,
     reuse_days: int | None,
     as_of: datetime,
@@ -174,7 +174,7 @@ def refuse_login_id(
 
     Args:
         others: (worker, whether they hold it now, when their access last ended) of every other
-            person known under this login id on the portal.
+            person known under this login id on the portal; None stands for one who was erased.
         reuse_days: for how long the portal's rule keeps a login id from another person.
     """
     for worker, holds_it, ended_at in others:
@@ -189,7 +189,7 @@ def refuse_login_id(
             if as_of < free:
                 return (
                     LOGIN_ID_REUSED,
-                    f"It was {worker}'s; the portal's rule keeps it from anybody else until"
-                    f" {free.date()}. Have another login id made.",
+                    f"It was {worker or 'somebody else'}'s; the portal's rule keeps it from anybody"
+                    f" else until {free.date()}. Have another login id made.",
                 )
     return None

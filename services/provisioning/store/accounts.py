@@ -203,22 +203,25 @@ async def administering(conn: Connection, organization: str, portal: str) -> set
     return {(row["worker"], row["tin"]) for row in rows}
 
 
+REMOVED_AT = """(
+    SELECT max(ended_at) FROM operation
+    WHERE operation.organization = account.organization AND operation.worker = account.worker
+      AND operation.portal = account.portal
+      AND kind IN ('revoke', 'suspend', 'rotate', 'close') AND operation.status = 'done'
+)"""
+"""When access through an account was last confirmed to be gone."""
+
+
 async def known_under(
     conn: Connection, organization: str, logins: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], list[tuple[str, bool, datetime | None]]]:
     """By (portal, login id): whoever is known under it, as (worker, holds it, access ended at)."""
     rows = await conn.fetch(
-        """
+        f"""
         SELECT wanted.portal, wanted.login_id, known.*
         FROM unnest($2::text[], $3::text[]) AS wanted (portal, login_id),
             LATERAL (
-                SELECT worker, status IN ('active', 'suspended') AS holds,
-                       (SELECT max(ended_at) FROM operation
-                        WHERE operation.organization = account.organization
-                          AND operation.worker = account.worker
-                          AND operation.portal = account.portal
-                          AND kind IN ('revoke', 'suspend', 'rotate', 'close')
-                          AND operation.status = 'done') AS ended_at
+                SELECT worker, status IN ('active', 'suspended') AS holds, {REMOVED_AT} AS ended_at
                 FROM account
                 WHERE account.organization = $1 AND account.portal = wanted.portal
                   AND lower(account.login_id) = lower(wanted.login_id)

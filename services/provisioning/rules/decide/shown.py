@@ -8,6 +8,7 @@ from services.provisioning.rules.brake import Parked
 from services.provisioning.rules.decide.course import Course
 from services.provisioning.rules.decide.reviews import applied
 from services.provisioning.rules.desired.rights import Desired
+from services.provisioning.rules.erasing import may_forget, without_names
 from services.provisioning.rules.operations import Account, Held, Operation
 from services.provisioning.rules.timeline import Folded
 from shared.contracts.state import (
@@ -79,6 +80,8 @@ def shown_state(
     """What is so of the person, without the marks of when it was decided."""
     person = course.facts.person
     erased = folded is not None and folded.status is WorkerStatus.ERASED
+    if folded is not None and may_forget(folded.status, portals):
+        portals = [without_names(access) for access in portals]
     return WorkerState(
         organization=course.facts.organization,
         worker=person.worker,
