@@ -21,6 +21,7 @@ from shared.contracts.topics import TOPICS
 from shared.process import spare_the_collector
 from tests.benchmarks import (
     console_pages,
+    console_records,
     provisioning,
     relay,
     replaying,
@@ -63,9 +64,14 @@ PARTS = (
     "replay",
     "reviews",
     "console",
+    "console_reviews",
+    "console_audit",
 )
 REVIEWED = 1_000_000
 """Lines of one campaign."""
+
+ASKED_ABOUT = 200_000
+"""Lines of the campaign that is looked at."""
 
 LOGGED = 1_000_000
 """Entries of the log that is searched."""
@@ -331,14 +337,41 @@ class Bench:
                     workers=self._scaled(WORKERS),
                     say=say,
                 )
-        p95 = {page: terminations.percentile(each, 0.95) for page, each in found.seconds.items()}
+        at = f"{found.workers:,} workers, {found.accounts:,} accounts"
+        self._console_paged("console.page_p95", found.seconds, at)
+
+    async def console_reviews(self) -> None:
+        """Every page about reviews, for a reviewer of many lines and for an overseer."""
+        await create_topics(self.kafka, TOPICS, replication=1)
+        lines = self._scaled(ASKED_ABOUT)
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                seconds = await console_records.measure_reviews(
+                    self.kafka, dsns, Path(folder), lines=lines, say=say
+                )
+        self._console_paged("console.reviews_p95", seconds, f"a campaign of {lines:,} lines")
+
+    async def console_audit(self) -> None:
+        """Every page about the audit log."""
+        await create_topics(self.kafka, TOPICS, replication=1)
+        entries = self._scaled(LOGGED)
+        with tempfile.TemporaryDirectory() as folder:
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                seconds = await console_records.measure_audit(
+                    self.kafka, dsns, Path(folder), entries=entries, say=say
+                )
+        self._console_paged("console.audit_p95", seconds, f"{entries:,} entries")
+
+    def _console_paged(self, name: str, seconds: dict[str, list[float]], at: str) -> None:
+        """How long the slowest page takes, and the one in the middle."""
+        p95 = {page: terminations.percentile(each, 0.95) for page, each in seconds.items()}
         slowest = max(p95, key=lambda page: p95[page])
-        at = f"{slowest} of {len(p95)}; {found.workers:,} workers, {found.accounts:,} accounts"
-        runs = len(found.seconds[slowest])
+        at = f"{slowest} of {len(p95)}; {at}"
+        runs = len(seconds[slowest])
         self.figures += [
-            Figure("console.page_p95", p95[slowest] * 1000, "ms", at, runs=runs),
+            Figure(name, p95[slowest] * 1000, "ms", at, runs=runs),
             Figure(
-                "console.page_p95 (median page)",
+                f"{name} (median page)",
                 statistics.median(p95.values()) * 1000,
                 "ms",
                 at,

@@ -25,6 +25,7 @@ from shared.kafka import Batch, Item
 from shared.postgres import Connection, create_pool, in_transaction
 
 ORIGIN = "portalkeeper.local/benchmark"
+ORGANIZATION = "cedar-sound"
 BATCH_RECORDS = BATCH_MAX_RECORDS
 WORKERS = 5_000
 EVENT_BYTES = 600
@@ -63,11 +64,11 @@ def make_records(count: int, seed: int = 1, first_offset: int = 0) -> list[Recor
             source="hr-suite",
             subject=worker,
             time=start + timedelta(seconds=number),
-            organization="cedar-sound",
+            organization=ORGANIZATION,
         )
         data = {"employment_id": f"{worker}-1", "title": "Billing Specialist", "sites": ["main"]}
         body = orjson.dumps({**data, "department": f"{random.getrandbits(64):x}"})
-        key = event_key("cedar-sound", worker)
+        key = event_key(ORGANIZATION, worker)
         around = len(key) + sum(len(name) + len(text) for name, text in headers.items())
         note = random.getrandbits(4 * (EVENT_BYTES - around - len(body) - 10))
         value = body[:-1] + f',"note":"{note:x}"}}'.encode()

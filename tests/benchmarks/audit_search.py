@@ -75,14 +75,7 @@ async def audit_search(
     keys = KeyStore(keystore, bytes(32))
     found = Searched(entries)
     try:
-        made = min(entries, MADE)
-        await _fill(pool, keys, made)
-        if say:
-            say(f"audit log: {made:,} entries appended, projecting")
-        found.projected_per_second = made / await _project(search_pool, keys)
-        if entries > made:
-            await _copy_log(pool, made, entries, say)
-            await _copy_projection(search_pool, made, entries, say)
+        found.projected_per_second = await fill_log(pool, search_pool, keys, entries, say)
         async with search_pool.acquire() as conn:
             found.bytes_per_entry = float(await search.footprint(conn)) / entries
         terms = Terms(keys.derive(SECRET_LABEL))
@@ -104,6 +97,25 @@ async def audit_search(
         await search_pool.close()
         await pool.close()
     return found
+
+
+async def fill_log(
+    pool: "asyncpg.Pool[Any]",
+    search_pool: "asyncpg.Pool[Any]",
+    keys: KeyStore,
+    entries: int,
+    say: Any = None,
+) -> float:
+    """A log of so many entries that search knows; how many a second were projected."""
+    made = min(entries, MADE)
+    await _fill(pool, keys, made)
+    if say:
+        say(f"audit log: {made:,} entries appended, projecting")
+    seconds = await _project(search_pool, keys)
+    if entries > made:
+        await _copy_log(pool, made, entries, say)
+        await _copy_projection(search_pool, made, entries, say)
+    return made / seconds
 
 
 async def _fill(pool: "asyncpg.Pool[Any]", keys: KeyStore, entries: int) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +42,8 @@ PORTALS = 10
 ORIGINALS, LEAVERS = 100, 2
 ASKED, WARM_UPS = 20, 3
 GATEWAY_PORT = 18180
+NOWHERE = "http://127.0.0.1:9"
+ANSWER_SECONDS = 120
 ROLES = ("administrator", "compliance", "operator", "hr")
 SOMEBODY = "L-000005-7"
 PAGES = (
@@ -103,12 +105,12 @@ async def measure(
         )
         async with (
             provisioning_processes(kafka, dsns, folder),
-            _gateway(kafka, dsns, folder) as http,
+            gateway(
+                kafka, dsns, folder, provisioning=f"http://127.0.0.1:{FAR_PORTS['main']}"
+            ) as signed_in,
         ):
-            for page in PAGES:
-                found.seconds[page] = await _ask(http, page)
-                p95 = percentile(found.seconds[page], 0.95) * 1000
-                say(f"{page}: p95 {p95:.0f} ms")
+            http = await signed_in(workload.ORGANIZATION, ROLES)
+            found.seconds = await ask(http, PAGES, say)
         return found
     finally:
         await pool.close()
@@ -129,9 +131,13 @@ async def _let_some_leave(kafka: str, pool: asyncpg.Pool[Any]) -> None:
 
 
 @asynccontextmanager
-async def _gateway(
-    kafka: str, dsns: Mapping[str, str], folder: Path
-) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(
+    kafka: str, dsns: Mapping[str, str], folder: Path, **services: str
+) -> AsyncIterator[Callable[[str, Sequence[str]], Awaitable[httpx.AsyncClient]]]:
+    """A gateway before services at these addresses; signs somebody in with an organization's roles.
+
+    It belongs to what it is given: `provisioning`, `review` and `audit`; others do not answer.
+    """
     secrets = make_secrets(folder / "secrets")
     url = f"http://127.0.0.1:{GATEWAY_PORT}"
     told = {
@@ -142,32 +148,55 @@ async def _gateway(
         "JWT_KEY_FILE": secrets.jwt_key,
         "KAFKA": kafka,
         "PORT": GATEWAY_PORT,
-        "PROVISIONING_URL": f"http://127.0.0.1:{FAR_PORTS['main']}",
-        "REVIEW_URL": "http://127.0.0.1:9",
+        **{
+            f"{name.upper()}_URL": services.get(name, NOWHERE)
+            for name in ("provisioning", "review", "audit")
+        },
         "SOURCES_FILE": secrets.sources,
     }
     environment = os.environ | {f"PORTALKEEPER_{name}": str(value) for name, value in told.items()}
     settings = Settings(database_url=dsns["gateway"], gateway_url=url, sources_file=secrets.sources)
-    session = await make_session(settings, workload.ORGANIZATION, ROLES)
+
+    async def signed_in(organization: str, roles: Sequence[str]) -> httpx.AsyncClient:
+        session = await make_session(settings, organization, roles)
+        client = httpx.AsyncClient(
+            base_url=url, cookies={COOKIE: session["session"]}, timeout=ANSWER_SECONDS
+        )
+        return await clients.enter_async_context(client)
+
     with (folder / "gateway.log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.gateway.main", env=environment, stderr=log, stdout=log
         )
-    cookies = {COOKIE: session["session"]}
     try:
-        async with httpx.AsyncClient(base_url=url, cookies=cookies, timeout=120) as http:
-
-            async def ready() -> bool:
-                try:
-                    return (await http.get("/healthz")).is_success
-                except httpx.TransportError:
-                    return False
-
-            await until(ready, "the gateway did not start", 60, pause=0.2)
-            yield http
+        async with AsyncExitStack() as clients:
+            await until_ready(url)
+            yield signed_in
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 30)
+
+
+async def until_ready(url: str) -> None:
+    """Wait until the process there answers that it is alive."""
+    async with httpx.AsyncClient() as http:
+
+        async def ready() -> bool:
+            try:
+                return (await http.get(f"{url}/healthz")).is_success
+            except httpx.TransportError:
+                return False
+
+        await until(ready, f"nothing answers at {url}", 60, pause=0.2)
+
+
+async def ask(http: httpx.AsyncClient, pages: Iterable[str], say: Any) -> dict[str, list[float]]:
+    """Seconds that each page takes, sorted."""
+    seconds = {}
+    for page in pages:
+        seconds[page] = await _ask(http, page)
+        say(f"{page}: p95 {percentile(seconds[page], 0.95) * 1000:.0f} ms")
+    return seconds
 
 
 async def _ask(http: httpx.AsyncClient, page: str) -> list[float]:

@@ -140,6 +140,8 @@ async def test_a_bulk_decision_takes_exactly_the_lines_that_were_counted(
     where = {"portal": "noridian", "advice": "keep"}
     found = (await clinic.ask("GET", f"{LINES}?portal=noridian&advice=keep")).json()
     assert (found["count"], {line["worker"] for line in found["lines"]}) == (2, {"ana"})
+    counted = await clinic.ask("GET", f"{LINES}/count?portal=noridian&advice=keep")
+    assert counted.json() == {"count": 2}
     order = {"where": where, "decision": "keep", "count": 2}
 
     access = holds("noridian", "eligibility", "remittance", beyond=["remittance"])

@@ -57,8 +57,8 @@ def routes(console: Console) -> APIRouter:
             # Whoever manages reviews would be shown everybody's, and decides about nobody's.
             if who.may("review:admin"):
                 return 0
-            answer = await services.get(who, "review", "/review/v1/lines", {"advice": "keep"})
-            count: int = answer["count"]
+            route = "/review/v1/lines/count"
+            count: int = (await services.get(who, "review", route, {"advice": "keep"}))["count"]
             return count
 
         found, questions, covers, easy = await asyncio.gather(

@@ -88,6 +88,15 @@ def desk_router(commands: Commands, authenticator: Authenticator) -> APIRouter:
             shown = await show_lines(conn, clock, who.organization, found)
         return answer({"lines": shown, "count": len(shown)})
 
+    @router.get("/lines/count")
+    async def count_lines(
+        who: Annotated[Principal, reviewers], where: Annotated[Where, Query()]
+    ) -> Response:
+        """`{"count"}` of the lines that the same `where` finds, which need not be shown for it."""
+        async with pool.acquire() as conn:
+            found = await select_lines(conn, clock, who, where.selection())
+        return answer({"count": len(found)})
+
     @router.post("/decisions")
     async def decide_at_once(
         who: Annotated[Principal, reviewers],
