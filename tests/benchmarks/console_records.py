@@ -75,7 +75,7 @@ async def measure_reviews(
     pool = await create_pool(dsns["review_scheduler"])
     try:
         await open_campaign(pool, DatabaseClock(), lines)
-        review, campaign = await pool.fetchrow(
+        [(review, campaign)] = await pool.fetch(
             "SELECT review_id::text, campaign_id::text FROM review WHERE reviewer = $1 LIMIT 1",
             REVIEWER,
         )
