@@ -18,7 +18,7 @@ LOG = Process(
     StopTurn.SERVICE,
     settings=KEYS,
 )
-SUCCESSION = Process("audit-succession", LOG.module, "postgres", StopTurn.SERVICE, settings=KEYS)
+ADMINISTRATOR = Process("audit-schemas", LOG.module, "postgres", StopTurn.SERVICE, settings=KEYS)
 SIGNER = Process(
     "audit-signer",
     "services.audit_log.signer",

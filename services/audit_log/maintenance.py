@@ -4,14 +4,16 @@
 
     backup-log FOLDER             every table of the log, as of one moment; no keys
     backup-keys FOLDER            the key store; keep it no longer than an erasure may take
-    restore-log FOLDER            into an empty, prepared database
+    restore-log FOLDER [--in-place-of ORIGIN]
+                                  into an empty, prepared database, or once the named log, which is
+                                  there, is put aside
     restore-keys FOLDER           into an empty key store
     succeed ORIGIN                after a restore that lost signed entries: freeze, and begin anew
     prune                         drop what need not be kept any longer, but for what is held
     rotate-master NEW_KEY_FILE    wrap all keys by another master key; the services must be stopped
 
-Those that change tables need `PORTALKEEPER_DATABASE_URL` of the role `audit_owner`; `succeed` needs
-the administrator's.
+Those that change tables need `PORTALKEEPER_DATABASE_URL` of the role `audit_owner`; `restore-log`
+and `succeed` the administrator's.
 """
 
 import argparse
@@ -62,16 +64,22 @@ async def back_up_log(settings: Settings, folder: Path) -> str:
     return f"{rows['entry'] + rows['held_entry']} entries are backed up in {folder}, without keys."
 
 
-async def restore_log(settings: Settings, folder: Path) -> str:
-    """Restore the log; a sentence about it."""
+async def restore_log(settings: Settings, folder: Path, in_place_of: str | None) -> str:
+    """Restore the log; what was done, and what to do next."""
     conn: asyncpg.Connection[Any] = await asyncpg.connect(settings.database_url)
     try:
-        rows = await backup.restore_log(conn, folder)
+        rows, aside = await backup.restore_log(conn, folder, in_place_of)
     finally:
         await conn.close()
-    return (
+    said = (
         f"{rows['entry'] + rows['held_entry']} entries are restored. If the signer refuses to go"
         " on, entries that it signed are lost: see succeed."
+    )
+    if not aside:
+        return said
+    return (
+        f"{said} What was there is not deleted: it is in {', '.join(aside)} of the database. Once"
+        f" nobody needs it: DROP SCHEMA {', '.join(aside)} CASCADE;"
     )
 
 
@@ -130,8 +138,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("backup-log", "backup-keys", "restore-log", "restore-keys"):
+    for name in ("backup-log", "backup-keys", "restore-keys"):
         commands.add_parser(name).add_argument("folder", type=Path)
+    restored = commands.add_parser("restore-log")
+    restored.add_argument("folder", type=Path)
+    restored.add_argument("--in-place-of")
     commands.add_parser("succeed").add_argument("origin")
     commands.add_parser("prune")
     commands.add_parser("rotate-master").add_argument("new_key_file", type=Path)
@@ -160,7 +171,7 @@ def _carry_out(given: argparse.Namespace, settings: Settings) -> str:
         case "backup-log":
             return asyncio.run(back_up_log(settings, given.folder))
         case "restore-log":
-            return asyncio.run(restore_log(settings, given.folder))
+            return asyncio.run(restore_log(settings, given.folder, given.in_place_of))
         case "backup-keys":
             return back_up_keys(settings, given.folder)
         case "restore-keys":

@@ -24,10 +24,27 @@ def backup(folder: Folder, as_json: AsJson = False) -> None:
     )
 
 
-def restore(folder: Folder, as_json: AsJson = False) -> None:
-    """Restore the audit log into an empty database, and its keys if the store is empty."""
-    steps = [("log", ("restore-log", str(folder / "log")))]
-    if (folder / "keys").exists():
+def restore(
+    folder: Folder,
+    in_place_of: Annotated[
+        str | None,
+        typer.Option(
+            help="Put this log, which is in the database, aside first. Its keys stay as they are:"
+            " those of the backup may open what was erased since."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Restore the audit log into an empty database, and its keys if the store is empty.
+
+    With --in-place-of the database need not be empty. Audit log, signer and projector must be
+    stopped then.
+    """
+    named = () if in_place_of is None else ("--in-place-of", in_place_of)
+    if in_place_of is not None:
+        _announce("restore", in_place_of)
+    steps = [("administrator", ("restore-log", str(folder / "log"), *named))]
+    if (folder / "keys").exists() and in_place_of is None:
         steps.append(("log", ("restore-keys", str(folder / "keys"))))
     _carry_out(as_json, *steps)
 
@@ -59,7 +76,7 @@ def succeed(
 ) -> None:
     """After a restore that lost signed entries: freeze the log, and begin one that follows it."""
     _announce("succeed", origin)
-    _carry_out(as_json, ("succession", ("succeed", origin)))
+    _carry_out(as_json, ("administrator", ("succeed", origin)))
 
 
 def _announce(command: str, target: str = "") -> None:
@@ -75,7 +92,7 @@ def _carry_out(as_json: bool, *steps: tuple[str, tuple[str, ...]]) -> None:
     processes: dict[str, Any] = {
         "log": maintaining.LOG,
         "signer": maintaining.SIGNER,
-        "succession": maintaining.SUCCESSION,
+        "administrator": maintaining.ADMINISTRATOR,
     }
     said = []
     for process, arguments in steps:

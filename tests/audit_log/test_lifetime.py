@@ -198,7 +198,7 @@ async def restore(database: Mapping[str, str], folder: Path) -> None:
     conn = await asyncpg.connect(owner_dsn(database))
     try:
         await backup.restore_log(conn, folder / "log")
-        with pytest.raises(backup.CannotRestore, match="holds a log already"):
+        with pytest.raises(backup.CannotRestore, match=f"holds the log {ORIGIN} already"):
             await backup.restore_log(conn, folder / "log")
     finally:
         await conn.close()
@@ -446,6 +446,43 @@ def auditors_verifier(folder: Path, *more: str) -> "subprocess.CompletedProcess[
     """What the verifier for auditors says of a copy."""
     command = [sys.executable, "-I", str(VERIFIER), str(folder), *more]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+async def test_logs_before_are_backed_up_and_a_log_in_the_way_is_put_aside_once_named(
+    world: World, another_database: Mapping[str, str], tmp_path: Path
+) -> None:
+    await world.append(*[hired(offset) for offset in range(300)])
+    await world.sign()
+    _, folder = await lose(world, another_database, tmp_path, hired(300))
+    conn = await asyncpg.connect(another_database["admin"])
+    try:
+        await open_successor(conn, folder / "signer", SUCCESSOR, [world.key.private])
+        key = SignerKey(SUCCESSOR, world.key.private)
+        async with make_world(another_database, folder, key=key, origin=SUCCESSOR) as after:
+            await in_transaction(after.pool, after.handler.begin_successor)
+            await after.append(hired(300))
+            await after.sign()
+            await back_up(after, tmp_path / "both")
+        both = tmp_path / "both" / "log"
+        for wrong in (None, ORIGIN):
+            with pytest.raises(backup.CannotRestore, match=f"--in-place-of {SUCCESSOR}"):
+                await backup.restore_log(conn, both, wrong)
+        rows, aside = await backup.restore_log(conn, both, SUCCESSOR)
+        assert (rows["entry"], aside) == (302, ["audit_log_replaced_1", "audit_log_replaced_2"])
+        for schema, size in zip(aside, (2, 300), strict=True):
+            assert await conn.fetchval(f"SELECT count(*) FROM {schema}.entry") == size
+    finally:
+        await conn.close()
+    async with make_world(another_database, folder, key=key, origin=SUCCESSOR) as again:
+        await again.append(hired(301))
+        await again.sign()
+        assert (await again.verify()).good
+        source = FreshServer(again.url, again.token, ORIGIN)
+        report = await asyncio.to_thread(verify_log, source, remembered=None, progress=quiet)
+        assert report.good, report.problems
+        assert (report.size, report.payloads) == (300, 300)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await again.pool.execute("DELETE FROM audit_log_frozen_1.tile_edge")
 
 
 async def test_what_the_first_entry_says_of_the_log_before_is_checked(world: World) -> None:

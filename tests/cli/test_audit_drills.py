@@ -14,9 +14,12 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.audit_log.signer import read_key
+from services.cli.audit_sources import FreshServer
+from services.cli.audit_verify import verify_log
 from shared.postgres import in_transaction
 from tests.audit_log.test_keeping import age
 from tests.audit_log.test_lifetime import narrow
+from tests.audit_log.test_offline import quiet
 from tests.audit_log.worlds import MASTER_KEY, ORIGIN, World, hired, make_world
 from tests.cli.conftest import Listening, Ran, Run
 from tests.servers import ROOT, database_copy
@@ -119,6 +122,7 @@ async def test_a_database_is_lost_and_the_log_goes_on_under_another_name(
     [answer] = said(await run("audit", "succeed", SUCCESSOR, "--json", **as_admin))
     assert answer.startswith(f"{ORIGIN} is frozen with 30 of 40 signed entries.")
     assert f"Set PORTALKEEPER_LOG_ORIGIN={SUCCESSOR}" in answer
+    assert "Its key names the new log's" in answer
 
     named = read_key(restored / "signer.pem", SUCCESSOR)
     assert named.private.private_bytes_raw() == key.private.private_bytes_raw()
@@ -129,6 +133,29 @@ async def test_a_database_is_lost_and_the_log_goes_on_under_another_name(
         report = await again.verify()
         assert report.good, report.problems
         assert (report.size, report.payloads) == (16, 15)
+
+    # The log before is backed up with the one that follows it, and comes back in its place.
+    both = str(tmp_path / "both")
+    [backed_up, _] = said(await run("backup", both, "--json", **after))
+    assert backed_up.startswith("46 entries are backed up")
+    unnamed = await run("restore", both, **as_admin)
+    assert unnamed.code == 1
+    assert f"--in-place-of {SUCCESSOR}" in unnamed.err
+    [answer] = said(await run("restore", both, "--in-place-of", SUCCESSOR, "--json", **as_admin))
+    assert answer.startswith("46 entries are restored.")
+    assert "DROP SCHEMA audit_log_replaced_1, audit_log_replaced_2 CASCADE;" in answer
+    async with make_world(emptied, restored, key=named, origin=SUCCESSOR) as once_more:
+        await once_more.append(hired(45))
+        await once_more.sign()
+        report = await once_more.verify()
+        assert report.good, report.problems
+        assert (report.size, report.remembered_size) == (17, 16)
+        of_old = FreshServer(once_more.url, once_more.token, ORIGIN)
+        frozen = await asyncio.to_thread(verify_log, of_old, remembered=None, progress=quiet)
+        assert [each.what for each in frozen.problems] == [
+            "the log was cut off: 40 entries are signed, 30 are there"
+        ]
+        assert frozen.payloads == 30
 
 
 async def test_old_entries_are_pruned_and_both_keys_replaced(

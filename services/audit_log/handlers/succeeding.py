@@ -82,6 +82,12 @@ async def open_successor(
         state.close()
 
 
+def migrations() -> list[str]:
+    """The statements that make the tables of a log, in their order."""
+    found = [_APPLY.search(path.read_text()) for path in sorted(MIGRATIONS.glob("*.sql"))]
+    return [each[1] for each in found if each is not None]
+
+
 def _name_next(
     note: str, old_origin: str, origin: str, keys: Sequence[Ed25519PrivateKey]
 ) -> str | None:
@@ -106,11 +112,7 @@ async def _freeze(
     if stored[1] >= size and await succession.holds_checkpoint(conn, note):
         raise CannotSucceed(f"nothing is lost: all {size} signed entries are there")
     schema = await succession.freeze(conn)
-    for path in sorted(MIGRATIONS.glob("*.sql")):
-        found = _APPLY.search(path.read_text())
-        if found is None:
-            raise CannotSucceed(f"{path} has no part to apply")
-        await succession.apply(conn, found[1])
+    await succession.make_schema(conn, "audit_log", migrations())
     before = succession.Predecessor(old_origin, schema, note, statement)
     await succession.carry_over(conn, before)
     return before, stored[1]

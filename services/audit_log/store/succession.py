@@ -1,6 +1,6 @@
 """The SQL of successors: freezing one log's schema and making the next, as the administrator."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -61,21 +61,59 @@ async def freeze(conn: Connection) -> str:
     )
     name = f"audit_log_frozen_{count + 1}"
     await conn.execute(f"ALTER SCHEMA audit_log RENAME TO {name}")
-    # Nobody appends to it any more, whatever runs.
-    await conn.execute(
-        f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} FROM audit_log, audit_signer"
-    )
-    await conn.execute("CREATE SCHEMA audit_log AUTHORIZATION audit_owner")
-    await conn.execute("GRANT USAGE ON SCHEMA audit_log TO audit_log, audit_signer, audit_search")
+    await close(conn, name)
     return name
 
 
-async def apply(conn: Connection, statements: str) -> None:
-    """Run a migration in the new schema, as its owner."""
+async def close(conn: Connection, schema: str) -> None:
+    """Let nobody append to a frozen log any more, whatever runs."""
+    await conn.execute(
+        f"REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}"
+        " FROM audit_log, audit_signer"
+    )
+
+
+async def make_schema(conn: Connection, schema: str, migrations: Sequence[str]) -> None:
+    """Make a schema as the log's is, and run migrations in it, as its owner."""
+    await conn.execute(f"CREATE SCHEMA {schema} AUTHORIZATION audit_owner")
+    await conn.execute(f"GRANT USAGE ON SCHEMA {schema} TO audit_log, audit_signer, audit_search")
+    async with as_owner(conn, schema):
+        for statements in migrations:
+            await conn.execute(statements)
+
+
+@asynccontextmanager
+async def as_owner(conn: Connection, schema: str) -> AsyncIterator[None]:
+    """Let a transaction work in a schema as the owner of its tables within the block."""
     await conn.execute("SET LOCAL ROLE audit_owner")
-    await conn.execute("SET LOCAL search_path = audit_log")
-    await conn.execute(statements)
+    await conn.execute(f"SET LOCAL search_path = {schema}")
+    yield
+    await conn.execute("SET LOCAL search_path TO DEFAULT")
     await conn.execute("RESET ROLE")
+
+
+async def forget_search(conn: Connection) -> None:
+    """Have the projection made anew, and everything of the log that comes published as OCSF."""
+    await conn.execute("DROP TABLE IF EXISTS audit_search.found, audit_search.projection")
+    if await conn.fetchval("SELECT to_regclass('audit_search.published') IS NOT NULL"):
+        await conn.execute("UPDATE audit_search.published SET position = 0")
+
+
+async def put_aside(conn: Connection) -> list[str]:
+    """Put the log and those before it aside under names that nothing reads; what they are."""
+    rows = await conn.fetch(
+        r"SELECT nspname FROM pg_namespace WHERE nspname = 'audit_log'"
+        r" OR nspname LIKE 'audit\_log\_frozen\_%' ORDER BY nspname"
+    )
+    count: int = await conn.fetchval(
+        r"SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'audit\_log\_replaced\_%'"
+    )
+    names = []
+    for number, row in enumerate(rows, count + 1):
+        names.append(f"audit_log_replaced_{number}")
+        await conn.execute(f"ALTER SCHEMA {row['nspname']} RENAME TO {names[-1]}")
+        await close(conn, names[-1])
+    return names
 
 
 async def carry_over(conn: Connection, before: Predecessor) -> None:
@@ -96,7 +134,7 @@ async def carry_over(conn: Connection, before: Predecessor) -> None:
         before.statement,
     )
     await conn.execute("TRUNCATE " + ", ".join(f"{schema}.{table}" for table in _LEFT))
-    await conn.execute("DROP TABLE IF EXISTS audit_search.found, audit_search.projection")
+    await forget_search(conn)
 
 
 async def read_predecessors(conn: Connection) -> list[Predecessor]:

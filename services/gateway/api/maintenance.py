@@ -15,7 +15,7 @@ from shared.postgres import Connection
 class Maintenance(BaseModel):
     """What is about to be done where the audit log is installed; `target` is what it is done to."""
 
-    command: Literal["prune", "rotate_master", "rotate_signing", "succeed"]
+    command: Literal["prune", "restore", "rotate_master", "rotate_signing", "succeed"]
     target: str = Field(default="", max_length=200)
 
 
