@@ -9,9 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
-import uvicorn
 import uvloop
-from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
@@ -19,7 +17,6 @@ from shared.errors import Unusable
 from shared.outbox import run_relay
 from shared.telemetry import configure_logging
 
-SHUTDOWN_SECONDS = 5
 S = TypeVar("S", bound=BaseSettings)
 
 COLLECT_AFTER_OBJECTS = 100_000
@@ -53,23 +50,11 @@ def spare_the_collector() -> None:
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 50)
 
 
-async def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serve `app` until SIGTERM or SIGINT; its lifespan starts and stops what belongs to it."""
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        server_header=False,
-    )
-    spare_the_collector()
-    await uvicorn.Server(config).serve()
-
-
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Wait until `work` ends or SIGTERM or SIGINT cancels it; `serve` sees to both by itself."""
+    """Wait until `work` ends or SIGTERM or SIGINT cancels it.
+
+    `shared.serving.serve` sees to both by itself.
+    """
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

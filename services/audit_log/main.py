@@ -28,8 +28,9 @@ from shared.contracts.topics import AUDITED_TOPICS, WORKER_STATE
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
-from shared.process import run_process, serve
+from shared.process import run_process
 from shared.refusals import Refusals
+from shared.serving import serve
 
 logger = structlog.get_logger(__name__)
 

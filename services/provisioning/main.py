@@ -44,8 +44,9 @@ from shared.kafka import BatchConsumer
 from shared.kafka.ends import log_ends
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
-from shared.process import going, run_process, serve
+from shared.process import going, run_process
 from shared.refusals import Refusals
+from shared.serving import serve
 from shared.timers import Ticker
 
 SERVICE = "provisioning"

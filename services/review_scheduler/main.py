@@ -27,8 +27,9 @@ from shared.idempotency import forget
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
-from shared.process import going, run_process, serve
+from shared.process import going, run_process
 from shared.refusals import Refusals
+from shared.serving import serve
 from shared.timers import Ticker
 
 SERVICE = "review_scheduler"
