@@ -88,7 +88,7 @@ async def measure_reviews(
     async with process, gateway(kafka, dsns, folder, review=url) as signed_in:
         reviewer = await signed_in(ORGANIZATION, [f"reviewer={REVIEWER}"])
         seconds = await ask(reviewer, [page.format(review=review) for page in OF_REVIEWERS], say)
-        overseer = await signed_in(ORGANIZATION, ["administrator", "compliance"])
+        overseer = await signed_in(ORGANIZATION, ["review_manager", "compliance"])
         pages = [page.format(campaign=campaign) for page in OF_COMPLIANCE]
         overseen = await ask(overseer, pages, say)
     return seconds | {f"{page} (overseer)": each for page, each in overseen.items()}

@@ -18,7 +18,7 @@ from shared.errors import Problem
 
 SEES = ("review:admin", "access:read", "audit:read")
 JUDGES = ("review:admin", "audit:read")
-UNREVIEWED_SHOWN = "1000"
+UNREVIEWED_SHOWN = "200"
 SCOPE = ("sites", "portals", "functions")
 
 

@@ -13,7 +13,8 @@ async def decided_by_day(conn: Connection, campaign_id: UUID, zone: str) -> list
         """
         SELECT (decided_at AT TIME ZONE $2)::date AS day, count(*) AS lines
         FROM review JOIN line USING (review_id)
-        WHERE campaign_id = $1 AND decided_at IS NOT NULL AND line.status <> 'moot'
+        WHERE campaign_id = $1 AND review.lines > review.undecided + review.moot
+            AND decided_at IS NOT NULL AND line.status <> 'moot'
         GROUP BY day ORDER BY day
         """,
         campaign_id,
@@ -29,11 +30,15 @@ async def reviewers_of(conn: Connection, campaign_id: UUID, now: datetime) -> li
         SELECT review.reviewer, worker.name AS reviewer_name, count(*) AS reviews,
             sum(review.lines) AS lines, sum(review.undecided) AS undecided,
             count(*) FILTER (WHERE review.undecided > 0 AND review.due_at < $2) AS overdue,
-            sum((SELECT count(*) FROM line WHERE line.review_id = review.review_id
-                AND line.overdue_at IS NOT NULL AND line.status IN ('removal_decided',
-                    'removal_ordered')))::bigint AS delayed
-        FROM review LEFT JOIN worker ON worker.organization = review.organization
-            AND worker.worker = review.reviewer
+            coalesce(sum(late.lines), 0)::bigint AS delayed
+        FROM review
+            LEFT JOIN worker ON worker.organization = review.organization
+                AND worker.worker = review.reviewer
+            LEFT JOIN (
+                SELECT review_id, count(*) AS lines FROM line
+                WHERE overdue_at IS NOT NULL AND status IN ('removal_decided', 'removal_ordered')
+                GROUP BY review_id
+            ) AS late USING (review_id)
         WHERE campaign_id = $1
         GROUP BY review.reviewer, worker.name
         ORDER BY undecided DESC, review.reviewer

@@ -24,6 +24,7 @@ async def reviews_worked(
                     max(decided_at) AS last_decided_at
                 FROM line
                 WHERE line.review_id = review.review_id AND line.decided_by = review.reviewer
+                    AND review.undecided < review.lines
             ) AS worked
         WHERE review.organization = $1 AND review.opened_at >= $2 AND review.reviewer IS NOT NULL
             AND ($3::uuid IS NULL OR review.campaign_id = $3)
