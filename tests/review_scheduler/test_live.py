@@ -17,6 +17,7 @@ from services.review_scheduler.rules.live import (
     Now,
     Opened,
     changes_since,
+    login_for,
     logins_in,
     recommend,
     risks_of,
@@ -26,6 +27,7 @@ from shared.contracts.directory import Function, OperationKind
 from shared.contracts.review import Decision, Risk
 from shared.contracts.review_policy import KeepReasons
 from shared.contracts.state import (
+    AccountStatus,
     AuthorizedBy,
     Finding,
     Grade,
@@ -136,6 +138,22 @@ def test_each_risk_and_recommendation_has_its_rule(
     recommended = recommend(line, seen, risks_of(line, seen))
     assert (recommended.advice, recommended.rule) == (advice, rule)
     assert recommended.reason.endswith(".")
+
+
+@pytest.mark.parametrize("second_first", [True, False])
+def test_who_has_two_logins_is_judged_by_the_one_that_gives_the_function(
+    second_first: bool,
+) -> None:
+    second = replace(
+        used(300), status=AccountStatus.SUSPENDED, desired=(), effective=(), login_id="ana2"
+    )
+    both = [second, used(3)] if second_first else [used(3), second]
+    told = state("ana", access=both)
+    login = login_for(logins_in(told), "noridian", TIN, Function.ELIGIBILITY)
+    seen = replace(now(), held=holdings_in(told)[0], login=login)
+
+    assert risks_of(opened(), seen) == ()
+    assert recommend(opened(), seen, ()).rule == "duty"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from services.review_scheduler.rules.live import (
     Opened,
     Recommendation,
     changes_since,
+    login_for,
     recommend,
     risks_of,
 )
@@ -79,7 +80,7 @@ def _now(
         at,
         standing.status,
         next((each for each in standing.holdings if each.target == target), None),
-        next((each for each in standing.logins if each.portal == opened.portal), None),
+        login_for(standing.logins, *target),
         duties_behind(opened.function, () if gone else standing.duties, directory.job_duties),
         any(
             each.portal == opened.portal and holder in (each.worker, each.deputy)

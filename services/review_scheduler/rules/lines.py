@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from services.review_scheduler.rules.live import Login, logins_in
+from services.review_scheduler.rules.live import Login, login_for, logins_in
 from services.review_scheduler.rules.roles import Holding
 from shared.contracts.directory import Function
 from shared.contracts.review import Decision, MootReason
@@ -145,7 +145,7 @@ def follow(
         outcome = _follow_undecided(state, held, unchanged)
         return outcome or (lapse("reviewed_again") if moved and line.campaign_id is None else None)
     if LineMove.CONFIRM in LINE_MOVES[line.status] and state.merged_into is None:
-        login = next((each for each in logins_in(state) if each.portal == line.portal), None)
+        login = login_for(logins_in(state), *line.target)
         outcome = _follow_removal(line, state.decisions, held, login, unchanged)
         news = outcome and (outcome.move is not LineMove.ORDER or outcome.detail != line.detail)
         return outcome if news or line.status is LineStatus.REMOVAL_DECIDED else None

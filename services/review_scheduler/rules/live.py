@@ -32,10 +32,10 @@ TAKES_AWAY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What is known of a worker's login on one portal, reduced to what deciding needs.
+    """What is known of one of a worker's logins on a portal, reduced to what deciding needs.
 
-    `desired` is what policy and exceptions give there, as (TIN, function); `removals` are orders
-    under way that take something away.
+    `desired` is what policy and exceptions give by it and `effective` what it gives now, each as
+    (TIN, function); `removals` are orders under way that take something away.
     """
 
     portal: str
@@ -48,6 +48,7 @@ class Login:
     desired: tuple[tuple[str, Function], ...]
     findings: tuple[Finding, ...]
     removals: tuple[OpenOperation, ...]
+    effective: tuple[tuple[str, Function], ...] = ()
 
     def removal_of(self, tin: str, function: Function) -> OpenOperation | None:
         """The order under way that takes this function away, if there is one."""
@@ -75,6 +76,26 @@ def _login(access: PortalAccess) -> Login:
         (*((own.tin, own.function) for own in access.desired), *observed),
         access.findings,
         tuple(order for order in access.operations if order.kind in TAKES_AWAY),
+        tuple((own.tin, own.function) for own in access.effective),
+    )
+
+
+def login_for(logins: Collection[Login], portal: str, tin: str, function: Function) -> Login | None:
+    """The login by which its holder has a function on a portal.
+
+    Whoever has two there, as after a merge, is judged by the one that gives the function; of
+    several, or if none does, by the one that policy wants, or that is in use.
+    """
+    right = (tin, function)
+    there = (login for login in logins if login.portal == portal)
+    return max(
+        there,
+        key=lambda login: (
+            right in login.effective,
+            right in login.desired,
+            login.status is AccountStatus.ACTIVE,
+        ),
+        default=None,
     )
 
 
