@@ -1,5 +1,6 @@
 """The example clinic, played into an installation that has just come up."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -28,9 +29,14 @@ async def play_clinic(installation: Installation) -> list[str]:
     file = installation.session_file
     file.touch(mode=0o600)
     file.write_text(json.dumps(session))
+
+    async def sign_in(role: str) -> str:
+        return (await asyncio.to_thread(_links, installation, "--session", role))["session"]
+
     installed = Installed(
         gateway=installation.console,
         session=session["session"],
+        sign_in=sign_in,
         sources_file=secrets.sources,
         links=_links(installation, *LINK_ROLES),
     )

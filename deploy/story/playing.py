@@ -60,7 +60,7 @@ async def play(installed: Installed, *, say: Say = print) -> None:
             clinic = await find_clinic(services)
             await _apply_directory(services, clinic, say)
             await _play_feed(services, installed, clinic, say)
-            await review_access(services, clinic.played_on, say)
+            await review_access(services, installed, clinic.played_on, say)
             say("HR's lists of Thursday and Friday ...")
             await send_hr_lists(services, installed, EXAMPLE_SOURCE)
         except httpx.HTTPStatusError as error:

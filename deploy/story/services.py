@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +30,14 @@ class StoryFailed(Exception):
 class Installed:
     """A running installation, as whoever runs it reaches it.
 
-    `session` is the secret of a session with every role that the story plays (`ROLES`),
-    `sources_file` the gateway's own, with the HR source's webhook secret, and `links` the one-time
-    links to show, by role.
+    `session` is the secret of a session with every role that the story plays (`ROLES`), `sign_in`
+    opens one of another role (`ROLE` or `ROLE=WORKER`), `sources_file` is the gateway's own, with
+    the HR source's webhook secret, and `links` the one-time links to show, by role.
     """
 
     gateway: str
     session: str
+    sign_in: Callable[[str], Awaitable[str]]
     sources_file: Path
     links: Mapping[str, str] = field(default_factory=dict)
 

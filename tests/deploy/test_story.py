@@ -26,6 +26,12 @@ async def test_data_of_another_versions_example_are_told_with_what_to_do(tmp_pat
     async def apply() -> None:
         raise Problem(422, "idempotency_key_reused", "This key was used for another body.")
 
-    async with serving(played) as url, Services(Installed(url, "s", tmp_path)) as services:
+    async def sign_in(role: str) -> str:
+        raise AssertionError(f"nobody signs in as {role}")
+
+    async with (
+        serving(played) as url,
+        Services(Installed(url, "s", sign_in, tmp_path)) as services,
+    ):
         with pytest.raises(StoryFailed, match="make clean"):
             await services.post("provisioning", "/access/v1/directory", {}, key="story-1")

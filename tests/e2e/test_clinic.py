@@ -62,7 +62,7 @@ REFUSED_ONCE = "cs-1175"
 REFUSED_TERMINATION = "cs-1020"
 ERASED = "cs-1141"
 
-REVIEWER = "cs-1039"
+REVIEWER = "cs-1017"
 
 WITHOUT_LINKS = {"/sign-in", "/in/{code}", "/audit/stream", "/audit/{index}/proof"}
 """What a person who is signed in is never led to, but for the script of a page."""
@@ -118,7 +118,13 @@ async def played() -> AsyncIterator[Clinic]:
                 gateway_url=place.console,
                 sources_file=secrets.sources,
             )
-            nobody = Installed(place.console, "", secrets.sources, {"administrator": "LINK"})
+
+            async def sign_in(role: str) -> str:
+                made = await make_session(settings, EXAMPLE_ORGANIZATION, [role])
+                return str(made["session"])
+
+            links = {"administrator": "LINK"}
+            nobody = Installed(place.console, "", sign_in, secrets.sources, links)
             installed = await Clinic(nobody, settings).installed_for(*ROLES)
             await play(installed, say=lambda line: None)
             yield Clinic(installed, settings)
