@@ -407,8 +407,8 @@ class _Teller:
         decided = campaign["lines"] - campaign["undecided"]
         removing = campaign["removal_decided"] + campaign["removal_ordered"]
         line = (
-            f"REVIEW {campaign['title']}  {decided} of {campaign['lines']} lines decided by "
-            f"{_count(campaign['reviewers'], 'reviewer')}, due "
+            f"REVIEW {campaign['title']}  {decided} of {campaign['lines']} lines decided, "
+            f"{_count(campaign['reviewers'], 'reviewer')} asked, due "
             f"{self._last_day(campaign['due_at'])}"
         )
         if removing or campaign["removal_confirmed"]:
