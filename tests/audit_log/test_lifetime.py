@@ -34,6 +34,7 @@ from shared.tlog.note import (
     VerifierKey,
     name_next_log,
     open_checkpoint,
+    open_next_log,
 )
 from shared.tlog.proof import Proof
 from tests.audit_log.test_api import get, indexes
@@ -330,7 +331,9 @@ async def test_a_log_that_lost_signed_entries_is_frozen_and_followed_by_another(
             old = (await http.get(f"/log/{ORIGIN}/checkpoint")).text
             bundle = await http.get(f"/log/{ORIGIN}/tile/entries/000")
             first = (await http.get("/audit/v1/entries/0")).json()
-        assert log["predecessors"] == [{"origin": ORIGIN, "checkpoint": last_note}]
+        [before] = log["predecessors"]
+        assert (before["origin"], before["checkpoint"]) == (ORIGIN, last_note)
+        assert open_next_log(before["statement"]).after == key.verifier
         # What was signed stays signed, although entries behind the 300th are gone.
         assert open_checkpoint(old, world.key.verifier).size == 400
         assert len(bundle.content) > 100

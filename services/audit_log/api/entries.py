@@ -26,12 +26,14 @@ OPENINGS_PER_READ = 500
 class Page(Asked):
     """A page of entries: what is asked for, below which index, and how many.
 
-    `organization` may be empty, which asks for entries that name none.
+    `organization` may be empty, which asks for entries that name none. `log` is one that this log
+    follows, by its origin: search does not know it, so it is turned over whole.
     """
 
     cursor: Annotated[int | None, Field(ge=0, le=MAX_INDEX)] = None
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
     organization: Annotated[str | None, Field(max_length=100)] = None
+    log: Annotated[str | None, Field(max_length=200)] = None
 
 
 def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
@@ -42,6 +44,8 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
     @router.get("/entries")
     async def entries(who: Reader, page: Annotated[Page, Query()]) -> dict[str, Any]:
         """Entries that match everything asked for, newest first."""
+        if page.log not in (None, reading.origin):
+            return await _turned_over(reading, who, page)
         query = page.query(_whose(who, page.organization))
         filters = {**page.filters(), "organization": page.organization, "cursor": page.cursor}
 
@@ -94,6 +98,30 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         )
 
     return router
+
+
+async def _turned_over(reading: Reading, who: Principal, page: Page) -> dict[str, Any]:
+    """A page of a log before this one: what of a stretch of it is the reader's organization's."""
+    if page.filters() or page.organization is not None:
+        raise Problem(
+            422, "not_searchable", "Search knows this log only: ask for the other without filters."
+        )
+
+    async def read(conn: Connection) -> dict[str, Any]:
+        async with reading.turned_to(conn, page.log):
+            _, size = await store.read_head(conn) or ("", 0)
+            end = size if page.cursor is None else min(page.cursor, size)
+            start = max(0, end - page.limit)
+            found = await store.read_range(conn, start, end)
+        asked = {"log": page.log, "cursor": page.cursor}
+        await reading.record(conn, who, "entries", asked)
+        shown = await Showing(reading.keys, who, projected=False).show(
+            conn, found[::-1], payloads=False
+        )
+        theirs = [each for each in shown if each["organization"] in ("", None, who.organization)]
+        return {"entries": theirs, "next_cursor": start or None}
+
+    return await in_transaction(reading.pool, read)
 
 
 async def _openings(

@@ -60,7 +60,10 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
             "public_key": signed.verifier_key if signed else None,
             "pruned": pruned,
             "succession": succession,
-            "predecessors": [{"origin": each.origin, "checkpoint": each.note} for each in before],
+            "predecessors": [
+                {"origin": each.origin, "checkpoint": each.note, "statement": each.statement}
+                for each in before
+            ],
         }
 
     @router.get("/entries/{index}/proof")

@@ -99,16 +99,41 @@ def routes(console: Console) -> APIRouter:
             pass_on(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
 
-    @router.get("/{index}")
-    async def entry(request: Request, index: Index) -> Response:
-        """One entry with its payload."""
+    @router.get("/before")
+    async def before(request: Request, log: Text, cursor: Text = "") -> Response:
+        """A log that this one follows: how it ended, and its entries, newest first."""
         visitor = await console.visitor(request, "audit:read")
-        found = await services.get(visitor.principal, "audit", f"/audit/v1/entries/{index}")
+        page = {"log": log, "cursor": cursor, "limit": PAGE_ROWS}
+        found, ended, present = await asyncio.gather(
+            services.get(visitor.principal, "audit", "/audit/v1/entries", page),
+            services.get(visitor.principal, "audit", "/audit/v1/log", {"log": log}),
+            services.get(visitor.principal, "audit", "/audit/v1/log"),
+        )
+        last = next((each for each in present["predecessors"] if each["origin"] == log), None)
+        if last is None:
+            raise Problem(404, "no_such_log", "This log follows no log of that name.")
+        return console.page(
+            request,
+            "audit_before.html",
+            found=found,
+            log=ended,
+            last=last,
+            signed=int(last["checkpoint"].split("\n")[1]),
+            tabs=TABS,
+        )
+
+    @router.get("/{index}")
+    async def entry(request: Request, index: Index, log: Text = "") -> Response:
+        """One entry with its payload, of this log or of the one before it that is named."""
+        visitor = await console.visitor(request, "audit:read")
+        of = {"log": log}
+        found = await services.get(visitor.principal, "audit", f"/audit/v1/entries/{index}", of)
         payload = found.get("payload") or {}
         return console.page(
             request,
             "entry.html",
             entry=found,
+            log=log,
             tabs=TABS,
             payload_text=_indented(payload.get("value", payload.get("value_base64"))),
             headers_text=_indented(
@@ -117,22 +142,23 @@ def routes(console: Console) -> APIRouter:
         )
 
     @router.get("/{index}/proof")
-    async def proof(request: Request, index: Index) -> Response:
+    async def proof(request: Request, index: Index, log: Text = "") -> Response:
         """The inclusion proof as JSON, for the page's own arithmetic."""
         visitor = await console.visitor(request, "audit:read")
         try:
             found: Any = await services.get(
-                visitor.principal, "audit", f"/audit/v1/entries/{index}/proof"
+                visitor.principal, "audit", f"/audit/v1/entries/{index}/proof", {"log": log}
             )
         except Problem as problem:
             return problem_response(problem.status, problem.code, problem.detail)
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
     @router.get("/{index}/tlog-proof")
-    async def tlog_proof(request: Request, index: Index) -> Response:
+    async def tlog_proof(request: Request, index: Index, log: Text = "") -> Response:
         """The proof as a file that verifies offline."""
         visitor = await console.visitor(request, "audit:read")
-        return await download(services, visitor, f"/audit/v1/entries/{index}/tlog-proof")
+        route = with_query(f"/audit/v1/entries/{index}/tlog-proof", log=log)
+        return await download(services, visitor, route)
 
     return router
 
