@@ -459,7 +459,14 @@ def erase(
         )
     done = client.post("audit", "/audit/v1/erasures", {"worker": worker, "reason": reason})
     # Only now: the log refuses while access is open, under a hold and inside retention.
-    client.enter("worker.erased", worker, {})
+    try:
+        client.enter("worker.erased", worker, {})
+    except Failure as failure:
+        raise Failure(
+            failure.code,
+            f"{worker} is erased in the audit log, but the other services were not told; once this"
+            f" is put right, erase again. {failure.sentence}",
+        ) from failure
     print_answer(
         as_json,
         done,

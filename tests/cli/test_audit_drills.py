@@ -10,18 +10,22 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest_asyncio
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.audit_log.signer import read_key
 from services.cli.audit_sources import FreshServer
 from services.cli.audit_verify import verify_log
+from shared.kafka import Gap
 from shared.postgres import in_transaction
 from tests.audit_log.test_keeping import age
 from tests.audit_log.test_lifetime import narrow
 from tests.audit_log.test_offline import quiet
 from tests.audit_log.worlds import MASTER_KEY, ORIGIN, World, hired, make_world
-from tests.cli.conftest import Listening, Ran, Run
+from tests.cli.conftest import Listening, Ran, Run, listen
+from tests.gateway.conftest import ORGANIZATION, Door, MakeSettings
+from tests.gateway.lists import HrOffice
 from tests.servers import ROOT, database_copy
 
 SUCCESSOR = "portalkeeper.local/drill-2"
@@ -191,3 +195,61 @@ async def test_old_entries_are_pruned_and_both_keys_replaced(
     assert answer.startswith("All keys are wrapped by the master key ")
     now_wrong: Any = await run("backup", str(tmp_path / "copies"), **owner)
     assert (now_wrong.code, "does not fit" in now_wrong.err) == (1, True)
+
+
+def trust(world: World, gateway: Listening) -> None:
+    """Let the log believe the gateway's tokens as well as the test's own."""
+    path = world.folder / "jwks.json"
+    known = json.loads(path.read_text())["keys"]
+    known += json.loads(gateway.settings.jwks_file.read_text())["keys"]
+    path.write_text(json.dumps({"keys": known}))
+
+
+async def test_whoever_is_held_is_erased_only_after_the_release(
+    run: Run,
+    make_settings: MakeSettings,
+    prepared_kafka: str,
+    database: Mapping[str, str],
+    fresh_database: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    async with (
+        make_world(fresh_database, tmp_path) as world,
+        listen(make_settings, prepared_kafka, database, audit_url=world.url) as gateway,
+    ):
+        trust(world, gateway)
+        about = [hired(n, f"W-{n}", organization=ORGANIZATION) for n in (1, 2)]
+        await world.append(*about, gaps=[Gap(about[0].topic, 0, 0, 0)])
+        await world.sign()
+        await age(world)
+        await run("sign-in", await gateway.link("privacy"))
+
+        held = await run("audit", "hold", "set", "worker", "W-1", "--reason", "Claim 26", "--json")
+        hold = json.loads(held.out)["id"]
+        erase = ("audit", "erase", "W-1", "--reason", "asked by the person", "--json")
+        refused = await run(*erase, "--yes")
+        assert (refused.code, "legal_hold" in refused.err) == (5, True)
+        unsure = await run(*erase)
+        assert unsure.code != 0
+        assert hold in (await run("audit", "hold", "list")).out
+        ended = await run("audit", "hold", "release", hold, "--reason", "settled", "--json")
+        assert json.loads(ended.out)["released_at"] is not None
+
+        untold = await run(*erase, "--yes")
+        assert (untold.code, "erase again" in untold.err) == (5, True)
+        async with httpx.AsyncClient() as http:
+            await HrOffice(Door(http, gateway.settings)).know()
+        erased = await run(*erase, "--yes")
+        assert erased.code == 0, erased.err
+        assert json.loads(erased.out)["keys_destroyed"] == 0
+        for worker, found in (("W-1", 0), ("W-2", 1)):
+            ran = await run("audit", "search", "--worker", worker, "--json")
+            assert len(json.loads(ran.out)["entries"]) == found
+        verified = json.loads((await run("audit", "verify", "--json")).out)
+        assert verified["good"]
+        assert (verified["payloads"], verified["payloads_missing"]) == (1, 1)
+        rows = await world.fetch("SELECT headers FROM outbox ORDER BY id")
+        types = [json.loads(row["headers"])["ce_type"] for row in rows]
+        assert [each for each in types if each != "audit.read"] == [
+            "hold.set", "command.refused", "hold.released", "command.accepted", "command.accepted"
+        ]  # fmt: skip
