@@ -3,12 +3,14 @@ from typing import Any
 
 from services.provisioning.rules.desired.rights import Desired, Removal
 from services.provisioning.rules.desired.worker import desire
+from services.provisioning.rules.exceptions import AccessException
 from services.provisioning.rules.guards import (
     AdministratorStanding,
     administers_alone,
     without_administrator,
 )
 from shared.contracts.directory import Function
+from shared.contracts.state import ExceptionKind, ExceptionStatus
 from tests.provisioning.test_timeline import event, folded, hired, terminated
 from tests.provisioning.worlds import NOW, OTHER_TIN, TIN, ago, compiled, day
 
@@ -240,6 +242,34 @@ def test_a_movers_old_access_is_never_kept_across_a_separation() -> None:
         if by.kind == "mover_grace"
     }
     assert kept == {"claim_status"}
+
+
+def clinician(**dated: str) -> list[dict[str, Any]]:
+    carrier = {"carrier": "acme", "tin": TIN, **dated}
+    return [
+        {"id": "dr", "name": "Dr. One", "npi": "1234567893", "worker": "w1", "carriers": [carrier]}
+    ]
+
+
+def test_an_exception_gives_a_clinician_what_a_carriers_date_still_withholds() -> None:
+    directory = compiled(clinicians=clinician(effective_on=day(9)))
+    worker = folded(hired(title="Biller"))
+    claims = ("hub", TIN, F.CLAIM_STATUS)
+    assert claims not in desire(worker, directory, (), NOW).rights
+    exception = AccessException(
+        "e-1", ExceptionKind.EXCEPTION, "w1", *claims, "covers claims", "w2", ago(days=1),
+        ago(days=1), NOW + timedelta(days=1), ExceptionStatus.APPROVED, "w3", ago(days=1),
+    )  # fmt: skip
+    assert desire(worker, directory, (), NOW, [exception]).rights[claims].kind == "exception"
+
+
+def test_a_mover_keeps_nothing_for_which_the_carrier_no_longer_recognizes_them() -> None:
+    events = (hired(title="Front Desk"), changed(title="Nurse", effective=ago(days=2)))
+    graced = policy(mover_grace_days=5)
+    assert ("hub", TIN, "benefits") in functions(wanted(*events, policy=graced))
+    ended = clinician(effective_on=day(-90), until=day(-1))
+    found = functions(wanted(*events, policy=graced, clinicians=ended))
+    assert ("hub", TIN, "benefits") not in found
 
 
 def test_an_administrator_administers_while_appointed_and_employed() -> None:

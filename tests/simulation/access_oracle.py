@@ -231,7 +231,7 @@ class _Answer:
             sites = before["sites"] or self._at(employment, "sites")
             given: dict[Right, set[str]] = {}
             for duty in self._duties(title):
-                for right in self._needs(duty, sites, recognized=False):
+                for right in self._needs(duty, sites, recognized=True):
                     given.setdefault(right, set()).add(duty)
             yield from (right for right, duties in given.items() if self._fits(right, duties))
 

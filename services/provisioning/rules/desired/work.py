@@ -51,10 +51,12 @@ def kept_after_moving(
     now: Mapping[Right, set[str]],
     duties: Iterable[str],
     as_of: datetime,
+    without: frozenset[Billed],
 ) -> tuple[list[Right], list[datetime]]:
     """What the former job gave and the grace still leaves, and when that is over.
 
-    Nothing of it is kept across a separation of duties with what the new job gives.
+    Nothing of it is kept across a separation of duties with what the new job gives, or that no
+    carrier recognizes the clinician for (`without`).
     """
     days = compiled.directory.policy.mover_grace_days
     before: dict[Right, set[str]] = {}
@@ -68,7 +70,7 @@ def kept_after_moving(
             title = employment.previous_title or employment.title
             sites = known_sites(employment.previous_sites or employment.sites, compiled, [])
             for duty in (compiled.duties_of(title) if title else None) or ():
-                give(before, duty, sites, compiled, as_of)
+                give(before, duty, sites, compiled, as_of, without)
     current = Holding(frozenset(duties), frozenset(right[2] for right in now))
     return [
         right

@@ -78,8 +78,12 @@ def desire(
         changes.extend(at for at in (exception.starts_at, exception.ends_at) if at > as_of)
         # The portal may have been taken out before anything was given there.
         if exception.counts(as_of) and exception.portal in compiled.portals:
-            wanted.setdefault(exception.right, _beyond_policy(exception))
-    kept, ends = kept_after_moving(working, compiled, because, duties, as_of)
+            right = exception.right
+            if right not in wanted or (unrecognized and right in because.keys() - recognized):
+                wanted[right] = _beyond_policy(exception)
+    kept, ends = kept_after_moving(
+        working, compiled, because, duties, as_of, frozenset(unrecognized)
+    )
     changes.extend(ends)
     still = AuthorizedBy(MOVER_GRACE, policy.version, policy.signatory)
     for right in kept:
@@ -97,7 +101,10 @@ def desire(
         reason = (
             separation_between(right, because, holding, policy.separation)
             or portals_rule(right, administered, worker, working, compiled, as_of)
-            or not_recognized(right, because, recognized, unrecognized, compiled)
+            or (
+                authorization is authorized
+                and not_recognized(right, because, recognized, unrecognized, compiled)
+            )
             or held_back(
                 worker,
                 compiled,
