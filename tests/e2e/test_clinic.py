@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 import typer
 import typer.core
+import yaml
 from playwright.async_api import Browser, expect
 
 from deploy.installation import Installation, find_first_port
@@ -27,6 +28,7 @@ from deploy.story import ROLES, Installed, Services, check_invariants, play, sum
 from deploy.story.clinic import Feed
 from deploy.story.playing import find_clinic
 from deploy.story.quiet import wait_until_quiet
+from deploy.story.reviewing import ANSWERS
 from services.cli.main import app
 from services.gateway.console.visitor import COOKIE
 from services.gateway.links import make_session
@@ -468,6 +470,29 @@ async def test_playing_again_changes_nothing(clinic: Installed, services: Servic
     assert (await find_clinic(services)).played_on == played_on
     campaigns = (await services.get("review", "/review/v1/campaigns"))["campaigns"]
     assert [each["calendar"] for each in campaigns] == ["quarterly", None, None]
+
+
+async def test_what_supervisors_removed_is_gone_or_has_an_order_and_the_rest_is_kept(
+    services: Services,
+) -> None:
+    answers = yaml.safe_load(ANSWERS.read_text())
+    for removal in answers["removals"]:
+        access = _portals(await _worker(services, removal["worker"]))[removal["portal"]]
+        ordered = {each["function"] for each in access["operations"]}
+        effective = {each["function"] for each in access["effective"]}
+        assert removal["function"] not in effective - ordered, removal
+    (quarter,) = (
+        each
+        for each in (await services.get("review", "/review/v1/campaigns"))["campaigns"]
+        if each["calendar"]
+    )
+    waited_for = 0
+    async for review in services.pages(
+        "review", "/review/v1/reviews", "reviews", campaign=quarter["campaign_id"]
+    ):
+        waited_for += review["undecided"]
+        assert not review["undecided"] or review["reviewer"] in answers["not_begun"]
+    assert 0 < waited_for == quarter["undecided"] < quarter["kept"]
 
 
 async def test_what_a_review_removes_goes_and_stays_away(
