@@ -466,12 +466,15 @@ async def test_logs_before_are_backed_up_and_a_log_in_the_way_is_put_aside_once_
             await after.append(hired(300))
             await after.sign()
             await back_up(after, tmp_path / "both")
+            await after.search_pool.execute("INSERT INTO audit_search.published VALUES (true, 9)")
         both = tmp_path / "both" / "log"
         for wrong in (None, ORIGIN):
             with pytest.raises(backup.CannotRestore, match=f"--in-place-of {SUCCESSOR}"):
                 await backup.restore_log(conn, both, wrong)
         rows, aside = await backup.restore_log(conn, both, SUCCESSOR)
         assert (rows["entry"], aside) == (302, ["audit_log_replaced_1", "audit_log_replaced_2"])
+        # What is appended from here on is published as OCSF, whatever was before.
+        assert await conn.fetchval("SELECT position FROM audit_search.published") == 2
         for schema, size in zip(aside, (2, 300), strict=True):
             assert await conn.fetchval(f"SELECT count(*) FROM {schema}.entry") == size
     finally:

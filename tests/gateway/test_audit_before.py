@@ -80,4 +80,6 @@ async def test_a_log_that_ended_is_turned_over_with_its_last_checkpoint_and_proo
         searched = {"log": ORIGIN, "worker": "W-7"}
         async with after.client() as api:
             refused = await api.get("/audit/v1/entries", params=searched)
+            grown = await api.get("/audit/v1/consistency", params={**of_old, "from": "7"})
+        assert (grown.json()["origin"], grown.json()["to"]) == (ORIGIN, 61)
         assert (refused.status_code, refused.json()["code"]) == (422, "not_searchable")

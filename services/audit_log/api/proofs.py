@@ -142,8 +142,9 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
         _who: Reader,
         from_: Annotated[int, Query(alias="from", ge=0, le=MAX_INDEX)],
         to: Annotated[int | None, Query(ge=0, le=MAX_INDEX)] = None,
+        log: LogName = None,
     ) -> dict[str, Any]:
-        async with reading.pool.acquire() as conn:
+        async with reading.log(log) as conn:
             signed = await reading.checkpoint(conn)
             size = signed.size if to is None else to
             if not from_ <= size <= signed.size:
@@ -151,7 +152,7 @@ def proofs_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
                     422, "invalid_request", f"Give from <= to <= {signed.size}, which is signed."
                 )
             return {
-                "origin": reading.origin,
+                "origin": log or reading.origin,
                 "from": from_,
                 "to": size,
                 "hashes": all_b64(await reading.fold(conn, consistency_path(from_, size))),

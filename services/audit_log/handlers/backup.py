@@ -97,7 +97,6 @@ async def restore_log(
             if here is None:
                 raise CannotRestore(f"the database does not hold the log {in_place_of}")
             aside = await succession.put_aside(conn)
-            await succession.forget_search(conn)
             await succession.make_schema(conn, "audit_log", migrations())
         async with succession.as_owner(conn, "audit_log"):
             await _copy_in(conn, manifest["tables"], folder)
@@ -106,6 +105,8 @@ async def restore_log(
             async with succession.as_owner(conn, schema):
                 await _copy_in(conn, tables, folder / schema)
             await succession.close(conn, schema)
+        if aside:
+            await succession.forget_search(conn)
     return _rows(manifest), aside
 
 

@@ -93,10 +93,13 @@ async def as_owner(conn: Connection, schema: str) -> AsyncIterator[None]:
 
 
 async def forget_search(conn: Connection) -> None:
-    """Have the projection made anew, and everything of the log that comes published as OCSF."""
+    """Have the log that is there now projected anew, and all that it lacks published as OCSF."""
     await conn.execute("DROP TABLE IF EXISTS audit_search.found, audit_search.projection")
     if await conn.fetchval("SELECT to_regclass('audit_search.published') IS NOT NULL"):
-        await conn.execute("UPDATE audit_search.published SET position = 0")
+        await conn.execute(
+            "UPDATE audit_search.published SET position ="
+            " least(position, coalesce((SELECT size FROM audit_log.log_head), 0))"
+        )
 
 
 async def put_aside(conn: Connection) -> list[str]:
