@@ -52,7 +52,7 @@ async def crawl(console: str, session: str, beginnings: Sequence[str] = ("/",)) 
     async with httpx.AsyncClient(base_url=console, cookies={COOKIE: session}, timeout=60) as http:
         while waiting:
             came_from, address = waiting.popleft()
-            route = _route(known, address)
+            route = route_of(known, address)
             if route is None or visits.get(route, 0) >= VISITS_PER_ROUTE:
                 continue
             visits[route] = visits.get(route, 0) + 1
@@ -77,7 +77,8 @@ async def crawl(console: str, session: str, beginnings: Sequence[str] = ("/",)) 
     return found
 
 
-def _route(known: Sequence[str], address: str) -> str | None:
+def route_of(known: Sequence[str], address: str) -> str | None:
+    """The route that answers an address; None if none does."""
     path = urlsplit(address).path
     return next((route for route in known if compile_path(route)[0].match(path)), None)
 
