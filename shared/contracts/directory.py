@@ -376,7 +376,8 @@ class Portal(DirectoryObject):
     notices_to: Email | None = None
     identity: Text | None = None
     vault_item: Text | None = None
-    connector: Literal["manual", "simulator", "scim"] = "manual"
+    connector: Id = "manual"
+    """Who carries operations out; what no connector has the name of waits for a person."""
     starts: Literal["existing", "new"] = "existing"
     reaches: tuple[Reach, ...] = ()
     states: tuple[State, ...] = ()

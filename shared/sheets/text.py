@@ -72,7 +72,7 @@ def read_text(text: str, notes: list[str]) -> Table:
         rows = _delimited(text[said.end() :], said[1], first_line=2)
         return arrange(rows, notes)
     delimiter = _delimiter(text)
-    if delimiter is not None:
+    if delimiter is not None and not _is_laid_out_around(text, delimiter):
         return arrange(_without_rules(_delimited(text, delimiter, first_line=1)), notes)
     return arrange(_laid_out(text), [*notes, "It was read as columns of text."])
 
@@ -91,6 +91,18 @@ def _delimiter(text: str) -> str | None:
             if best is None or (lines, width) > best[:2]:
                 best = (lines, width, delimiter)
     return best[2] if best else None
+
+
+def _is_laid_out_around(text: str, delimiter: str) -> bool:
+    """Whether columns of text begin before the first line with the delimiter, and go on.
+
+    What looks like a delimiter is within a cell then, as in "eligibility; benefits".
+    """
+    lines = [line.strip() for line in text.splitlines()[:SNIFFED_LINES] if line.strip()]
+    before = next((at for at, line in enumerate(lines) if delimiter in line), len(lines))
+    widths = [len(_GAP.split(line)) for line in lines]
+    head = next((width for width in widths[:before] if width > 1), 0)
+    return widths.count(head) > 1
 
 
 def _delimited(text: str, delimiter: str, *, first_line: int) -> list[Row]:

@@ -54,6 +54,23 @@ async def test_one_list_confirms_many_operations_with_its_lines_as_evidence(desk
     assert "operation.confirmed" in sequence_of(await desk.published())
 
 
+async def test_a_list_is_pasted_as_the_portals_screen_shows_it(desk: Desk) -> None:
+    await desk.hear(hire("w1"), hire("w2"))
+    desk.clock.at = later(hours=2)
+    screen = """
+      User ID     Full name      Status     Functions
+      -------     ---------      ------     ---------
+      w1@hub      Name of w1     Active     eligibility; benefits
+      ghost       Ghost Rider    Active     eligibility
+    """
+    answer = await Importing(desk).import_roster("hub", screen, as_of=later(hours=1))
+    assert answer["counts"]["confirmed"] == 1
+    access = await hub(desk)
+    assert (access["status"], access["grade"], access["login_id"]) == ("active", "roster", "w1@hub")
+    assert await rules(desk) == ["orphan"]
+    assert await hub_work(desk) == [("w2", "open")]
+
+
 async def test_a_list_never_confirms_what_was_requested_after_it(desk: Desk) -> None:
     await desk.hear(hire("w1"))
     answer = await Importing(desk).import_roster(
