@@ -1,7 +1,7 @@
 """What a connector is: a way to have one operation carried out somewhere, told in two types.
 
-To add one: a file here with a class that has `carry_out`, and its line in `main.py`. Portals name it
-in the directory.
+To add one: a file here with a class that has `carry_out`, and its line in `main.py`. Portals name
+it in the directory.
 """
 
 from dataclasses import dataclass
