@@ -81,10 +81,13 @@ class Deadlines(DirectoryObject):
     """
 
     removal_hours: int = Field(default=1, ge=1, le=24 * 90)
+    """Taking access away, from when it is ordered."""
     grant_hours: int = Field(default=72, ge=1, le=24 * 90)
+    """Giving access."""
     retry_hours: int = Field(default=24, ge=1, le=24 * 90)
+    """When what a portal refused is asked for again."""
     notice_hours: int = Field(default=24, ge=1, le=24 * 90)
-    """Telling a portal that somebody has left; 24 hours follow the same proposed rule."""
+    """Telling a portal that somebody has left; 24 hours follow the same rule of 90 FR 898."""
 
 
 class BrakeLimits(DirectoryObject):
@@ -95,8 +98,11 @@ class BrakeLimits(DirectoryObject):
     """
 
     removals: int = Field(default=10, ge=0, le=100_000)
+    """Entitlements."""
     percent: int = Field(default=5, ge=0, le=100)
+    """Of all entitlements that are held."""
     window_hours: int = Field(default=24, ge=1, le=24 * 31)
+    """What went within so many hours is counted together."""
 
 
 class PhaseDays(DirectoryObject):
@@ -114,16 +120,22 @@ class Organization(DirectoryObject):
     id: OrganizationId
     name: Text
     zone: Zone
+    """The IANA time zone in which its days begin, such as America/Los_Angeles."""
     tins: tuple[Tin, ...] = Field(min_length=1)
+    """The tax ids under which it bills, like 12-3456789."""
     npis: tuple[Npi, ...] = ()
+    """The NPIs of the organization itself; clinicians have their own."""
     leave_suspends: bool = True
+    """Whether logins are suspended while their holder is on leave."""
     leave_suspends_after_days: int = Field(default=0, ge=0, le=365)
+    """A leave suspends from this day of it on; 0: from its first day."""
     deadlines: Deadlines = Deadlines()
     brake: BrakeLimits = BrakeLimits()
     roster_interval_days: int = Field(default=30, ge=1, le=365)
     """How often each portal's list of users is fetched, unless the portal says otherwise."""
     enrolment_days: PhaseDays = PhaseDays()
     document_warning_days: int = Field(default=60, ge=0, le=730)
+    """So many days before a document expires its renewal is asked for."""
     clearinghouse: Text | None = None
     """The clearinghouse in use, by name."""
     on_call: tuple[Text, ...] = ()
@@ -138,6 +150,7 @@ class Source(DirectoryObject):
     """A CloudEvents source that may speak for the organization."""
 
     id: Text
+    """What it gives as the `source` of its events."""
     name: Text
     owner: Text | None = None
     """Worker id of who is told, instead of HR, when it is late, silent or asks something."""
@@ -151,6 +164,7 @@ class TinPtan(DirectoryObject):
     carrier: Id
     since: Day | None = None
     until: Day | None = None
+    """The last day."""
 
 
 class Site(DirectoryObject):
@@ -159,6 +173,7 @@ class Site(DirectoryObject):
     id: Id
     name: Text
     state: State
+    """Two capitals, such as WA: a Medicare contractor serves certain states only."""
     tins: tuple[Tin, ...] = Field(min_length=1)
     ptans: tuple[TinPtan, ...] = ()
 
@@ -170,18 +185,21 @@ class CarrierEffective(DirectoryObject):
     tin: Tin
     effective_on: Day
     until: Day | None = None
+    """The last day."""
 
 
 class Clinician(DirectoryObject):
-    """Somebody who bills in their own name. `worker` is the id under which HR knows them."""
+    """Somebody who bills in their own name."""
 
     id: Id
     name: Text
     npi: Npi
     worker: Text | None = None
+    """The id under which HR knows them."""
     sites: tuple[Id, ...] = ()
     ptans: tuple[TinPtan, ...] = ()
     carriers: tuple[CarrierEffective, ...] = ()
+    """Who recognizes them, under which tax id, from when."""
 
 
 class Carrier(DirectoryObject):
@@ -205,15 +223,18 @@ class Carrier(DirectoryObject):
 
 
 class Contract(DirectoryObject):
-    """Carrier with organization, for TINs (and sites, if not all); `until` starts the grace."""
+    """Carrier with organization. Without one nobody gets access for the carrier."""
 
     id: Id
     carrier: Id
     tins: tuple[Tin, ...] = Field(min_length=1)
     sites: tuple[Id, ...] = ()
+    """Where it holds; everywhere, if none is named."""
     since: Day
     until: Day | None = None
+    """Its last day, which starts the grace."""
     grace_days: int = Field(default=0, ge=0, le=730)
+    """So long after its end access stays that only this contract justifies."""
 
 
 class RuleName(StrEnum):
@@ -413,30 +434,32 @@ class Portal(DirectoryObject):
 
 
 class Enrolment(DirectoryObject):
-    """The organization's standing on a portal under a TIN; needed before anything is requested.
-
-    `registered_on` is the day on which the portal confirmed the registration, `owner` the worker
-    who sees the enrolment through, and `documents` what its registration asks for.
-    """
+    """The organization's standing on a portal under a TIN; needed before anything is requested."""
 
     id: Id
     portal: Id
     tin: Tin
     registered_on: Day | None = None
+    """The day on which the portal confirmed the registration."""
     owner: Text | None = None
+    """The worker who sees the enrolment through."""
     documents: tuple[Id, ...] = ()
+    """What its registration asks for."""
 
 
 class EnrolmentDocument(DirectoryObject):
-    """A document that registrations ask for. `held_at` says where it is; it is not stored here."""
+    """A document that registrations ask for. It is not stored here, only where it is kept."""
 
     id: Id
     kind: Literal["w9", "business_licence", "signatory", "npi_letter", "insurance", "other"]
     name: Text
     tins: tuple[Tin, ...] = Field(min_length=1)
     held_at: Text
+    """Where the document itself is, for whoever fills in a registration."""
     signatory: Text | None = None
+    """Who may sign for the organization, if that is what it shows."""
     expires_on: Day | None = None
+    """Its last day."""
 
 
 class Cover(DirectoryObject):
@@ -453,38 +476,41 @@ class Cover(DirectoryObject):
 
 
 class Administrator(DirectoryObject):
-    """A worker appointed to administer a portal, from a day on; `until` is the last day.
-
-    Where no `tins` are named, it is for all that are registered there.
-    """
+    """A worker appointed to administer a portal."""
 
     id: Id
     portal: Id
     worker: Text
     tins: tuple[Tin, ...] = ()
+    """For which tax ids; for all that are registered there, if none is named."""
     since: Day
     until: Day | None = None
+    """The last day."""
     deputy: Text | None = None
+    """The worker who stands in on the days below."""
     signed_by: Text | None = None
     covers: tuple[Cover, ...] = ()
 
 
 class TrainingModule(DirectoryObject):
-    """A module that gates functions of a portal (of all portals, if none is named).
-
-    Staff hired before `grandfathers_hired_before` count as trained until `grandfathered_until`.
-    """
+    """A module that gates functions: nobody gets them before it is signed off."""
 
     id: Id
     name: Text
     owner: Text
+    """The worker who keeps it up to date."""
     version: Text = "1"
     link: Url | None = None
+    """Where the procedure is."""
     portals: tuple[Id, ...] = ()
+    """On which portals; on all, if none is named."""
     functions: tuple[Function, ...] = Field(min_length=1)
     valid_days: int | None = Field(default=None, ge=1)
+    """How long a sign-off counts; for good, if nothing is said."""
     grandfathers_hired_before: Day | None = None
+    """Who was hired before this day counts as trained without a sign-off, for a while."""
     grandfathered_until: Day | None = None
+    """The last day on which they do."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
@@ -507,6 +533,7 @@ class JobDuty(DirectoryObject):
     name: Text
     functions: tuple[Function, ...] = Field(min_length=1)
     front_office: bool = False
+    """Whether it is front office, which never holds remittance, payment or fee schedules."""
 
 
 class Side(DirectoryObject):
@@ -534,38 +561,41 @@ class Separation(DirectoryObject):
     never: Side
     reason: Text
     enforced: bool = True
+    """Otherwise it only records that the organization has decided to live with it."""
 
 
 class Policy(DirectoryObject):
-    """Who answers for the rules that give access, and since when.
-
-    Somebody who moves keeps the old access for `mover_grace_days`, never across a separation.
-    """
+    """Who answers for the rules that give access, and since when."""
 
     version: Text
+    """Counted up by itself where it is left as it was."""
     signatory: Text
     signed_on: Day
     mover_grace_days: int = Field(default=0, ge=0, le=90)
+    """So long somebody who moves keeps the old access, never across a separation."""
     separation: tuple[Separation, ...] = ()
+    """What must stay apart."""
 
 
 class GuideEntry(DirectoryObject):
-    """Where some work is done: what a clearinghouse answers, and what the portal shows.
-
-    Without `carriers` it holds for all of them; without `portal`, for the portal that serves the
-    carrier and function best.
-    """
+    """Where some work is done: what a clearinghouse answers, and what the portal shows."""
 
     id: Id
     work: Text
+    """The work, in a few words."""
     words: tuple[Text, ...] = ()
+    """What people search with."""
     functions: tuple[Function, ...] = Field(min_length=1)
     carriers: tuple[Id, ...] = ()
+    """For which carriers; for all, if none is named."""
     portal: Id | None = None
+    """Without one, the portal that serves the carrier and function best."""
     screen: Text | None = None
     link: Url | None = None
     clearinghouse: LongText | None = None
+    """What the clearinghouse answers."""
     portal_shows: LongText | None = None
+    """What the portal shows."""
     phone: Text | None = None
 
 

@@ -12,7 +12,7 @@ Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 class DirectoryObject(BaseModel):
     """One object of the directory; unknown fields are refused, because they are typing errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Function(StrEnum):

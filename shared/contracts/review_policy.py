@@ -26,48 +26,51 @@ RUNGS_MAX = 12
 
 
 class ReviewScope(DirectoryObject):
-    """What a campaign asks about. An entitlement is in scope if it fits every list that names any.
-
-    `carriers` are those that the portal reaches for the function; `sites` those where the holder
-    works; `worker_kinds` are HR's.
-    """
+    """What a campaign asks about. An entitlement is in scope if it fits every list that names any."""
 
     sites: tuple[Id, ...] = ()
+    """Where the holder works."""
     tins: tuple[Tin, ...] = ()
     carriers: tuple[Id, ...] = ()
+    """Those that the portal reaches for the function."""
     portals: tuple[Id, ...] = ()
     functions: tuple[Function, ...] = ()
     worker_kinds: tuple[WorkerKind, ...] = ()
+    """What HR says somebody is."""
 
 
 class CampaignCalendar(DirectoryObject):
     """A campaign that comes again by itself.
 
-    It begins with each calendar month, quarter or year; with `recertification`, once for each
-    portal that has a date by which it wants its users confirmed, `ahead_days` before that date.
-    Where `spread_days` is more than one, a share of the workers is asked about on each of so many
-    days, and the days to decide count from theirs. Nothing is asked twice at once: what an earlier
-    campaign still asks about is left to it.
+    Nothing is asked twice at once: what an earlier campaign still asks about is left to it.
     """
 
     id: Id
     name: Text
     every: Literal["month", "quarter", "year", "recertification"]
+    """It begins with each calendar month, quarter or year; with `recertification`, once for each
+    portal that has a date by which it wants its users confirmed."""
     scope: ReviewScope = ReviewScope()
     days_to_decide: int = Field(default=14, ge=1, le=90)
     """Two working weeks: a supervisor on a week's holiday still has a week for everybody."""
     spread_days: int = Field(default=1, ge=1, le=31)
+    """A share of the workers is asked about on each of so many days, and the days to decide count
+    from theirs."""
     ahead_days: int = Field(default=45, ge=1, le=180)
+    """So long before a portal's date its recertification begins."""
     no_answer: NoAnswer = "escalate"
+    """What becomes of access about which nobody decided in time: ordered away, suspended, or left
+    while the next above is asked."""
 
 
 class Rung(DirectoryObject):
-    """A step of the ladder: whom to tell, so many business days before (or, above 0, after) the due
-    day, in the morning; the rung of 0 days is the due instant itself. A rung is told once, and of
-    several that were missed only the last.
+    """A step of the ladder: whom to tell, in the morning of which day.
+
+    A rung is told once, and of several that were missed only the last.
     """
 
     days: int = Field(ge=-60, le=60)
+    """Business days before (below 0) or after the due day; 0: the due instant itself."""
     tell: Recipient
 
 
@@ -104,10 +107,11 @@ class ReviewPolicy(DirectoryObject):
         ),
         CampaignCalendar(id="quarterly", name="Quarterly review", every="quarter"),
     )
-    """In this order, where several begin at once."""
+    """Campaigns that come again by themselves; in this order, where several begin at once."""
     micro_days_to_decide: int = Field(default=5, ge=1, le=60)
     """Business days. One working week: a mover holds old and new access until somebody looked."""
     micro_no_answer: NoAnswer = "escalate"
+    """As with campaigns, for the review that a change of somebody's work opens."""
     sponsor_left_no_answer: NoAnswer = "suspend"
     """Where whoever answered for a contractor, student or vendor's worker has left: nobody knows
     the work, so what nobody confirms ends, in the way that is quickest to undo."""
@@ -121,6 +125,7 @@ class ReviewPolicy(DirectoryObject):
         Rung(days=-1, tell="above_reviewer"),
         Rung(days=1, tell="review_admin"),
     )
+    """Who is reminded, and when."""
     escalated_days: int = Field(default=3, ge=1, le=60)
     """Business days for whoever is asked next, where nobody answered and policy escalates."""
     keep_reasons: KeepReasons = KeepReasons()

@@ -53,6 +53,8 @@ async def crawl(console: str, session: str, beginnings: Sequence[str] = ("/",)) 
         while waiting:
             came_from, address = waiting.popleft()
             route = route_of(known, address)
+            if route is None and not address.startswith("/static/"):
+                found.broken.append((came_from, address, 404))
             if route is None or visits.get(route, 0) >= VISITS_PER_ROUTE:
                 continue
             visits[route] = visits.get(route, 0) + 1

@@ -99,7 +99,7 @@ async def test_a_portal_administrators_day(browser: Browser, office: System) -> 
     await work_off(page, office, NEW, "iokafor")
     await page.goto(f"{gateway}/people/{NEW}")
     hub = page.get_by_role("region", name="Example Hub")
-    await expect(hub).to_contain_text("confirmed by a person")
+    await expect(hub).to_contain_text("on a person's word")
 
     # Somebody moves to the front desk: what billing gave goes, what both need stays.
     moved = {

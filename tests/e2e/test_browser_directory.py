@@ -132,16 +132,16 @@ async def test_money_for_the_front_desk_is_refused_on_the_page(
 ) -> None:
     page = await sign_in(browser, in_force, "administrator")
     await page.goto(f"{in_force.urls['gateway']}/policy")
-    await page.get_by_text("Change a duty, or add one").click()
-    form = page.locator("form[action='/policy/duty']")
-    await form.get_by_label("Id (of a known duty: that one changes)").fill("greeting")
-    await form.get_by_label("Name").fill("Greeting")
-    await form.get_by_label("Front office").check()
-    await form.get_by_label("remittance").check()
-    await form.get_by_role("button", name="Try it on everybody").click()
+    await page.get_by_role("link", name="Add a duty").click()
+    await page.get_by_label("Name").fill("Greeting")
+    await page.get_by_label("Front office").check()
+    await page.get_by_label("remittance").check()
+    await page.get_by_role("button", name="See what it changes").click()
     await expect(page.get_by_role("alert")).to_contain_text(
         "gives remittance to the front office (greeting)"
     )
+    await expect(page.get_by_label("Name")).to_have_value("Greeting")
+    await expect(page.get_by_label("remittance")).to_be_checked()
 
 
 async def test_a_separation_is_tried_on_everybody_before_anybody_signs_it(
@@ -149,13 +149,16 @@ async def test_a_separation_is_tried_on_everybody_before_anybody_signs_it(
 ) -> None:
     page = await sign_in(browser, staffed, "administrator")
     await page.goto(f"{staffed.urls['gateway']}/policy")
-    await page.get_by_text("Add a rule, or change one").click()
-    form = page.locator("form[action='/policy/separation']")
-    await form.get_by_label("Id (of a known rule: that one changes)").fill("desk-and-cob")
-    await form.get_by_label("Why").fill("Tried out")
-    await form.get_by_label("Front desk").check()
-    await form.get_by_label("coordination of benefits").check()
-    await form.get_by_role("button", name="Try it on everybody").click()
+    await page.get_by_role("link", name="Sign anew, or change what must stay apart").click()
+    await page.get_by_text("Add one", exact=True).click()
+    rule = page.get_by_role("group", name="Separation, 3")
+    await rule.get_by_label("Id").fill("desk-and-cob")
+    await rule.get_by_label("Reason").fill("Tried out")
+    holders = rule.get_by_role("group", name="Who holds any of these")
+    await holders.get_by_label("Front desk").check()
+    never = rule.get_by_role("group", name="Never holds any of these")
+    await never.get_by_label("coordination of benefits").check()
+    await page.get_by_role("button", name="See what it changes").click()
     row = page.get_by_role("row", name="Ines Calloway")
     await expect(row).to_contain_text("− coordination of benefits")
     await expect(row).to_contain_text("desk-and-cob")
@@ -279,31 +282,29 @@ async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
     await page.goto(f"{gateway}/directory/organization")
     row = page.get_by_role("row", name="Silvio Marchetti")
     await row.get_by_role("link", name="Change").click()
-    await expect(page.get_by_label("Medicare numbers (PTANs)")).to_have_value(
-        "G8900001, medicare-b, 89-0413207, 2019-09-01"
-    )
-    recognized = page.get_by_label("Recognized by carriers")
-    await recognized.fill("regence, 89-0413207, 2019-09-01\naetna, 89-0413207, some day")
+    await expect(page.get_by_label("PTAN", exact=True).first).to_have_value("G8900001")
+    recognized = page.get_by_role("group", name="Carriers", exact=True)
+    await recognized.get_by_text("Add one", exact=True).click()
+    another = page.get_by_role("group", name="Carriers, 2")
+    await another.get_by_label("Carrier").select_option("Aetna")
+    await another.get_by_label("Tax id").select_option("89-0413207")
     await look(page, "clinician")
     await page.get_by_role("button", name="See what it changes").click()
     await expect(page.get_by_role("alert")).to_contain_text("is no day, which is written like")
-    await expect(recognized).to_have_value(
-        "regence, 89-0413207, 2019-09-01\naetna, 89-0413207, some day"
-    )
-    await recognized.fill("regence, 89-0413207, 2019-09-01\naetna, 89-0413207, 2030-01-01")
+    begun = page.get_by_role("group", name="2", exact=True).get_by_label("Effective on")
+    await begun.fill("2030-01-01")
     await apply()
     await expect(row).to_contain_text("Aetna")
     await expect(row).to_contain_text("1 Jan 2030")
 
     await page.get_by_role("link", name="Add a carrier").click()
-    await page.get_by_label("Id", exact=True).fill("kitsap")
     await page.get_by_label("Name", exact=True).fill("Kitsap Mutual")
-    await page.get_by_label("What people call it").fill("Kitsap, KM")
+    await page.get_by_label("Kind").select_option("commercial")
+    await page.get_by_label("What people call it").fill("Kitsap\nKM")
     await apply()
     await expect(page.get_by_role("row", name="Kitsap Mutual")).to_contain_text("Kitsap, KM")
 
     await page.get_by_role("link", name="Add a site").click()
-    await page.get_by_label("Id", exact=True).fill("yelm")
     await page.get_by_label("Name", exact=True).fill("Yelm")
     await page.get_by_label("State").fill("WA")
     await page.get_by_label("89-0413207").check()
@@ -311,8 +312,7 @@ async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
     await expect(page.get_by_role("row", name="Yelm")).to_contain_text("89-0413207")
 
     await page.get_by_role("link", name="Add an entry").click()
-    await page.get_by_label("Id", exact=True).fill("kitsap-denials")
-    await page.get_by_label("The work, in a few words").fill("Denials by letter")
+    await page.get_by_label("Work", exact=True).fill("Denials by letter")
     await page.get_by_label("claim status").check()
     await page.get_by_label("Kitsap Mutual").check()
     await look(page, "guide-entry")
@@ -322,7 +322,114 @@ async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
     await look(page, "organization-changed")
     await page.get_by_role("row", name="Kitsap, KM").get_by_role("link", name="Change").click()
     await page.get_by_role("button", name="See what taking it out changes").click()
-    await expect(page.get_by_role("alert")).to_contain_text("names carrier 'kitsap'")
+    await expect(page.get_by_role("alert")).to_contain_text("names carrier 'kitsap-mutual'")
+
+
+async def test_settings_sources_and_documents_are_changed_on_pages(
+    browser: Browser, in_force: System
+) -> None:
+    gateway = in_force.urls["gateway"]
+    page = await sign_in(browser, in_force, "administrator")
+
+    async def apply() -> None:
+        await page.get_by_role("button", name="See what it changes").click()
+        await page.get_by_role("button", name="Apply it").click()
+        await expect(page.get_by_role("status")).to_contain_text("In force as version")
+
+    await page.goto(f"{gateway}/directory/organization")
+    await page.get_by_role("link", name="Change these settings").click()
+    await expect(page.get_by_label("Tax ids, a line each")).to_have_value("89-0413207\n89-0518866")
+    await page.get_by_label("Grant, in hours").fill("48")
+    brake = page.get_by_role("group", name="Brake on removals")
+    await brake.get_by_label("Percent").fill("7")
+    await page.get_by_label("On call, a line each").fill("cs-1060")
+    await page.get_by_label("Clearinghouse").fill("")
+    await look(page, "settings")
+    await apply()
+    await page.goto(f"{gateway}/directory/organization")
+    settings = page.locator("dl.facts")
+    await expect(settings).to_contain_text("grants 48 h")
+    await expect(settings).to_contain_text("more than 7 %")
+    await expect(settings).to_contain_text("none named")
+
+    await page.get_by_role("link", name="Add a source").click()
+    await page.get_by_label("Id", exact=True).fill("locums-agency")
+    await page.get_by_label("Name", exact=True).fill("Agency for locums")
+    await apply()
+    await page.goto(f"{gateway}/directory/organization")
+    await expect(page.get_by_role("row", name="Agency for locums")).to_contain_text("locums-agency")
+
+    await page.goto(f"{gateway}/enrolments")
+    licence = page.get_by_role("row", name="Washington business licence")
+    await licence.get_by_role("link", name="Change").click()
+    await page.get_by_label("Expires on").fill("2031-06-30")
+    await apply()
+    await page.goto(f"{gateway}/enrolments")
+    await expect(licence).to_contain_text("30 Jun 2031")
+    await page.get_by_role("link", name="Add a document").click()
+    await page.get_by_label("Kind").select_option("W-9")
+    await page.get_by_label("Name", exact=True).fill("W-9 of the clinic in Yelm")
+    await page.get_by_label("89-0413207").check()
+    await page.get_by_label("Kept at").fill("Finance share")
+    await apply()
+    await page.goto(f"{gateway}/enrolments")
+    await expect(page.get_by_role("row", name="in Yelm")).to_contain_text("Finance share")
+
+
+async def test_how_access_is_reviewed_and_who_is_grandfathered_takes_a_second_person(
+    browser: Browser, in_force: System
+) -> None:
+    gateway = in_force.urls["gateway"]
+    page = await sign_in(browser, in_force, "administrator")
+    await page.goto(f"{gateway}/policy")
+    await page.get_by_role("link", name="Change how access is reviewed").click()
+    quarterly = page.get_by_role("group", name="Quarterly review")
+    await quarterly.get_by_label("Days to decide").fill("21")
+    first = page.get_by_role("group", name="1", exact=True)
+    await first.get_by_label("Take it out").check()
+    await look(page, "reviewing")
+    await page.get_by_role("button", name="See what it changes").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("What would change")
+    await page.get_by_role("button", name="Propose it").click()
+    await expect(page.get_by_role("status")).to_contain_text("somebody else")
+    other = await sign_in(browser, in_force, "compliance")
+    await other.goto(page.url)
+    await other.get_by_role("button", name="Approve, and put it in force").click()
+    await page.goto(f"{gateway}/policy")
+    await expect(page.get_by_role("row", name="Quarterly review")).to_contain_text("21")
+    await expect(page.get_by_text("5 days before")).to_have_count(0)
+
+    module = page.get_by_role("row", name="Remittance advice and payments")
+    await module.get_by_role("link", name="Change").click()
+    form, stale = page.get_by_label("Existing staff count as trained until"), page.url
+    await form.fill("2030-12-31")
+    await page.get_by_role("button", name="See what it changes").click()
+    changes = page.get_by_role("listitem").filter(has_text="grandfathered until")
+    await expect(changes).to_contain_text("2030-12-31")
+    await page.goto(stale)
+    await page.get_by_label("Existing staff count as trained until").fill("")
+    await page.get_by_role("button", name="See what it changes").click()
+    await expect(page.get_by_role("alert")).to_contain_text("needs both its dates")
+
+
+async def test_a_form_that_another_version_has_overtaken_is_not_taken(
+    browser: Browser, in_force: System
+) -> None:
+    gateway = in_force.urls["gateway"]
+    late = await sign_in(browser, in_force, "administrator")
+    await late.goto(f"{gateway}/directory/entries/site?id=olympia")
+    await late.get_by_label("Name").fill("Olympia West")
+    page = await sign_in(browser, in_force, "administrator")
+    await page.goto(f"{gateway}/directory/entries/site?id=tacoma")
+    await page.get_by_label("Name").fill("Tacoma Harbor")
+    await page.get_by_role("button", name="See what it changes").click()
+    await page.get_by_role("button", name="Apply it").click()
+    await expect(page.get_by_role("status")).to_contain_text("In force as version")
+    await late.get_by_role("button", name="See what it changes").click()
+    await expect(late.get_by_role("alert")).to_contain_text("while this form was open")
+    await expect(late.get_by_label("Name")).to_have_value("Olympia West")
+    await late.get_by_role("button", name="See what it changes").click()
+    await expect(late.get_by_role("heading", level=1)).to_have_text("What would change")
 
 
 async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
@@ -340,6 +447,9 @@ async def test_the_pages_of_the_directory_fit_a_phone_and_need_no_script(
         "/directory/organization",
         "/directory/entries/clinician?id=cs-1079",
         "/directory/entries/guide",
+        "/directory/entries/organization",
+        "/directory/entries/review_policy",
+        "/directory/entries/policy",
         "/directory/portals/availity",
         "/directory/file",
         "/policy",

@@ -257,7 +257,7 @@ async def test_who_is_missing_from_hrs_list_leaves_only_by_hrs_answer(
     await page.goto(f"{listed.urls['gateway']}/hr/questions")
     await look(page, "hr-questions")
     async with page.expect_download() as download:
-        await page.get_by_role("link", name="This table as CSV").click()
+        await page.get_by_role("link", name="the table").click()
     assert "Helper 8" in Path(str(await (await download.value).path())).read_text()
     await page.get_by_label("Helper 8", exact=True).select_option("has left")
     await page.get_by_label("Last day of Helper 8").fill(last_day)
@@ -267,7 +267,7 @@ async def test_who_is_missing_from_hrs_list_leaves_only_by_hrs_answer(
         await until_gone(listed, worker)
     await page.goto(f"{listed.urls['gateway']}/hr")
     await look(page, "hr")
-    await page.get_by_role("link", name=listed.source).click()
+    await page.get_by_role("table").get_by_role("link", name="HR", exact=True).click()
     await page.get_by_label("Statuses").fill("Furloughed = leave")
     await page.get_by_label("by (leave empty for no alarm)").fill("06:00")
     await look(page, "hr-source")

@@ -108,7 +108,7 @@ def console_app(
     settings: Settings,
 ) -> FastAPI:
     """The console, to be mounted at the root behind the gateway's own routes."""
-    console = Console(doorkeeper, services)
+    console = Console(doorkeeper, services, pool)
     app = FastAPI(openapi_url=None)
     app.add_middleware(Tables)
     app.add_middleware(Guarded)
@@ -146,8 +146,10 @@ def console_app(
 def _install_error_pages(
     app: FastAPI, console: Console, refusals: Refusals, has_provider: bool
 ) -> None:
-    def problem_page(request: Request, status: int, title: str, detail: str, code: str) -> Response:
-        return console.page(
+    async def problem_page(
+        request: Request, status: int, title: str, detail: str, code: str
+    ) -> Response:
+        return await console.page(
             request, "problem.html", status=status, title=title, detail=detail, code=code
         )
 
@@ -163,7 +165,7 @@ def _install_error_pages(
         if error.code == NOT_FRESH and has_provider:
             form = urlsplit(request.headers.get("referer", "/"))
             back = form.path + (f"?{form.query}" if form.query else "")
-            return console.page(
+            return await console.page(
                 request,
                 "sign_in_again.html",
                 status=error.status,
@@ -172,12 +174,12 @@ def _install_error_pages(
         title = {403: "Not allowed", 404: "Not found", 429: "Too many attempts"}.get(
             error.status, "That did not work"
         )
-        return problem_page(request, error.status, title, error.detail, error.code)
+        return await problem_page(request, error.status, title, error.detail, error.code)
 
     @app.exception_handler(ServiceDown)
     async def on_down(request: Request, error: ServiceDown) -> Response:
         logger.warning("service.down", service=error.service, why=error.why)
-        return problem_page(
+        return await problem_page(
             request,
             503,
             f"{SERVICE_NAMES[error.service]} does not answer",
@@ -190,7 +192,7 @@ def _install_error_pages(
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         part = error.errors()[0]["loc"][-1]
-        return problem_page(
+        return await problem_page(
             request,
             422,
             "That address leads nowhere",
@@ -202,14 +204,14 @@ def _install_error_pages(
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
         title = "Not found" if error.status_code == 404 else "That did not work"
-        return problem_page(
+        return await problem_page(
             request, error.status_code, title, "There is no such page.", "not_found"
         )
 
     @app.exception_handler(Exception)
     async def on_unexpected(request: Request, error: Exception) -> Response:
         logger.error("page.failed", path=request.url.path, exc_info=error)
-        return problem_page(
+        return await problem_page(
             request,
             500,
             "This is our fault",

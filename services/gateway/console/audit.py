@@ -60,7 +60,7 @@ def routes(console: Console) -> APIRouter:
             services.get(visitor.principal, "audit", "/audit/v1/log"),
         )
         followed = {name: text for name, text in asked.items() if name not in ("since", "until")}
-        return console.page(
+        return await console.page(
             request,
             "audit.html",
             found=found,
@@ -129,7 +129,7 @@ def routes(console: Console) -> APIRouter:
         of = {"log": log}
         found = await services.get(visitor.principal, "audit", f"/audit/v1/entries/{index}", of)
         payload = found.get("payload") or {}
-        return console.page(
+        return await console.page(
             request,
             "entry.html",
             entry=found,

@@ -39,7 +39,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
         visitor = await console.visitor(request, "audit:read")
         found = await services.get(visitor.principal, "audit", "/audit/v1/exports")
         unfinished = any(each["status"] in ("waiting", "running") for each in found["exports"])
-        shown = console.page(
+        shown = await console.page(
             request, "audit_exports.html", found=found, tabs=TABS, said=SAID.get(did)
         )
         if unfinished:
@@ -68,7 +68,9 @@ def routes(console: Console, entries: Entries) -> APIRouter:
         """The latest checkpoint, the keys that signed, and how an outsider checks them."""
         visitor = await console.visitor(request, "audit:read")
         log = await services.get(visitor.principal, "audit", "/audit/v1/log")
-        return console.page(request, "audit_checkpoints.html", log=log, tabs=TABS, handout=HANDOUT)
+        return await console.page(
+            request, "audit_checkpoints.html", log=log, tabs=TABS, handout=HANDOUT
+        )
 
     @router.get("/handout/{name}")
     async def handout(request: Request, name: str) -> Response:
@@ -95,7 +97,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
             services.get(visitor.principal, "audit", "/audit/v1/holds"),
             services.get(visitor.principal, "audit", "/audit/v1/erasures"),
         )
-        return console.page(
+        return await console.page(
             request,
             "audit_holds.html",
             status=problem.status if problem else 200,

@@ -33,7 +33,7 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, *SEES)
         asked = {"cursor": cursor, "limit": PAGE_ROWS}
         found = await services.get(visitor.principal, "review", "/review/v1/campaigns", asked)
-        return console.page(request, "campaigns.html", found=found)
+        return await console.page(request, "campaigns.html", found=found)
 
     @router.get("/campaigns/open")
     async def prepare(request: Request) -> Response:
@@ -56,7 +56,7 @@ def routes(console: Console) -> APIRouter:
             except Problem as refused:
                 problem = refused
         directory = await services.get(who, "provisioning", "/access/v1/directory")
-        return console.page(
+        return await console.page(
             request,
             "campaign_open.html",
             status=problem.status if problem else 200,
@@ -94,7 +94,7 @@ def routes(console: Console) -> APIRouter:
             services.get(visitor.principal, "review", route),
             services.get(visitor.principal, "review", f"{route}/progress"),
         )
-        return console.page(
+        return await console.page(
             request,
             "campaign.html",
             campaign=found,
@@ -125,7 +125,7 @@ def routes(console: Console) -> APIRouter:
             services.get(who, "review", "/review/v1/quality"),
             services.get(who, "review", "/review/v1/coverage", limit),
         )
-        return console.page(request, "compliance.html", quality=quality, coverage=coverage)
+        return await console.page(request, "compliance.html", quality=quality, coverage=coverage)
 
     return router
 

@@ -58,7 +58,7 @@ async def show(
     visitor = await console.visitor(request, *scopes)
     found = await console.services.get(visitor.principal, "provisioning", route, parameters)
     did = request.query_params.get("did", "")
-    return console.page(
+    return await console.page(
         request,
         template,
         found=found,

@@ -14,11 +14,13 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
 from services.gateway.console.commands import form_text, fresh_key
+from services.gateway.console.forms import OPTIONS
 from services.gateway.console.pages import Text
-from services.gateway.console.planned import Json, in_force, many, named, number, planned, put
+from services.gateway.console.planned import Json, in_force, many, named, planned, put
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from shared.contracts.directory import FINANCIAL, RULE_TYPES, Function, Portal, RuleName
+from shared.contracts.review_policy import ReviewPolicy
 from shared.errors import Problem
 
 EFFECTS_SHOWN = "200"
@@ -44,33 +46,17 @@ def routes(console: Console) -> APIRouter:
         asked: list[Json] = found["questions"]
         return asked
 
-    async def portal_names(visitor: Visitor) -> dict[str, str]:
-        return named(await in_force(console, visitor), "portals")
-
     @router.get("/directory")
     async def directory(request: Request) -> Response:
         """Portals and carriers as they are in force."""
         visitor = await console.visitor(request, "directory:read", "access:read")
-        return await _show_directory(request, visitor)
-
-    async def _show_directory(
-        request: Request,
-        visitor: Visitor,
-        *,
-        problem: Problem | None = None,
-        typed: Mapping[str, Any] | None = None,
-    ) -> Response:
         found, plans = await asyncio.gather(in_force(console, visitor), plans_of(visitor))
-        return console.page(
+        return await console.page(
             request,
             "directory.html",
-            status=problem.status if problem else 200,
             found=found,
             plans=[each for each in plans if each["status"] == "proposed"],
             site_names=named(found, "sites"),
-            problem=problem,
-            typed=typed or {},
-            fresh_key=fresh_key,
         )
 
     @router.get("/directory/portals/{portal}")
@@ -92,7 +78,7 @@ def routes(console: Console) -> APIRouter:
             services.get(visitor.principal, "provisioning", "/access/v1/enrolments"),
         )
         known = _portal(found, portal)
-        return console.page(
+        return await console.page(
             request,
             "portal.html",
             status=problem.status if problem else 200,
@@ -108,21 +94,18 @@ def routes(console: Console) -> APIRouter:
 
     @router.get("/policy")
     async def policy(request: Request) -> Response:
-        """Job duties, titles, separations, and what waits for approval."""
+        """Job duties, titles, separations, reviews, and what waits for approval."""
         visitor = await console.visitor(request, "access:read", "access:admin", "policy:approve")
         return await _show_policy(request, visitor)
 
     async def _show_policy(
-        request: Request,
-        visitor: Visitor,
-        *,
-        problem: Problem | None = None,
-        typed: Mapping[str, Any] | None = None,
+        request: Request, visitor: Visitor, *, problem: Problem | None = None
     ) -> Response:
         found, plans, questions = await asyncio.gather(
             in_force(console, visitor), plans_of(visitor), questions_of(visitor)
         )
-        return console.page(
+        reviews = found["directory"].get("reviews") if found else None
+        return await console.page(
             request,
             "policy.html",
             status=problem.status if problem else 200,
@@ -133,55 +116,38 @@ def routes(console: Console) -> APIRouter:
             portal_names=named(found, "portals"),
             functions=[each.value for each in Function if each is not Function.SIGN_ON],
             financial=[each.value for each in FINANCIAL],
+            reviews=ReviewPolicy.model_validate(reviews or {}).model_dump(),
+            scope_names={part: named(found, part) for part in ("sites", "carriers", "portals")},
+            OPTIONS=OPTIONS,
             problem=problem,
-            typed=typed or {},
             fresh_key=fresh_key,
         )
 
     # -- forms that make a plan
 
-    @router.post("/policy/{what}")
-    async def change_policy(request: Request, what: str) -> Response:
-        """Map a title, change a duty or a separation."""
+    @router.post("/policy/title")
+    async def map_title(request: Request) -> Response:
+        """Say what a title does; with no duty, that it needs no portal."""
         visitor = await console.visitor(request, "access:admin")
-        form = await console.form(request, visitor, f"directory.{what}")
+        form = await console.form(request, visitor, "directory.title")
         try:
-            edits = _policy_edit(what, form, await in_force(console, visitor))
-            return await planned(console, visitor, what, edits)
+            edits = put("title", form_text(form, "id"), {"duties": many(form, "duties")})
+            return await planned(console, visitor, "title", edits)
         except Problem as problem:
             await console.doorkeeper.record_command(
-                visitor.session, f"directory.{what}", request.url.path, problem
+                visitor.session, "directory.title", request.url.path, problem
             )
-            return await _show_policy(request, visitor, problem=problem, typed=dict(form))
+            return await _show_policy(request, visitor, problem=problem)
 
-    @router.post("/directory/contracts")
-    async def change_contract(request: Request) -> Response:
-        """Enter a contract, or change its dates."""
+    @router.post("/directory/portals/{portal}/rule")
+    async def correct_rule(request: Request, portal: str) -> Response:
+        """Correct a rule of a portal, or add one."""
         visitor = await console.visitor(request, "access:admin")
-        form = await console.form(request, visitor, "directory.contract")
-        try:
-            value = {
-                "carrier": form_text(form, "carrier"),
-                "tins": many(form, "tins"),
-                "sites": many(form, "sites"),
-                "since": form_text(form, "since"),
-                "until": form_text(form, "until") or None,
-                "grace_days": number(form, "grace_days") or 0,
-            }
-            edits = put("contract", form_text(form, "id"), value)
-            return await planned(console, visitor, "contract", edits)
-        except Problem as problem:
-            return await _show_directory(request, visitor, problem=problem, typed=dict(form))
-
-    @router.post("/directory/portals/{portal}/{what}")
-    async def change_portal(request: Request, portal: str, what: str) -> Response:
-        """Correct a rule of a portal, or enter an enrolment or an administrator."""
-        visitor = await console.visitor(request, "access:admin")
-        form = await console.form(request, visitor, f"directory.{what}")
+        form = await console.form(request, visitor, "directory.rule")
         found = await in_force(console, visitor)
         try:
-            edits = _portal_edit(what, _portal(found, portal), form)
-            return await planned(console, visitor, what, edits)
+            edits = _with_rule(_portal(found, portal), form)
+            return await planned(console, visitor, "rule", edits)
         except Problem as problem:
             return await _show_portal(request, visitor, portal, problem=problem, typed=dict(form))
 
@@ -204,7 +170,7 @@ def routes(console: Console) -> APIRouter:
                 visitor.principal, "provisioning", "/access/v1/directory/export"
             )
             exported = found["file"]
-        return console.page(
+        return await console.page(
             request,
             "directory_file.html",
             status=problem.status if problem else 200,
@@ -252,7 +218,7 @@ def routes(console: Console) -> APIRouter:
         effects = await services.get(
             visitor.principal, "provisioning", f"{route}/effects", {"limit": EFFECTS_SHOWN}
         )
-        return console.page(
+        return await console.page(
             request,
             "plan.html",
             status=problem.status if problem else 200,
@@ -261,7 +227,6 @@ def routes(console: Console) -> APIRouter:
                 {**each, "gains": by_portal(each["gains"]), "loses": by_portal(each["loses"])}
                 for each in effects["effects"]
             ],
-            names=await portal_names(visitor),
             more=effects["next_cursor"] is not None,
             did=did,
             problem=problem,
@@ -296,7 +261,7 @@ def routes(console: Console) -> APIRouter:
         """The shipped catalogue of portals."""
         visitor = await console.visitor(request, "directory:read", "access:read")
         found = await services.get(visitor.principal, "provisioning", "/access/v1/catalogue")
-        return console.page(request, "catalogue.html", portals=found["portals"], entry=None)
+        return await console.page(request, "catalogue.html", portals=found["portals"], entry=None)
 
     @router.get("/catalogue/{entry}")
     async def catalogue_entry(request: Request, entry: str) -> Response:
@@ -305,7 +270,7 @@ def routes(console: Console) -> APIRouter:
         found = await services.get(
             visitor.principal, "provisioning", f"/access/v1/catalogue/{path(entry)}"
         )
-        return console.page(request, "catalogue.html", portals=[], entry=found)
+        return await console.page(request, "catalogue.html", portals=[], entry=found)
 
     return router
 
@@ -332,98 +297,22 @@ def _expected_administrators(portal: Json) -> int:
     return known.number(RuleName.EXPECTED_ADMINISTRATORS, datetime.now(UTC).date()) or 2
 
 
-def _policy_edit(what: str, form: FormData, found: Json | None) -> Json:
-    """What a form about the policy asks of the directory."""
-    id_ = form_text(form, "id")
-    policy: Json = found["directory"]["policy"] if found else {}
-    match what:
-        case "title":
-            return put("title", id_, {"duties": many(form, "duties")})
-        case "remove-title":
-            return {"remove": [{"kind": "title", "id": id_}]}
-        case "duty":
-            value: Json = {
-                "name": form_text(form, "name"),
-                "functions": many(form, "functions"),
-                "front_office": form_text(form, "front_office") == "yes",
-            }
-            return put("job_duty", id_, value)
-        case "separation":
-            rule = {
-                "id": id_,
-                "holders": {"duties": many(form, "holders")},
-                "never": {"functions": many(form, "never")},
-                "reason": form_text(form, "reason"),
-                "enforced": form_text(form, "enforced") == "yes",
-            }
-            rest = [each for each in policy.get("separation", []) if each["id"] != id_]
-            return put("policy", "policy", {"separation": [*rest, rule]})
-        case "training":
-            value = {
-                "name": form_text(form, "name"),
-                "owner": form_text(form, "owner"),
-                "version": form_text(form, "version"),
-                "link": form_text(form, "link") or None,
-                "portals": many(form, "portals"),
-                "functions": many(form, "functions"),
-                "valid_days": number(form, "valid_days") or None,
-            }
-            return put("training_module", id_, _kept(found, id_, value))
-        case "signature":
-            value = {
-                "version": form_text(form, "version"),
-                "signatory": form_text(form, "signatory"),
-                "signed_on": form_text(form, "signed_on"),
-                "mover_grace_days": number(form, "mover_grace_days") or 0,
-            }
-            return put("policy", "policy", value)
-    raise Problem(404, "no_such_command", "There is no such command.")
-
-
-def _kept(found: Json | None, id_: str, value: Json) -> Json:
-    """A training module with what the form does not ask: whom it grandfathers."""
-    modules = found["directory"].get("training_modules", []) if found else []
-    known: Json = next((each for each in modules if each["id"] == id_), {})
-    kept = ("grandfathers_hired_before", "grandfathered_until")
-    return {**{name: known[name] for name in kept if name in known}, **value}
-
-
-def _portal_edit(what: str, portal: Json, form: FormData) -> Json:
-    """What a form about a portal asks of the directory."""
-    if what == "rule":
-        row = {
-            "rule": form_text(form, "rule"),
-            "value": _typed(form_text(form, "rule"), form_text(form, "value")),
-            "source": form_text(form, "source"),
-            "verified_on": form_text(form, "verified_on") or None,
-            "effective_from": form_text(form, "effective_from") or None,
-            "confirmed": form_text(form, "confirmed") == "yes",
-        }
-        rest = [
-            each
-            for each in portal.get("rules", [])
-            if (each["rule"], each.get("effective_from")) != (row["rule"], row["effective_from"])
-        ]
-        value = {**portal, "rules": [*rest, row]}
-        return put("portal", portal["id"], value)
-    if what == "enrolment":
-        value = {
-            "portal": portal["id"],
-            "tin": form_text(form, "tin"),
-            "owner": form_text(form, "owner") or None,
-        }
-        return put("enrolment", form_text(form, "id"), value)
-    if what == "administrator":
-        value = {
-            "portal": portal["id"],
-            "worker": form_text(form, "worker"),
-            "tins": many(form, "tins"),
-            "since": form_text(form, "since"),
-            "deputy": form_text(form, "deputy") or None,
-            "signed_by": form_text(form, "signed_by") or None,
-        }
-        return put("administrator", form_text(form, "id"), value)
-    raise Problem(404, "no_such_command", "There is no such command.")
+def _with_rule(portal: Json, form: FormData) -> Json:
+    """What the form about a portal's rules asks of the directory."""
+    row = {
+        "rule": form_text(form, "rule"),
+        "value": _typed(form_text(form, "rule"), form_text(form, "value")),
+        "source": form_text(form, "source"),
+        "verified_on": form_text(form, "verified_on") or None,
+        "effective_from": form_text(form, "effective_from") or None,
+        "confirmed": form_text(form, "confirmed") == "yes",
+    }
+    rest = [
+        each
+        for each in portal.get("rules", [])
+        if (each["rule"], each.get("effective_from")) != (row["rule"], row["effective_from"])
+    ]
+    return put("portal", portal["id"], {**portal, "rules": [*rest, row]})
 
 
 def _typed(rule: str, said: str) -> bool | int | str | None:

@@ -28,14 +28,14 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
     router = APIRouter()
     encrypted = settings.gateway_url.startswith("https://")
 
-    def page(
+    async def page(
         request: Request,
         *,
         code: str | None = None,
         problem: Problem | None = None,
         return_to: str = "/",
     ) -> Response:
-        return console.page(
+        return await console.page(
             request,
             "sign_in.html",
             status=problem.status if problem else 200,
@@ -64,7 +64,7 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
     @router.get("/sign-in")
     async def ask_to_sign_in(request: Request, return_to: Path = "/") -> Response:
         """What to do without a session."""
-        shown = page(request, return_to=return_to)
+        shown = await page(request, return_to=return_to)
         if settings.stays_on_this_machine and return_to != "/":
             # A one-time link comes from elsewhere; it leads back to what was asked for.
             shown.set_cookie(
@@ -106,7 +106,7 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
             try:
                 entered = await provider.finish(request.query_params, state, client_of(request))
             except Problem as problem:
-                return page(request, problem=problem)
+                return await page(request, problem=problem)
             response = enter_with(entered.secret, entered.session, entered.return_to)
             response.delete_cookie(STATE_COOKIE, path="/sign-in", httponly=True, samesite="lax")
             return response
@@ -115,13 +115,13 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
     async def explain_signs_and_keys(request: Request) -> Response:
         """What the signs mean, and the keys."""
         await console.visitor(request)
-        return console.page(request, "help.html")
+        return await console.page(request, "help.html")
 
     @router.get("/command-line")
     async def ask_for_the_command_line(request: Request) -> Response:
         """What a person who is signed in does to use the command line."""
         await console.visitor(request)
-        return console.page(request, "command_line.html", link=None)
+        return await console.page(request, "command_line.html", link=None)
 
     @router.post("/command-line")
     async def sign_the_command_line_in(request: Request) -> Response:
@@ -131,12 +131,12 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
         code = await console.doorkeeper.make_command_line_link(visitor.session)
         await console.doorkeeper.record_command(visitor.session, "session.command_line", "")
         link = f"{settings.gateway_url.rstrip('/')}/in/{code}"
-        return console.page(request, "command_line.html", link=link)
+        return await console.page(request, "command_line.html", link=link)
 
     @router.get("/in/{code}")
     async def show_door(request: Request, code: str) -> Response:
         """A button: a link that signs in by itself would be used up by link previews."""
-        return page(request, code=code)
+        return await page(request, code=code)
 
     @router.post("/in/{code}")
     async def enter(request: Request, code: str) -> Response:
@@ -144,7 +144,7 @@ def routes(console: Console, provider: ProviderSignIn | None, settings: Settings
         try:
             secret, session = await console.doorkeeper.sign_in(code, client_of(request))
         except Problem as problem:
-            return page(request, problem=problem)
+            return await page(request, problem=problem)
         response = enter_with(secret, session, return_path(request.cookies.get(RETURN_COOKIE, "/")))
         response.delete_cookie(RETURN_COOKIE, path="/in", httponly=True, samesite="lax")
         return response

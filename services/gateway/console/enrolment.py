@@ -25,7 +25,7 @@ def routes(console: Console) -> APIRouter:
         """Every enrolment with its phase."""
         visitor = await console.visitor(request, "directory:read", "access:read")
         found = await services.get(visitor.principal, "provisioning", "/access/v1/enrolments")
-        return console.page(request, "enrolments.html", found=found)
+        return await console.page(request, "enrolments.html", found=found)
 
     @router.get("/enrolments/{enrolment}")
     async def enrolment(request: Request, enrolment: str, did: Text = "") -> Response:
@@ -44,7 +44,7 @@ def routes(console: Console) -> APIRouter:
         found = await services.get(
             visitor.principal, "provisioning", f"/access/v1/enrolments/{path(enrolment)}"
         )
-        return console.page(
+        return await console.page(
             request,
             "enrolment.html",
             status=problem.status if problem else 200,

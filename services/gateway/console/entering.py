@@ -65,7 +65,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
             found = answer["workers"]
         if len(found) == 1:
             return RedirectResponse(f"/hr/enter/{path(found[0]['worker'])}", status_code=303)
-        return console.page(
+        return await console.page(
             request, "hr_search.html", found=found, said=_said(request), fresh_key=fresh_key
         )
 
@@ -91,7 +91,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
         before = [
             one for one in await entries.visible(visitor.principal) if one.id == str(replaces)
         ]
-        return console.page(
+        return await console.page(
             request,
             "hr_person.html",
             status=problem.status if problem else 200,
@@ -188,7 +188,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
             await _send(visitor, type_, worker, data, key, form, sealed=False)
         except Problem as problem:
             if type_ == "worker.hired":
-                return console.page(
+                return await console.page(
                     request,
                     "hr_search.html",
                     status=problem.status,
@@ -223,7 +223,7 @@ def routes(console: Console, entries: Entries) -> APIRouter:
     async def sealed(request: Request) -> Response:
         """What is sealed and this person may see."""
         visitor = await console.visitor(request)
-        return console.page(
+        return await console.page(
             request,
             "hr_sealed.html",
             sealed=await entries.visible(visitor.principal),

@@ -40,7 +40,8 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "access:read", "access:admin", "audit:read")
         directory = await _directory(services, visitor)
         found, problem, audited = None, None, Audited()
-        if portal and at:
+        if portal:
+            at = at or datetime.now(visitor.zone).strftime("%Y-%m-%dT%H:%M:%S")
             try:
                 found = await services.get(
                     visitor.principal,
@@ -58,11 +59,12 @@ def routes(console: Console) -> APIRouter:
                 audited = await look_up(services, visitor, events_of(found["people"]))
             except Problem as refusal:
                 problem = refusal
-        return console.page(
+        return await console.page(
             request,
             "who_had_access.html",
             found=found,
             problem=problem,
+            at=at,
             audited=audited,
             portals=directory["portals"] if directory else [],
             functions=_functions(directory),
@@ -87,7 +89,7 @@ def routes(console: Console) -> APIRouter:
             for link in line["chain"]
             if link["event"]
         ]
-        return console.page(
+        return await console.page(
             request,
             "explain.html",
             found=found,
@@ -103,7 +105,7 @@ def routes(console: Console) -> APIRouter:
         found = await services.get(
             visitor.principal, "provisioning", "/access/v1/chores", {"status": status}
         )
-        return console.page(
+        return await console.page(
             request,
             "chores.html",
             chores=found["chores"],

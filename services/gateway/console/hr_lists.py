@@ -89,7 +89,7 @@ def routes(
         health, titles = await asyncio.gather(
             desk.health.listed(visitor.principal), _unmapped_titles(visitor)
         )
-        return console.page(
+        return await console.page(
             request,
             "hr.html",
             status=problem.status if problem else 200,
@@ -129,18 +129,15 @@ def routes(
     # -- lists
 
     @router.get("/lists")
-    async def lists(request: Request, format: Text = "") -> Response:
+    async def lists(request: Request) -> Response:
         """The lists received, and one to send."""
         visitor = await console.visitor(request, "hr:enter", "access:admin")
-        if format == "csv":
-            found = await desk.rosters.listed(visitor.principal, LISTS_SHOWN)
-            return _csv("lists.csv", _list_rows(found))
         return await _lists_page(request, visitor)
 
     async def _lists_page(
         request: Request, visitor: Visitor, problem: Problem | None = None
     ) -> Response:
-        return console.page(
+        return await console.page(
             request,
             "hr_lists.html",
             status=problem.status if problem else 200,
@@ -180,7 +177,7 @@ def routes(
     async def _plan_page(
         request: Request, visitor: Visitor, plan: UUID, problem: Problem | None = None
     ) -> Response:
-        return console.page(
+        return await console.page(
             request,
             "hr_list.html",
             status=problem.status if problem else 200,
@@ -217,24 +214,20 @@ def routes(
     # -- questions
 
     @router.get("/questions")
-    async def questions(request: Request, format: Text = "", source: Text = "") -> Response:
+    async def questions(request: Request, source: Text = "") -> Response:
         """What HR is asked, each with its answers."""
         visitor = await console.visitor(request, "hr:enter", "access:admin")
-        return await _questions_page(request, visitor, source, as_csv=format == "csv")
+        return await _questions_page(request, visitor, source)
 
     async def _questions_page(
         request: Request,
         visitor: Visitor,
         source: str,
         problem: Problem | None = None,
-        *,
-        as_csv: bool = False,
     ) -> Response:
         found = await desk.questions.listed(visitor.principal)
         shown = [each for each in found if source in ("", each["source"])]
-        if as_csv:
-            return _csv("questions.csv", _question_rows(shown))
-        return console.page(
+        return await console.page(
             request,
             "hr_questions.html",
             status=problem.status if problem else 200,
@@ -276,7 +269,7 @@ def routes(
         found = next((each for each in health["sources"] if each["source"] == name), None)
         if found is None:
             raise Problem(404, "no_such_source", f"No source {name!r:.80} speaks for you.")
-        return console.page(
+        return await console.page(
             request,
             "hr_source.html",
             status=problem.status if problem else 200,
@@ -435,19 +428,6 @@ def _plain_name(name: str) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
 
 
-def _list_rows(lists: Sequence[Json]) -> list[list[Any]]:
-    kinds = ("hire", "change", "leave", "return", "departure", "missing", "errors")
-    return [
-        ["plan", "source", "file", "received_at", "status", *kinds, "problem"],
-        *(
-            [one["plan"], one["source"], one["file"], one["received_at"], one["status"]]
-            + [one["counts"].get(kind, 0) for kind in kinds]
-            + [one["problem"]]
-            for one in lists
-        ),
-    ]
-
-
 def _plan_rows(plan: Mapping[str, Any]) -> list[list[Any]]:
     rows: list[list[Any]] = [["kind", "line", "worker", "name", "reason"]]
     for part in ("hires", "changes", "departures"):
@@ -458,8 +438,3 @@ def _plan_rows(plan: Mapping[str, Any]) -> list[list[Any]]:
     for one in plan.get("errors", ()):
         rows.append([one["code"], one["line"], None, None, one["detail"]])
     return rows
-
-
-def _question_rows(questions: Sequence[Json]) -> list[list[Any]]:
-    fields = ("source", "worker", "name", "kind", "asked_at", "detail")
-    return [list(fields), *([one[field] for field in fields] for one in questions)]

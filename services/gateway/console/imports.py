@@ -12,7 +12,6 @@ from starlette.datastructures import FormData, UploadFile
 
 from services.gateway.console.commands import form_text, fresh_key
 from services.gateway.console.pages import Text
-from services.gateway.console.planned import in_force, named
 from services.gateway.console.view import path, with_query
 from services.gateway.console.visitor import Console, Visitor
 from shared.errors import Problem
@@ -53,9 +52,6 @@ def routes(console: Console) -> APIRouter:
         )
         return answer
 
-    async def portal_names(visitor: Visitor) -> dict[str, str]:
-        return named(await in_force(console, visitor), "portals")
-
     # -- the administrator's own sheet
 
     @router.get("/adopt")
@@ -72,12 +68,11 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
-        return console.page(
+        return await console.page(
             request,
             "adopt.html",
             status=problem.status if problem else 200,
             adoptions=(await ask(visitor, "adoptions"))["adoptions"],
-            names=await portal_names(visitor),
             preview=preview,
             problem=problem,
             typed=typed or {},
@@ -116,14 +111,13 @@ def routes(console: Console) -> APIRouter:
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
         asked = {"portal": portal}
-        return console.page(
+        return await console.page(
             request,
             "roster.html",
             status=problem.status if problem else 200,
             standing=await ask(visitor, f"portals/{path(portal)}/standing"),
             rosters=(await ask(visitor, "rosters", asked))["rosters"],
             found=await ask(visitor, "portal-findings", asked),
-            names=await portal_names(visitor),
             did=did,
             preview=preview,
             problem=problem,
@@ -209,19 +203,17 @@ def routes(console: Console) -> APIRouter:
         """
         visitor = await console.visitor(request, "access:read")
         asked = {"status": status, "portal": portal, "rule": rule, "cursor": on_portals}
-        found, about, names, observed = await asyncio.gather(
+        found, about, observed = await asyncio.gather(
             ask(visitor, "portal-findings", asked),
             ask(visitor, "findings", {"cursor": cursor}),
-            portal_names(visitor),
             ask(visitor, "observed"),
         )
-        return console.page(
+        return await console.page(
             request,
             "findings.html",
             found=found,
             findings=about["findings"],
             next_cursor=about["next_cursor"],
-            names=names,
             observed=observed["portals"],
             portal=portal,
             rule=rule,

@@ -54,7 +54,9 @@ def routes(console: Console) -> APIRouter:
                 raise
             found = None
         letter = _letter(found) if found else None
-        return console.page(request, "receipt.html", found=found, worker=worker, letter=letter)
+        return await console.page(
+            request, "receipt.html", found=found, worker=worker, letter=letter
+        )
 
     @router.post("/{worker}/notices")
     async def told(request: Request, worker: str) -> Response:

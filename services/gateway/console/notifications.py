@@ -43,7 +43,7 @@ def routes(console: Console, notifier: Notifier) -> APIRouter:
             if who.worker and channels
             else {}
         )
-        return console.page(
+        return await console.page(
             request,
             "notifications.html",
             told=told,

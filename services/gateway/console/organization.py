@@ -1,29 +1,47 @@
-"""Carriers, sites, clinicians and the guide: looked at together, and changed one at a time."""
-
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+"""The organization's page, and the forms of a directory's sections: one object at a time."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import FormData
 
 from services.gateway.console.commands import form_text
-from services.gateway.console.planned import Json, in_force, many, planned, put
+from services.gateway.console.forms import (
+    BLANK_ROWS,
+    OPTIONS,
+    fields_of,
+    identified,
+    lead,
+    read,
+    started,
+)
+from services.gateway.console.planned import Json, in_force, planned, put
+from services.gateway.console.view import words
 from services.gateway.console.visitor import Console, Visitor
 from shared.contracts.consistency import LISTS
-from shared.contracts.directory import Function
+from shared.contracts.directory import DIRECTORY_MODELS
+from shared.contracts.objects import DirectoryObject
 from shared.errors import Problem
 
-PTAN = ("ptan", "carrier", "tin", "since", "until")
-RECOGNIZED = ("carrier", "tin", "effective_on", "until")
-CARRIER_KINDS = (
-    "commercial",
-    "medicare",
-    "medicare_advantage",
-    "medicaid",
-    "managed_medicaid",
-    "workers_comp",
-)
+FORMS = {kind: model for kind, model in DIRECTORY_MODELS.items() if kind not in ("portal", "title")}
+"""The kinds with a form of their own. Titles are mapped where they are shown, and what portals say
+comes from the catalogue and is corrected rule by rule."""
+
+SINGLE = {"organization": "organization", "policy": "policy", "review_policy": "reviews"}
+"""The kinds of which there is one, by the part of the file that holds it."""
+
+CALLED = {"guide": "entry of the guide", "enrolment_document": "document"}
+"""What a kind is called, where that is not its own name."""
+
+SHOWN = {
+    "policy": ("/policy", "Policy"),
+    "review_policy": ("/policy#reviews", "Policy"),
+    "training_module": ("/policy#training", "Policy"),
+    "job_duty": ("/policy#duties", "Policy"),
+    "contract": ("/directory#contracts", "Portals"),
+    "administrator": ("/directory", "Portals"),
+    "enrolment": ("/enrolments", "Enrolments"),
+    "enrolment_document": ("/enrolments#documents", "Enrolments"),
+}
+"""The page on which a kind is shown; the others are on the organization's."""
 
 
 def routes(console: Console) -> APIRouter:
@@ -37,11 +55,11 @@ def routes(console: Console) -> APIRouter:
         found = await in_force(console, visitor)
         if found is None:
             return RedirectResponse("/directory", status_code=303)
-        return console.page(request, "organization.html", found=found)
+        return await console.page(request, "organization.html", found=found)
 
     @router.get("/directory/entries/{kind}")
     async def entry(request: Request, kind: str, id: str = "") -> Response:
-        """The form for one of them; an empty one without an id."""
+        """The form for one of them; without an id one to add, begun as the address says."""
         visitor = await console.visitor(request, "access:admin")
         return await _show(request, visitor, kind, id)
 
@@ -54,36 +72,34 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Json | None = None,
     ) -> Response:
-        _reader(kind)
+        model = _model(kind)
         found = await in_force(console, visitor)
         if found is None:
             return RedirectResponse("/directory", status_code=303)
-        known = next(
-            (one for one in found["directory"].get(LISTS[kind], []) if one["id"] == id_), None
-        )
+        known = _known(found, kind, id_)
         if id_ and known is None and typed is None:
-            raise Problem(404, "no_such_object", f"The directory has no {kind} {id_}.")
-        return console.page(
+            raise Problem(404, "no_such_object", f"The directory has no {words(kind)} {id_}.")
+        fields = fields_of(model)
+        begun = {**started(fields), **request.query_params}
+        # What is left unsaid in force has its default, as a form shows it.
+        shown = model.model_validate(known).model_dump(mode="json") if known else begun
+        return await console.page(
             request,
             "entry_form.html",
             status=problem.status if problem else 200,
             kind=kind,
-            called="entry of the guide" if kind == "guide" else kind,
+            called=CALLED.get(kind, words(kind)),
+            about=lead(model),
+            fields=fields,
+            value=typed or shown,
             known=known,
-            e=typed or known or {},
-            d=found["directory"],
-            lines=_lines,
-            ptan=PTAN,
-            recognized=RECOGNIZED,
-            carrier_kinds=CARRIER_KINDS,
-            tins=[(tin, tin) for tin in found["directory"]["organization"]["tins"]],
-            sites=[(site["id"], site["name"]) for site in found["directory"]["sites"]],
-            carriers=[(one["id"], one["name"]) for one in found["directory"]["carriers"]],
-            functions=[
-                (each.value, each.value.replace("_", " "))
-                for each in Function
-                if each is not Function.SIGN_ON
-            ],
+            single=kind in SINGLE,
+            shown_at=SHOWN.get(kind, ("/directory/organization", "Organization")),
+            found=found,
+            choices=choices_in(found["directory"]),
+            started=started,
+            BLANK_ROWS=BLANK_ROWS,
+            OPTIONS=OPTIONS,
             problem=problem,
         )
 
@@ -92,101 +108,54 @@ def routes(console: Console) -> APIRouter:
         """Plan one of them as the form has it, or its going."""
         visitor = await console.visitor(request, "access:admin")
         form = await console.form(request, visitor, f"directory.{kind}")
-        read, id_ = _reader(kind), form_text(form, "id")
-        value: Json = {}
+        fields, id_ = fields_of(_model(kind)), form_text(form, "id")
+        value: Json | None = None
         try:
             if form_text(form, "go"):
                 edits: Json = {"remove": [{"kind": kind, "id": id_}]}
             else:
-                value = {name: told for name, told in read(form).items() if told not in ("", None)}
-                edits = put(kind, id_, value)
+                value = read(fields, form)
+                found = await in_force(console, visitor)
+                if found is not None and form_text(form, "version") != str(found["version"]):
+                    raise Problem(
+                        409,
+                        "directory_changed",
+                        "Another version was put in force while this form was open. Compare what "
+                        "stands here with what is shown now, and send it again.",
+                    )
+                named = identified(fields, value, _ids(found, kind))
+                edits = put(kind, kind if kind in SINGLE else named["id"], named)
             return await planned(console, visitor, kind, edits)
         except Problem as problem:
-            typed = {"id": id_, **value} if value else None
-            return await _show(request, visitor, kind, id_, problem=problem, typed=typed)
+            return await _show(request, visitor, kind, id_, problem=problem, typed=value)
 
     return router
 
 
-def _reader(kind: str) -> Callable[[FormData], Json]:
-    if kind not in READERS:
+def _model(kind: str) -> type[DirectoryObject]:
+    if kind not in FORMS:
         raise Problem(404, "no_such_form", "There is no such form.")
-    return READERS[kind]
+    return FORMS[kind]
 
 
-def _carrier(form: FormData) -> Json:
-    return {
-        **_texts(form, "name", "kind", "phone", "clearinghouse_id"),
-        "aliases": _words(form, "aliases"),
+def _known(found: Json, kind: str, id_: str) -> Json | None:
+    """A section as it is in force; the one of its kind, where there is only one."""
+    if kind in SINGLE:
+        single: Json = found["directory"].get(SINGLE[kind]) or {}
+        return single
+    members: list[Json] = found["directory"].get(LISTS[kind], [])
+    return next((one for one in members if one["id"] == id_), None)
+
+
+def _ids(found: Json | None, kind: str) -> set[str]:
+    members = found["directory"].get(LISTS.get(kind, ""), []) if found else []
+    return {one["id"] for one in members}
+
+
+def choices_in(directory: Json) -> dict[str, list[tuple[str, str]]]:
+    """What may be chosen from each list, as (id, name)."""
+    found = {
+        part: [(one["id"], one["name"]) for one in directory.get(part) or []]
+        for part in ("carriers", "documents", "job_duties", "portals", "sites")
     }
-
-
-def _site(form: FormData) -> Json:
-    return {
-        **_texts(form, "name", "state"),
-        "tins": many(form, "tins"),
-        "ptans": _rows(form, "ptans", PTAN),
-    }
-
-
-def _clinician(form: FormData) -> Json:
-    return {
-        **_texts(form, "name", "npi", "worker"),
-        "sites": many(form, "sites"),
-        "ptans": _rows(form, "ptans", PTAN),
-        "carriers": _rows(form, "recognized", RECOGNIZED),
-    }
-
-
-def _guide(form: FormData) -> Json:
-    return {
-        **_texts(
-            form, "work", "portal", "screen", "link", "clearinghouse", "portal_shows", "phone"
-        ),
-        "words": _words(form, "words"),
-        "functions": many(form, "functions"),
-        "carriers": many(form, "carriers"),
-    }
-
-
-READERS: Mapping[str, Callable[[FormData], Json]] = {
-    "carrier": _carrier,
-    "site": _site,
-    "clinician": _clinician,
-    "guide": _guide,
-}
-
-
-def _texts(form: FormData, *names: str) -> Json:
-    return {name: form_text(form, name) for name in names}
-
-
-def _words(form: FormData, name: str) -> list[str]:
-    return [word.strip() for word in form_text(form, name).split(",") if word.strip()]
-
-
-def _rows(form: FormData, name: str, columns: Sequence[str]) -> list[Json]:
-    """What is typed a line each, its parts parted by commas; those at the end may be left out.
-
-    Raises:
-        Problem: 422 for a line with more parts than there are.
-    """
-    rows = []
-    for line in form_text(form, name).splitlines():
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) > len(columns):
-            raise Problem(
-                422, "too_many_parts", f"{line!r} has more parts than {', '.join(columns)}."
-            )
-        if any(parts):
-            row = dict(zip(columns, parts, strict=False))
-            rows.append({column: part for column, part in row.items() if part})
-    return rows
-
-
-def _lines(rows: Sequence[Mapping[str, Any]] | None, columns: Sequence[str]) -> str:
-    """Rows as they are typed."""
-    return "\n".join(
-        ", ".join(str(row.get(column) or "") for column in columns).rstrip(", ")
-        for row in rows or ()
-    )
+    return {**found, "tins": [(tin, tin) for tin in directory["organization"]["tins"]]}

@@ -86,7 +86,7 @@ def routes(console: Console) -> APIRouter:
         asked = {"days": str(days), "cursor": cursor}
         found = await services.get(visitor.principal, "provisioning", "/access/v1/clocks", asked)
         weeks, portals = lapses_by_portal(found["by_week"])
-        return console.page(
+        return await console.page(
             request,
             "clocks.html",
             found=found,
@@ -103,7 +103,7 @@ def routes(console: Console) -> APIRouter:
         visitor = await console.visitor(request, "directory:read")
         if visitor.principal.worker is None:
             nothing: dict[str, Any] = {"items": []}
-            return console.page(
+            return await console.page(
                 request, "mine.html", found=nothing, training=[], said=None, fresh_key=fresh_key
             )
         training = await services.get(visitor.principal, "provisioning", "/access/v1/training/own")

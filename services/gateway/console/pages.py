@@ -9,14 +9,13 @@ from fastapi.responses import RedirectResponse, Response
 
 from services.gateway.console.charts import removal_spread
 from services.gateway.console.commands import show
-from services.gateway.console.planned import in_force, named
+from services.gateway.console.planned import in_force
 from services.gateway.console.timeline import bundle, lay_out
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.services import ServiceDown
 
-NAMED = ("portals", "job_duties", "sites", "training_modules")
 PAGE_ROWS = "50"
 MATRIX_ROWS = "50"
 STALE_RECORDS = 1
@@ -42,7 +41,7 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
             _hr_alerts(visitor),
             _records_behind(visitor),
         )
-        return console.page(
+        return await console.page(
             request,
             "overview.html",
             overview=found,
@@ -102,36 +101,25 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
         """Search."""
         visitor = await console.visitor(request, "access:read")
         asked = {"query": query.strip(), "status": status, "cursor": cursor, "limit": PAGE_ROWS}
-        found, names = await asyncio.gather(
-            services.get(visitor.principal, "provisioning", "/access/v1/workers", asked),
-            _names(visitor),
-        )
-        return console.page(request, "people.html", found=found, names=names)
+        found = await services.get(visitor.principal, "provisioning", "/access/v1/workers", asked)
+        return await console.page(request, "people.html", found=found)
 
     @router.get("/people/{worker:path}")
     async def worker(request: Request, worker: str) -> Response:
         """One worker: timeline, and what they have where and why."""
         visitor = await console.visitor(request, "access:read")
-        found, names = await asyncio.gather(
-            services.get(visitor.principal, "provisioning", f"/access/v1/workers/{path(worker)}"),
-            _names(visitor),
+        found = await services.get(
+            visitor.principal, "provisioning", f"/access/v1/workers/{path(worker)}"
         )
         ahead, past = lay_out(found["events"], found["operations"], datetime.now(UTC))
-        return console.page(
+        return await console.page(
             request,
             "worker.html",
             person=found["state"],
             supervisors=found["supervisors"],
             ahead=ahead,
             past=bundle(past),
-            portal_names=names["portals"],
-            names=names,
         )
-
-    async def _names(visitor: Visitor) -> dict[str, dict[str, str]]:
-        """What the directory calls its portals, duties, sites and modules, by their ids."""
-        found = await in_force(console, visitor)
-        return {part: named(found, part) for part in NAMED}
 
     @router.get("/matrix")
     async def matrix(
@@ -150,7 +138,7 @@ def routes(console: Console, health: SourceHealth) -> APIRouter:
             services.get(visitor.principal, "provisioning", "/access/v1/matrix", asked),
             in_force(console, visitor),
         )
-        return console.page(request, "matrix.html", found=found, directory=directory)
+        return await console.page(request, "matrix.html", found=found, directory=directory)
 
     return router
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from services.gateway.console.commands import form_text, fresh_key
+from services.gateway.console.commands import fresh_key
 from services.gateway.console.view import path
 from services.gateway.console.visitor import Console, Visitor
 from shared.errors import Problem
@@ -53,15 +53,3 @@ def put(kind: str, id_: str, value: Json) -> Json:
 def many(form: FormData, name: str) -> list[str]:
     """What is ticked."""
     return [value for value in form.getlist(name) if isinstance(value, str) and value]
-
-
-def number(form: FormData, name: str) -> int | None:
-    """A whole number; None for an empty field.
-
-    Raises:
-        Problem: 422 when something else was typed.
-    """
-    said = form_text(form, name)
-    if said and not (said.isascii() and said.isdigit() and len(said) < 9):
-        raise Problem(422, "no_number", f"{name.replace('_', ' ')} is a whole number of days.")
-    return int(said) if said else None

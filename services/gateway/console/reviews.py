@@ -67,7 +67,7 @@ def routes(console: Console) -> APIRouter:
             services.get(who, "review", "/review/v1/delegations"),
             easy_lines(),
         )
-        return console.page(
+        return await console.page(
             request,
             "reviews.html",
             found=found,
@@ -96,7 +96,7 @@ def routes(console: Console) -> APIRouter:
         reason: str = "",
     ) -> Response:
         found = await services.get(visitor.principal, "review", "/review/v1/lines", where)
-        return console.page(
+        return await console.page(
             request,
             "review_bulk.html",
             status=problem.status if problem else 200,
@@ -153,7 +153,7 @@ def routes(console: Console) -> APIRouter:
         """Questions for somebody who reviews nothing themselves."""
         visitor = await console.visitor(request, *DECIDES, "directory:read")
         found = await services.get(visitor.principal, "review", "/review/v1/questions")
-        return console.page(
+        return await console.page(
             request,
             "review_questions.html",
             questions=found["questions"],
@@ -201,7 +201,7 @@ def routes(console: Console) -> APIRouter:
         found = await services.get(
             visitor.principal, "review", f"/review/v1/reviews/{path(review_id)}"
         )
-        return console.page(
+        return await console.page(
             request,
             "review.html",
             status=problem.status if problem else 200,

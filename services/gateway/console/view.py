@@ -26,6 +26,25 @@ STATE_WORDS = {
     "none": ("·", "nothing", "Nothing there and nothing asked for"),
 }
 
+GRADES = {
+    "roster": "on the portal's own list",
+    "api": "by the portal's own answer",
+    "person": "on a person's word",
+    "assumed": "assumed, not seen yet",
+}
+"""How a fact about a portal is known."""
+
+AUTHORITIES = {
+    "policy": "policy {reference}, {by}",
+    "mover_grace": "grace after a move, policy {reference}, {by}",
+    "exception": "exception, approved by {by}",
+    "break_glass": "break-glass by {by}",
+    "brake_rejection": "a removal that {by} turned down",
+    "adoption": "taken over from a sheet by {by}",
+    "roster": "found on the portal's own list by {by}",
+}
+"""Who answers for an entitlement, by the kind of what gave it."""
+
 
 @pass_context
 def when(context: Context, value: str | datetime | None, seconds: bool = False) -> Markup:
@@ -99,6 +118,31 @@ def called(values: Iterable[str], names: Mapping[str, str]) -> str:
     return ", ".join(names.get(value, value) for value in values)
 
 
+def authority(said: Mapping[str, str]) -> str:
+    """Who answers for an entitlement, in words; ids that tell a person nothing are left out."""
+    form = AUTHORITIES.get(said["kind"], words(said["kind"]) + ", {by}")
+    return form.format(reference=said["reference"], by=said["by"])
+
+
+def cause(cause_id: str) -> str:
+    """What is behind removals under the brake, in words."""
+    kind, _, rest = cause_id.partition("-")
+    if kind == "directory":
+        return f"Directory, version {rest}"
+    if kind == "campaign":
+        return f"Unanswered in a review campaign until {day(rest[-10:])}"
+    return words(cause_id)
+
+
+@pass_context
+def person(context: Context, worker: str) -> str:
+    """Somebody by name, as far as it is known here; services do things of their own accord."""
+    if worker.startswith("/portalkeeper/"):
+        return "Portalkeeper"
+    name: str = context["names"]["person"].get(worker, worker)
+    return name
+
+
 def path(value: str) -> str:
     """An id as one segment of a link."""
     return quote(value, safe="")
@@ -126,10 +170,20 @@ def make_environment() -> Environment:
         since=since,
         with_query=with_query,
         STATE_WORDS=STATE_WORDS,
+        GRADES=GRADES,
         OPERATION_TITLES=OPERATION_TITLES,
     )
     environment.filters.update(
-        day=day, called=called, number=number, upto=upto, words=words, path=path, span=span
+        cause=cause,
+        person=person,
+        authority=authority,
+        day=day,
+        called=called,
+        number=number,
+        upto=upto,
+        words=words,
+        path=path,
+        span=span,
     )
     # They change with the product only: no visitor waits for one to be compiled.
     for name in environment.list_templates():

@@ -2,12 +2,13 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import asyncpg
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.datastructures import FormData
@@ -16,6 +17,7 @@ from services.gateway.console.view import make_environment
 from services.gateway.handlers.sign_in import Doorkeeper, principal_of
 from services.gateway.services import Services
 from services.gateway.store import Session
+from services.gateway.store import picture as picture_store
 from shared.auth import Principal
 from shared.errors import Problem
 
@@ -56,6 +58,29 @@ The groups are what waits, people, where to go, and what rules it all.
 """
 
 
+PEOPLE = frozenset(
+    {
+        "addressed_to",
+        "applied_by",
+        "approved_by",
+        "claimed_by",
+        "decided_by",
+        "adopted_by",
+        "done_by",
+        "ended_by",
+        "imported_by",
+        "opened_by",
+        "owner",
+        "proposed_by",
+        "requested_by",
+        "reviewed_by",
+        "sent_by",
+        "started_by",
+    }
+)
+"""Where services' answers name a person by worker id alone; pages show the name with `| person`."""
+
+
 class SignInNeeded(Exception):
     """Nobody is signed in."""
 
@@ -73,9 +98,12 @@ class Visitor:
 class Console:
     """What every page needs: the visitor, the services, the templates."""
 
-    def __init__(self, doorkeeper: Doorkeeper, services: Services) -> None:
+    def __init__(
+        self, doorkeeper: Doorkeeper, services: Services, pool: "asyncpg.Pool[Any]"
+    ) -> None:
         self.doorkeeper = doorkeeper
         self.services = services
+        self._pool = pool
         self._templates = make_environment()
 
     async def visitor(self, request: Request, *scopes: str) -> Visitor:
@@ -132,12 +160,18 @@ class Console:
             raise refusal
         return form
 
-    def page(
+    async def page(
         self, request: Request, template: str, *, status: int = 200, **context: Any
     ) -> Response:
         """A rendered page."""
         visitor: Visitor | None = getattr(request.state, "visitor", None)
         may = visitor.principal.may if visitor else lambda *_: False
+        names: dict[str, Mapping[str, str]] = {}
+        if visitor:
+            organization, people = visitor.principal.organization, sorted({*_people_in(context)})
+            async with self._pool.acquire() as conn:
+                names.update(await picture_store.directory_names(conn, organization))
+                names["person"] = await picture_store.names(conn, organization, people)
         body = self._templates.get_template(template).render(
             visitor=visitor,
             zone=visitor.zone if visitor else ZoneInfo("UTC"),
@@ -148,9 +182,23 @@ class Console:
             asked_for=request.method == "GET",
             navigation=_navigation(may),
             may=may,
+            names=names,
             **context,
         )
         return HTMLResponse(body, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def _people_in(told: Any) -> Iterator[str]:
+    """Everybody whom an answer names by id alone."""
+    if isinstance(told, Mapping):
+        for name, value in told.items():
+            if name in PEOPLE and isinstance(value, str):
+                yield value
+            else:
+                yield from _people_in(value)
+    elif isinstance(told, list):
+        for each in told:
+            yield from _people_in(each)
 
 
 def _navigation(may: Callable[..., bool]) -> list[list[tuple[str, str, str]]]:

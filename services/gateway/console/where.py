@@ -52,7 +52,7 @@ def routes(console: Console) -> APIRouter:
         if visitor.principal.worker is not None:
             own = await services.get(visitor.principal, "provisioning", "/access/v1/own/work")
             waiting = len(own["items"])
-        return console.page(
+        return await console.page(
             request,
             "where.html",
             status=problem.status if problem else 200,

@@ -55,7 +55,7 @@ def routes(console: Console) -> APIRouter:
             in_force(console, visitor),
         )
         portals = directory["directory"]["portals"] if directory else []
-        return console.page(
+        return await console.page(
             request,
             "work.html",
             found=found,
@@ -83,7 +83,7 @@ def routes(console: Console) -> APIRouter:
         found = await services.get(
             visitor.principal, "provisioning", f"/access/v1/work/{path(operation_id)}"
         )
-        return console.page(
+        return await console.page(
             request,
             "work_item.html",
             status=problem.status if problem else 200,

@@ -17,8 +17,8 @@ from shared.kafka.compacted import (
 )
 from shared.postgres import Connection
 
-KINDS = frozenset({"organization", "site", "title", "portal", "administrator", "source"})
-"""The kinds of directory objects that reading HR's lists and telling people depend on."""
+KINDS = frozenset({"organization", "title", "administrator", *picture_store.NAMED})
+"""The kinds of directory objects that HR's lists, telling people and names on pages depend on."""
 
 Change: TypeAlias = "WorkerPicture | DirectoryChange | None"
 

@@ -16,6 +16,9 @@ from shared.postgres import Connection
 
 KNOWN = TypeAdapter(Known)
 
+NAMED = ("portal", "site", "job_duty", "training_module", "source")
+"""The kinds of directory objects that pages name."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerPicture:
@@ -188,6 +191,34 @@ def _known(rows: Sequence[Any]) -> dict[str, Known]:
     for row in rows:
         if row["merged_into"] in found:
             found[row["worker"]] = found[row["merged_into"]]
+    return found
+
+
+async def names(conn: Connection, organization: str, workers: Sequence[str]) -> dict[str, str]:
+    """What these workers are called, as far as is known, by every id that they have or had."""
+    rows = await conn.fetch(
+        "SELECT said.worker, known.state ->> 'name' AS name FROM known_worker AS said"
+        " JOIN known_worker AS known ON known.organization = said.organization"
+        " AND known.worker = coalesce(said.merged_into, said.worker)"
+        " WHERE said.organization = $1 AND said.worker = ANY($2::text[])"
+        " AND known.state ->> 'name' IS NOT NULL",
+        organization,
+        workers,
+    )
+    return {row["worker"]: row["name"] for row in rows}
+
+
+async def directory_names(conn: Connection, organization: str) -> dict[str, dict[str, str]]:
+    """What the directory calls the objects of these kinds: by kind, then by id."""
+    rows = await conn.fetch(
+        "SELECT kind, id, data ->> 'name' AS name FROM directory_object"
+        " WHERE organization = $1 AND kind = ANY($2::text[]) AND data IS NOT NULL",
+        organization,
+        NAMED,
+    )
+    found: dict[str, dict[str, str]] = {kind: {} for kind in NAMED}
+    for row in rows:
+        found[row["kind"]][row["id"]] = row["name"]
     return found
 
 

@@ -338,8 +338,10 @@ def directory_router(
 
 
 def _workers(document: Any) -> set[str]:
-    """The workers whom a directory appoints to administer portals or to own training."""
+    """The workers whom a directory appoints, makes owners of something, or has told of things."""
     appointed = document.get("administrators") or []
     named = [each.get(role) for each in appointed for role in ("worker", "deputy")]
-    named += [module.get("owner") for module in document.get("training_modules") or []]
+    owned = ("training_modules", "enrolments", "sources")
+    named += [each.get("owner") for part in owned for each in document.get(part) or []]
+    named += [one for told in ("on_call", "hr") for one in document["organization"].get(told) or []]
     return {worker for worker in named if worker}

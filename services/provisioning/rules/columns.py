@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from enum import StrEnum
 
 from services.provisioning.rules.matching import IGNORE, Doubt, plain
@@ -201,10 +201,13 @@ def portal_of(
     for portal in portals:
         if said in (plain(portal.id), plain(portal.name)):
             return portal.id
-    by_name = {plain(portal.name): portal for portal in portals}
-    near = [by_name[name] for name in get_close_matches(said, by_name, n=3, cutoff=0.6)]
-    near += [p for p in portals if said and said in plain(f"{p.id} {p.name}") and p not in near]
-    rest = [portal for portal in portals if portal not in near]
+
+    def likeness(portal: Portal) -> float:
+        names = plain(portal.id), plain(portal.name)
+        alike = max(SequenceMatcher(None, said, name).ratio() for name in names)
+        return alike + any(said in name for name in names)
+
+    nearest = sorted(portals, key=likeness, reverse=True)
     doubts.setdefault(
         key,
         Doubt(
@@ -212,7 +215,7 @@ def portal_of(
             line,
             f"Which portal is {word!r}?",
             (
-                *((portal.id, portal.name) for portal in (*near, *rest)),
+                *((portal.id, portal.name) for portal in nearest),
                 (IGNORE, "it is none, leave it out"),
             ),
         ),
