@@ -26,7 +26,7 @@ RUNGS_MAX = 12
 
 
 class ReviewScope(DirectoryObject):
-    """What a campaign asks about. An entitlement is in scope if it fits every list that names any."""
+    """What a campaign asks about: entitlements that fit every list that names any."""
 
     sites: tuple[Id, ...] = ()
     """Where the holder works."""

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from deploy.story.clinic import CEDAR_SOUND, read_directory
 from services.gateway.console.forms import (
@@ -37,7 +37,7 @@ class _Sent(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fields: list[tuple[str, str]] = []
+        self.fields: list[tuple[str, str | UploadFile]] = []
         self._area: str | None = None
         self._select: str | None = None
         self._first = True
@@ -121,6 +121,11 @@ def test_a_form_that_nobody_touched_says_what_is_in_force() -> None:
         assert read(fields_of(DIRECTORY_MODELS[kind]), form_of(kind, value, value)) == value, kind
         kinds.add(kind)
     assert kinds == set(FORMS)
+
+
+def test_no_field_is_called_what_a_form_says_of_itself() -> None:
+    for kind, model in FORMS.items():
+        assert {"csrf", "made_from", "go"}.isdisjoint(each.name for each in fields_of(model)), kind
 
 
 def test_an_empty_form_leaves_out_every_row_that_nobody_filled_in() -> None:

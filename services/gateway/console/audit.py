@@ -112,7 +112,7 @@ def routes(console: Console) -> APIRouter:
         last = next((each for each in present["predecessors"] if each["origin"] == log), None)
         if last is None:
             raise Problem(404, "no_such_log", "This log follows no log of that name.")
-        return console.page(
+        return await console.page(
             request,
             "audit_before.html",
             found=found,

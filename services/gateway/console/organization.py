@@ -116,7 +116,7 @@ def routes(console: Console) -> APIRouter:
             else:
                 value = read(fields, form)
                 found = await in_force(console, visitor)
-                if found is not None and form_text(form, "version") != str(found["version"]):
+                if found is not None and form_text(form, "made_from") != str(found["version"]):
                     raise Problem(
                         409,
                         "directory_changed",
