@@ -155,6 +155,13 @@ class Reading:
             ) from error
 
 
+def not_searchable() -> Problem:
+    """The refusal to search a log before this one."""
+    return Problem(
+        422, "not_searchable", "Search knows this log only: ask for the other without filters."
+    )
+
+
 def b64(raw: bytes) -> str:
     """Standard base64."""
     return base64.b64encode(raw).decode()

@@ -330,15 +330,21 @@ def export(
     review: Review = None,
     since: Since = None,
     until: Until = None,
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export what a search finds, to be handed over. It is made while you wait, or without you."""
+    """Export what a search finds, to be handed over. It is made while you wait, or without you.
+
+    Of a log that this one follows everything is exported, since search does not know it.
+    """
     client = Client.open()
     if ordered is None:
         asked = _asked(words, worker, actor, portal, carrier, type_, rule, outcome, review)
         asked = {name: value for name, value in asked.items() if value}
         asked |= {name: value for name, value in (("since", since), ("until", until)) if value}
-        answer = client.post("audit", "/audit/v1/exports", {"form": form, "asked": asked})
+        answer = client.post(
+            "audit", "/audit/v1/exports", {"form": form, "asked": asked, "log": log}
+        )
         ordered = str(answer["id"])
     found = fetch_export(ordered, to)
     file = to or _export_file(found)

@@ -1,5 +1,8 @@
 """The console's pages about a log that ended: its last checkpoint, its entries, their proofs."""
 
+import asyncio
+import re
+import zipfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from services.audit_log.handlers.succeeding import open_successor
 from shared.postgres import in_transaction
 from shared.tlog.note import SignerKey
 from shared.tlog.proof import Proof
-from tests.audit_log.test_lifetime import SUCCESSOR, lose
+from tests.audit_log.test_lifetime import SUCCESSOR, auditors_verifier, lose
 from tests.audit_log.worlds import ORIGIN, hired, make_world
 from tests.cli.conftest import listen
 from tests.cli.test_audit_drills import trust
@@ -63,10 +66,23 @@ async def test_a_log_that_ended_is_turned_over_with_its_last_checkpoint_and_proo
         newest = (await http.get("/audit/before", params=of_old)).text
         assert note.split("\n")[2] in newest
         assert "ended with 62 signed entries" in newest
-        assert "The 1 after entry 60 were lost" in newest
+        assert "what came after entry 60 was lost (1)" in newest
         assert ("W-59" in newest, "W-other" in newest) == (True, False)
         oldest = (await http.get("/audit/before", params={**of_old, "cursor": "11"})).text
         assert ("W-0" in oldest, "W-11" in oldest) == (True, False)
+
+        csrf = re.search(r'name="csrf" value="([0-9a-f]{64})"', newest)
+        assert csrf is not None
+        order = {"csrf": csrf[1], "key": "k", "log": ORIGIN, "form": "evidence"}
+        ordered = await http.post("/audit/exports", data=order)
+        assert ordered.status_code == 303, ordered.text
+        assert await after.exporter.make_next()
+        [package] = (folder / "exports").glob("*.zip")
+        with zipfile.ZipFile(package) as zipped:
+            assert len(zipped.read("entries.jsonl").splitlines()) == 60
+        checked = await asyncio.to_thread(auditors_verifier, package, "--key", str(key.verifier))
+        assert checked.returncode == 0, checked.stdout
+        assert "60 entries are in the signed log; 60 are shown" in checked.stdout
 
         page = (await http.get("/audit/7", params=of_old)).text
         assert "W-7" in page

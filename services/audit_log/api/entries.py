@@ -10,7 +10,7 @@ from pydantic import Field
 
 from services.audit_log import store
 from services.audit_log.asking import Asked
-from services.audit_log.context import MAX_INDEX, LogName, Reading
+from services.audit_log.context import MAX_INDEX, LogName, Reading, not_searchable
 from services.audit_log.crypto import KeyStore
 from services.audit_log.reading import Showing, open_for
 from services.audit_log.store import search
@@ -103,9 +103,7 @@ def entries_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
 async def _turned_over(reading: Reading, who: Principal, page: Page) -> dict[str, Any]:
     """A page of a log before this one: what of a stretch of it is the reader's organization's."""
     if page.filters() or page.organization is not None:
-        raise Problem(
-            422, "not_searchable", "Search knows this log only: ask for the other without filters."
-        )
+        raise not_searchable()
 
     async def read(conn: Connection) -> dict[str, Any]:
         async with reading.turned_to(conn, page.log):

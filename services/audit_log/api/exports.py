@@ -5,11 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.audit_log.asking import Asked
-from services.audit_log.context import Reading
-from services.audit_log.handlers.exporting import FORMS, SUFFIXES, Exporter
+from services.audit_log.context import Reading, not_searchable
+from services.audit_log.handlers.exporting import FORMS, LOG, SUFFIXES, Exporter
 from services.audit_log.store import exports
 from services.audit_log.store.exports import Export
 from shared.answers import answers_with
@@ -23,12 +23,16 @@ LISTED = 100
 
 
 class ExportOrder(BaseModel):
-    """Which entries to export, and in which form."""
+    """Which entries to export, and in which form.
+
+    `log` is one that this log follows, by its origin, which can be exported only as a whole.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     form: Literal["jsonl", "csv", "evidence"]
     asked: Asked = Asked()
+    log: Annotated[str | None, Field(max_length=200)] = None
 
 
 def exports_router(reading: Reading, exporter: Exporter, authenticator: Authenticator) -> APIRouter:
@@ -43,9 +47,15 @@ def exports_router(reading: Reading, exporter: Exporter, authenticator: Authenti
     ) -> dict[str, Any]:
         """Ask for an export of what is signed now; it is made once search has come that far."""
         asked = wanted.asked.filters()
+        log = None if wanted.log == reading.origin else wanted.log
+        if log is not None:
+            if asked:
+                raise not_searchable()
+            asked = {LOG: log}
 
         async def add(conn: Connection) -> dict[str, Any]:
-            signed = await reading.checkpoint(conn)
+            async with reading.turned_to(conn, log):
+                signed = await reading.checkpoint(conn)
             await reading.record(conn, who, "export", {"form": wanted.form, **asked})
             now = await reading.clock.now(conn)
             checkpoint = (signed.size, signed.note, signed.verifier_key)

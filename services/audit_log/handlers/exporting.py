@@ -25,7 +25,7 @@ from jinja2 import Environment, FileSystemLoader
 from services.audit_log import store
 from services.audit_log.asking import Asked
 from services.audit_log.context import Reading
-from services.audit_log.reading import Showing, open_for
+from services.audit_log.reading import Showing, open_for, read_leaf
 from services.audit_log.rules.campaigns import LINE_COLUMNS, CampaignRecord
 from services.audit_log.store import exports, search
 from services.audit_log.store.exports import Export
@@ -37,7 +37,7 @@ from shared.contracts.topics import ADMIN_EVENTS
 from shared.outbox import enqueue
 from shared.postgres import in_transaction, is_transient
 from shared.sheets.writing import csv_rows
-from shared.tlog.leaf import Opening
+from shared.tlog.leaf import Opening, RecordLeaf
 from shared.tlog.proof import Proof
 
 logger = structlog.get_logger(__name__)
@@ -46,6 +46,9 @@ FORMS = {"jsonl": "application/x-ndjson", "csv": "text/csv", "evidence": "applic
 SUFFIXES = {"jsonl": ".jsonl", "csv": ".csv", "evidence": ".zip"}
 EXPORT_KEPT_DAYS = 7
 """A finished export is a copy of personal data, so it does not lie about for long."""
+
+LOG = "log"
+"""What names, in what was asked for, a log before this one."""
 
 PART_ENTRIES = 500
 COLLECTED_PER_READ = 5_000
@@ -123,31 +126,42 @@ class Exporter:
         path = self._folder / f"{export.id}.indexes"
         if export.total is not None and path.exists():
             return path
-        asked = Asked.model_validate(export.asked)
-        terms = self._reading.terms.of_query(asked.query(export.organization))
         before, total = export.size, 0
         with path.open("wb") as file:
             while True:
-                async with self._reading.pool.acquire() as conn:
-                    found = await search.find(
-                        conn,
-                        terms,
-                        before=before,
-                        limit=COLLECTED_PER_READ,
-                        since=asked.since,
-                        until=asked.until,
-                    )
+                found, following = await self._collected(export, before)
                 file.write(b"".join(_INDEX.pack(index) for index in found))
                 total += len(found)
-                if len(found) < COLLECTED_PER_READ:
+                if following is None:
                     break
-                before = found[-1]
+                before = following
             file.flush()
             os.fsync(file.fileno())
         async with self._reading.pool.acquire() as conn:
             if not await exports.note_total(conn, export.id, total):
                 raise Forgotten
         return path
+
+    async def _collected(self, export: Export, before: int) -> tuple[list[int], int | None]:
+        """Entries below an index, newest first, and below which to go on; None at the end."""
+        if (log := export.asked.get(LOG)) is not None:
+            start = max(0, before - COLLECTED_PER_READ)
+            async with self._reading.log(log) as conn:
+                rows = await store.read_sealed_range(conn, start, before)
+            theirs = [row.index for row in rows[::-1] if _is_of(export.organization, row.leaf)]
+            return theirs, start or None
+        asked = Asked.model_validate(export.asked)
+        terms = self._reading.terms.of_query(asked.query(export.organization))
+        async with self._reading.pool.acquire() as conn:
+            found = await search.find(
+                conn,
+                terms,
+                before=before,
+                limit=COLLECTED_PER_READ,
+                since=asked.since,
+                until=asked.until,
+            )
+        return found, found[-1] if len(found) == COLLECTED_PER_READ else None
 
     # -- what they say
 
@@ -173,9 +187,11 @@ class Exporter:
 
     async def _lines(self, export: Export, wanted: Sequence[int]) -> bytes:
         who = _reader(export)
-        async with self._reading.pool.acquire() as conn:
+        log = export.asked.get(LOG)
+        async with self._reading.log(log) as conn:
             entries = (await store.read_entries(conn, wanted))[::-1]
-            shown = await Showing(self._reading.keys, who).show(conn, entries, payloads=True)
+            showing = Showing(self._reading.keys, who, projected=log is None)
+            shown = await showing.show(conn, entries, payloads=True)
         if export.form == "csv":
             return csv_rows([_row(each) for each in shown])
         if export.form == "evidence":
@@ -229,6 +245,7 @@ class Exporter:
                 async with self._reading.pool.acquire() as conn:
                     if await exports.read(conn, export.organization, export.id) is None:
                         raise Forgotten
+                async with self._reading.log(export.asked.get(LOG)) as conn:
                     sealed = await store.read_sealed(conn, wanted)
                     paths = await self._reading.paths(conn, wanted, export.size)
                 for entry in sealed:
@@ -295,6 +312,11 @@ def _parts(indexes: Path, done: int) -> Iterator[list[int]]:
             file.seek(left * _INDEX.size)
             raw = file.read(count * _INDEX.size)
             yield [index for (index,) in _INDEX.iter_unpack(raw)][::-1]
+
+
+def _is_of(organization: str, leaf: bytes) -> bool:
+    parsed = read_leaf(leaf)
+    return isinstance(parsed, RecordLeaf) and parsed.organization == organization
 
 
 def _append(file: Any, content: bytes) -> None:

@@ -72,11 +72,11 @@ async def next_to_make(conn: Connection, projected: int) -> Export | None:
 
     Args:
         projected: how many entries search knows. What is signed but not projected yet would be
-            missing.
+            missing; a log before this one is read without search.
     """
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} FROM export WHERE status IN ('waiting', 'running') AND size <= $1"
-        " ORDER BY requested_at LIMIT 1",
+        f"SELECT {_COLUMNS} FROM export WHERE status IN ('waiting', 'running')"
+        " AND (size <= $1 OR asked ? 'log') ORDER BY requested_at LIMIT 1",
         projected,
     )
     return None if row is None else Export(*row.values())

@@ -120,6 +120,7 @@ def routes(console: Console) -> APIRouter:
             last=last,
             signed=int(last["checkpoint"].split("\n")[1]),
             tabs=TABS,
+            fresh_key=fresh_key,
         )
 
     @router.get("/{index}")

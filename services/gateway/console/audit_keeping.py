@@ -48,11 +48,15 @@ def routes(console: Console, entries: Entries) -> APIRouter:
 
     @router.post("/exports")
     async def order(request: Request) -> Response:
-        """Ask for an export of what a search finds."""
+        """Ask for an export of what a search finds, or of all of a log before this one."""
         visitor = await console.visitor(request, "audit:read")
         form = await console.form(request, visitor, "audit.export")
         asked = read_asked({name: form_text(form, name) for name in form}, visitor.zone)
-        body = {"form": form_text(form, "form"), "asked": asked}
+        body = {
+            "form": form_text(form, "form"),
+            "asked": asked,
+            "log": form_text(form, "log") or None,
+        }
         key = form_text(form, "key") or fresh_key()
         await services.post(visitor.principal, "audit", "/audit/v1/exports", body, key)
         return RedirectResponse("/audit/exports?did=export", status_code=303)
