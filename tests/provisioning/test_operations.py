@@ -5,18 +5,16 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.provisioning.rules.needed import Move, Order, needed
 from services.provisioning.rules.operations import (
     OPERATION_LIFE,
     REMOVES,
     Account,
     Held,
-    Move,
     Operation,
-    Order,
     Target,
     Transition,
     confirm,
-    needed,
     operation_id,
     target_key,
 )

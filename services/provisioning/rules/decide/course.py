@@ -10,13 +10,13 @@ from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.desired.rights import Right
 from services.provisioning.rules.desired.worker import desire
 from services.provisioning.rules.facts import Facts, ReviewRemoval
+from services.provisioning.rules.needed import Move
 from services.provisioning.rules.operations import (
     EVENT_OF,
     OPERATION_LIFE,
     REMOVES,
     Account,
     Held,
-    Move,
     Operation,
     Target,
     Transition,

@@ -14,13 +14,13 @@ from services.provisioning.rules.guards import (
     kept_preamble,
     removal_preamble,
 )
+from services.provisioning.rules.needed import Order
 from services.provisioning.rules.operations import (
     BESIDE,
     DEFAULT_STEPS,
     TAKES,
     Account,
     Held,
-    Order,
     Target,
     target_key,
 )

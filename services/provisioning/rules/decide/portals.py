@@ -13,8 +13,9 @@ from services.provisioning.rules.decide.shown import shown
 from services.provisioning.rules.decide.upkeep import keep_alive, successor
 from services.provisioning.rules.decide.waiting import brake
 from services.provisioning.rules.desired.rights import MOVER_GRACE, Desired
+from services.provisioning.rules.needed import needed
 from services.provisioning.rules.observing import Observed, observe
-from services.provisioning.rules.operations import TAKES, Account, Held, needed, rights_of
+from services.provisioning.rules.operations import TAKES, Account, Held, rights_of
 from services.provisioning.rules.timeline import Folded
 from shared.contracts.access import ExposureEnded, ExposureStarted
 from shared.contracts.directory import OperationKind, Portal, RuleName
