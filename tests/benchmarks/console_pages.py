@@ -106,6 +106,7 @@ NOT_MEASURED = frozenset(
         "/directory/entries/{kind}",
         "/enrolments/{enrolment}",
         "/brake/{cause_id}",
+        "/audit/before",
         "/mine",
         # Files, and what is still sent when a page has long been there.
         "/adopt/sheet",
