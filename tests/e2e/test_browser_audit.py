@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, expect
 from services.audit_log.handout import verify_audit_log
 from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
+from tests.e2e.test_browser import directory
 from tests.e2e.test_browser_and_command_line import portalkeeper
 
 WORKER = "W-AUDIT-1"
@@ -21,6 +22,7 @@ WORKER = "W-AUDIT-1"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def logged(system: System) -> AsyncIterator[System]:
     """The system once a hire and a change of one worker are in the signed log."""
+    await system.apply_directory(directory(system.organization, system.source))
     hired = {
         "effective_on": "2026-01-05",
         "employment_id": "E-1",
