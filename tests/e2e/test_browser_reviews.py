@@ -79,18 +79,18 @@ async def test_a_campaign_is_previewed_opened_decided_on_a_phone_and_proved(
     await look(phone, "review-open")
 
     # Decided with the keyboard alone.
-    await phone.get_by_label("Keep claim status at hub").focus()
+    await phone.get_by_label("Keep claim status at Example Hub").focus()
     await phone.keyboard.press("Space")
     await phone.keyboard.press("Enter")
     await expect(phone.get_by_role("status")).to_contain_text("Your decisions are recorded")
 
     # Corrected to a removal: without a reason it is refused, says so, and keeps what was chosen.
-    await phone.get_by_label("Remove claim status at hub").check()
-    await phone.get_by_label("Keep eligibility at hub").check()
+    await phone.get_by_label("Remove claim status at Example Hub").check()
+    await phone.get_by_label("Keep eligibility at Example Hub").check()
     await phone.get_by_role("button", name="Record decisions").click()
     await expect(phone.get_by_role("alert")).to_contain_text("Nothing was changed")
-    await expect(phone.get_by_label("Remove claim status at hub")).to_be_checked()
-    await phone.get_by_label("Reason about claim status at hub").fill("posts no claims any more")
+    await expect(phone.get_by_label("Remove claim status at Example Hub")).to_be_checked()
+    await phone.get_by_label("Reason about claim status at Example Hub").fill("posts no claims any more")
     await phone.get_by_role("button", name="Record decisions").click()
     await expect(phone.get_by_role("status")).to_contain_text("Your decisions are recorded")
     await look(phone, "review-decided")
