@@ -90,7 +90,9 @@ async def test_a_campaign_is_previewed_opened_decided_on_a_phone_and_proved(
     await phone.get_by_role("button", name="Record decisions").click()
     await expect(phone.get_by_role("alert")).to_contain_text("Nothing was changed")
     await expect(phone.get_by_label("Remove claim status at Example Hub")).to_be_checked()
-    await phone.get_by_label("Reason about claim status at Example Hub").fill("posts no claims any more")
+    await phone.get_by_label("Reason about claim status at Example Hub").fill(
+        "posts no claims any more"
+    )
     await phone.get_by_role("button", name="Record decisions").click()
     await expect(phone.get_by_role("status")).to_contain_text("Your decisions are recorded")
     await look(phone, "review-decided")
