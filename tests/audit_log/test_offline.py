@@ -164,7 +164,7 @@ async def test_the_auditors_own_verifier_agrees(exported: Exported) -> None:
         ("tile/entries/001", b'"300"', b'"301"', "offset 301 does not follow"),
         ("tile/entries/001", b"worker.hired", b"worker.fired", "root that was signed"),
         ("openings.jsonl", b'"index":0,"opening":"A', b'"index":0,"opening":"B', "entry 0: the"),
-        ("checkpoint", b"\n700\n", b"\n699\n", "signature of the checkpoint is wrong"),
+        ("checkpoint", b"\n700\n", b"\n699\n", f"the signature of {ORIGIN} is wrong"),
     ],
 )
 async def test_the_auditors_own_verifier_finds_what_was_changed(
