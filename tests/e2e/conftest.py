@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from playwright.async_api import Browser, Error, async_playwright, expect
 from standardwebhooks import Webhook
 
 from deploy.embedded.processes import pick_free_port
-from deploy.keys import EXAMPLE_ORGANIZATION, EXAMPLE_SOURCE, Secrets, make_secrets
+from deploy.keys import Secrets, first_source, make_secrets
 from deploy.processes import PROCESSES, Process, StopTurn
 from services.gateway.links import make_links, make_session
 from services.gateway.settings import Settings
@@ -51,18 +52,22 @@ CHROMIUM_FLAGS = [
 class System:
     """A running installation. `urls` are by process name, e.g. `gateway` and `audit-log`.
 
-    `dsns` are connection strings by database role. `organization` and `source` are those that the
-    gateway's secret speaks for.
+    `dsns` are connection strings by database role. `organization` is whom `source` speaks for,
+    which signs with `secret`.
     """
 
     folder: Path
     urls: Mapping[str, str]
     settings: Settings
+    dsns: Mapping[str, str]
+    http: httpx.AsyncClient
     secret: str
-    dsns: Mapping[str, str] = field(default_factory=dict)
-    organization: str = EXAMPLE_ORGANIZATION
-    source: str = EXAMPLE_SOURCE
-    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
+    organization: str = ""
+
+    @property
+    def source(self) -> str:
+        """The organization's HR source."""
+        return first_source(self.organization)
 
     async def sign_in(self, role: str) -> str:
         """A fresh one-time link for `ROLE` or `ROLE=WORKER`."""
@@ -127,8 +132,8 @@ class System:
         assert answer.status_code == 200, answer.text
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def system(
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def shared_system(
     request: pytest.FixtureRequest,
     prepared_kafka: str,
     postgres: str,
@@ -137,19 +142,20 @@ async def system(
 ) -> AsyncIterator[System]:
     """Every process of Portalkeeper on the session's Kafka and a database of its own.
 
-    It ends with its module: its services would answer what other tests put on the same topics. A
-    module that asks what all records of its organization come to names one of its own, as
-    `ORGANIZATION`.
+    Starting it takes longer than most of what is then asked of it, so that all modules here live
+    in one. It ends with them: its services would answer what other tests put on the same topics.
     """
     folder = tmp_path_factory.mktemp("system")
     secrets = make_secrets(folder / "secrets")
-    organization = getattr(request.module, "ORGANIZATION", EXAMPLE_ORGANIZATION)
-    sources = yaml.safe_load(secrets.sources.read_text())
-    sources["sources"][EXAMPLE_SOURCE]["organizations"] = [organization]
-    secrets.sources.write_text(yaml.safe_dump(sources))
+    secret = yaml.safe_load(secrets.sources.read_text())["sources"].popitem()[1]["secrets"][0]
+    speaking = {
+        first_source(each): {"organizations": [each], "secrets": [secret]}
+        for each in {organization_of(item.module) for item in _items_with_system(request.session)}
+    }
+    secrets.sources.write_text(yaml.safe_dump({"sources": speaking}))
     ports = {process.name: pick_free_port() for process in PROCESSES if process.port is not None}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    async with database_copy(postgres, template) as dsns:
+    async with database_copy(postgres, template) as dsns, httpx.AsyncClient(timeout=60) as http:
         environments = {
             process: _environment(process, folder, secrets, prepared_kafka, dsns, urls)
             for process in PROCESSES
@@ -162,10 +168,25 @@ async def system(
                 gateway_url=urls["gateway"],
                 sources_file=secrets.sources,
             )
-            secret = sources["sources"][EXAMPLE_SOURCE]["secrets"][0]
-            running = System(folder, urls, settings, secret, dsns, organization)
-            yield running
-            await running.http.aclose()
+            yield System(folder, urls, settings, dsns, http, secret)
+
+
+@pytest.fixture(scope="module")
+def system(request: pytest.FixtureRequest, shared_system: System) -> System:
+    """The running system, as an organization that only this module knows."""
+    return replace(shared_system, organization=organization_of(request.module))
+
+
+def _items_with_system(session: pytest.Session) -> Iterator[pytest.Function]:
+    for item in session.items:
+        if isinstance(item, pytest.Function) and "shared_system" in item.fixturenames:
+            yield item
+
+
+def organization_of(module: ModuleType) -> str:
+    """Whom a module is about: its `ORGANIZATION`, or else one that is called as it is."""
+    name = module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
+    return str(getattr(module, "ORGANIZATION", name))
 
 
 def _environment(
@@ -252,7 +273,7 @@ def chromium() -> str | None:
     return named or next(found, None)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """A real Chromium; without one these tests are reported as not run."""
     async with async_playwright() as playwright:

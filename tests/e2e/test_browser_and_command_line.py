@@ -18,9 +18,6 @@ from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory
 from tests.servers import ROOT
 
-ORGANIZATION = "harbor-commands"
-"""Replay asks what all that was said of an organization comes to; nobody else may say any of it."""
-
 WORKER = "W-COMMAND-1"
 
 

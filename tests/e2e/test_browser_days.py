@@ -12,7 +12,6 @@ from tests.e2e.browsing import look, sign_in
 from tests.e2e.conftest import System
 from tests.e2e.test_browser import directory, until_work
 
-ORGANIZATION = "harbor-day"
 ZONE = ZoneInfo("America/Los_Angeles")
 BOSS, NEW, MOVER, LEAVER, BILLER = "D-1", "D-2", "D-3", "D-4", "D-5"
 NAMES = {

@@ -10,6 +10,7 @@ import pytest_asyncio
 import yaml
 from playwright.async_api import Browser, expect
 
+from deploy.keys import EXAMPLE_ORGANIZATION
 from deploy.story.clinic import CEDAR_SOUND, read_directory
 from shared.contracts.directory import Directory
 from shared.contracts.directory_file import write_directory_file
@@ -17,6 +18,7 @@ from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser_and_command_line import portalkeeper
 
+ORGANIZATION = EXAMPLE_ORGANIZATION
 FRONT, ASKED = "cs-9001", "cs-9002"
 
 

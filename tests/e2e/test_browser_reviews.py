@@ -17,7 +17,6 @@ from tests.e2e.browsing import beyond_the_screen, look, sign_in
 from tests.e2e.conftest import PATIENCE_SECONDS, System
 from tests.e2e.test_browser import directory, finish_work, until_work
 
-ORGANIZATION = "harbor-reviews"
 SUPERVISOR, BILLER, OTHER = "W-SUP-1", "W-BIL-1", "W-BIL-2"
 PEOPLE = {SUPERVISOR: "Sam Ortega", BILLER: "Ana Fields", OTHER: "Ben Nakamura"}
 PHONE: ViewportSize = {"width": 390, "height": 800}
