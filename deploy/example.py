@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from deploy.errors import CannotStart
 from deploy.installation import CHECKOUT, Installation
 from deploy.keys import EXAMPLE_ORGANIZATION, make_secrets
 from deploy.processes import PROCESSES
 from deploy.story.checking import check_invariants
+from deploy.story.leaving import dismiss_somebody
 from deploy.story.playing import play
 from deploy.story.services import ROLES, Installed, StoryFailed
 from deploy.story.telling import summary
@@ -24,22 +26,11 @@ async def play_clinic(installation: Installation) -> list[str]:
     Raises:
         CannotStart: the example cannot be played; the sentence says why.
     """
-    secrets = make_secrets(installation.secrets)
     session = _links(installation, "--session", *ROLES)
     file = installation.session_file
     file.touch(mode=0o600)
     file.write_text(json.dumps(session))
-
-    async def sign_in(role: str) -> str:
-        return (await asyncio.to_thread(_links, installation, "--session", role))["session"]
-
-    installed = Installed(
-        gateway=installation.console,
-        session=session["session"],
-        sign_in=sign_in,
-        sources_file=secrets.sources,
-        links=_links(installation, *LINK_ROLES),
-    )
+    installed = _installed(installation, session["session"], _links(installation, *LINK_ROLES))
     try:
         await play(installed, say=_say)
         broken = await check_invariants(installed)
@@ -47,6 +38,29 @@ async def play_clinic(installation: Installation) -> list[str]:
     except StoryFailed as error:
         raise CannotStart(str(error)) from error
     return broken
+
+
+async def play_leaver(installation: Installation) -> None:
+    """Have somebody of the example leave, in an installation that runs.
+
+    Raises:
+        CannotStart: none runs here, or it refuses; the sentence says why.
+    """
+    if not installation.session_file.exists():
+        raise CannotStart("No example runs here. Start it first, in another window: make run")
+    session = json.loads(installation.session_file.read_text())
+    try:
+        await dismiss_somebody(_installed(installation, session["session"], {}), say=_say)
+    except StoryFailed as error:
+        raise CannotStart(f"{error} Is it running? make run starts it.") from error
+
+
+def _installed(installation: Installation, session: str, links: Mapping[str, str]) -> Installed:
+    async def sign_in(role: str) -> str:
+        return (await asyncio.to_thread(_links, installation, "--session", role))["session"]
+
+    sources = make_secrets(installation.secrets).sources
+    return Installed(installation.console, session, sign_in, sources, links)
 
 
 def _links(installation: Installation, *arguments: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from deploy.embedded.postgres import EmbeddedPostgres
 from deploy.embedded.processes import ServerProcess, require_free_port
 from deploy.embedded.retention import delete_what_was_read, stop_deleting_by_time
 from deploy.errors import CannotStart
-from deploy.example import play_clinic
+from deploy.example import play_clinic, play_leaver
 from deploy.healthcheck import is_ready
 from deploy.installation import (
     CHECKOUT,
@@ -104,6 +104,16 @@ def run(
         return 1
     except Stopped:
         return INTERRUPTED if demo else 0
+
+
+def leaver() -> int:
+    """Have somebody of the example leave, in the installation that runs here; the exit status."""
+    try:
+        asyncio.run(play_leaver(_own_installation()))
+    except CannotStart as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 def without(names: Sequence[str]) -> list[Process]:

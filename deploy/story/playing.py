@@ -114,7 +114,7 @@ async def _play_feed(services: Services, installed: Installed, clinic: Clinic, s
             say(
                 f"HR, part {number} of {len(stages)}: {stage.name} ({len(stage.events)} events) ..."
             )
-            await _send(installed, stage.events)
+            await send_events(installed, stage.events)
         await wait_until_quiet(services)
         if stage is stages[0]:
             await check_old_spreadsheet(
@@ -129,7 +129,7 @@ async def _is_sent(services: Services, stage: Stage) -> bool:
     return last["id"] in await _known_events(services, last["subject"])
 
 
-async def _send(installed: Installed, events: Sequence[Event]) -> None:
+async def send_events(installed: Installed, events: Sequence[Event]) -> None:
     """Post events as `portalkeeper hr send` does; some are meant to be refused."""
     url = f"{installed.gateway.rstrip('/')}/hr/v1/events"
     try:
@@ -156,7 +156,7 @@ async def _work_off(services: Services, clinic: Clinic, stage: Stage) -> None:
             return
         for start in range(0, len(todo), HANDS):
             together = todo[start : start + HANDS]
-            await asyncio.gather(*(_carry_out(services, item, shared) for item in together))
+            await asyncio.gather(*(carry_out(services, item, shared) for item in together))
         finished |= {item["operation_id"] for item in todo}
         await wait_until_quiet(services)
 
@@ -172,7 +172,7 @@ async def _by_hand(services: Services, stage: Stage) -> AsyncIterator[dict[str, 
                 yield item
 
 
-async def _carry_out(services: Services, item: dict[str, Any], shared: Collection[str]) -> None:
+async def carry_out(services: Services, item: dict[str, Any], shared: Collection[str] = ()) -> None:
     """Tick a work item off with evidence; somebody may have been faster.
 
     Args:

@@ -552,6 +552,7 @@ class _Teller:
         worker = next((each["worker"] for each in overview["exposures"]), None)
         listing = f"work list --worker {worker}" if worker else "work list"
         lines.append(f"TRY   {_command(listing)}    {_command('audit verify')}")
+        lines.append(f"      {_command('demo leaver')}    dismiss a biller, see the work arrive")
         return lines
 
     # -- words

@@ -98,6 +98,8 @@ class Sentences(typer.core.TyperGroup):
             raise typer.Exit(Exit.INTERNAL) from None
 
 
+NOT_INSTALLED = "The embedded servers are not installed here. Run: make run"
+
 app = typer.Typer(
     cls=Sentences,
     help="Keeps payer-portal access in step with HR.",
@@ -106,6 +108,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+demo_app = typer.Typer(pretty_exceptions_enable=False)
+app.add_typer(demo_app, name="demo")
 hr_app = group("What HR says.")
 hr_app.add_typer(rejected_app, name="rejected")
 hr_app.add_typer(secret_app, name="secret")
@@ -166,19 +170,28 @@ def run(
     _start(demo=False, leaving_out=without or [])
 
 
-@app.command()
-def demo() -> None:
+@demo_app.callback(invoke_without_command=True)
+def demo(context: typer.Context) -> None:
     """Play the example clinic once, print what happened, and end."""
-    _start(demo=True)
+    if context.invoked_subcommand is None:
+        _start(demo=True)
+
+
+@demo_app.command("leaver")
+def demo_leaver() -> None:
+    """Dismiss a biller of the example that runs here: work, ticks, HR's receipt."""
+    try:
+        from deploy.run import leaver
+    except ModuleNotFoundError as error:
+        raise Failure(Exit.NO, NOT_INSTALLED) from error
+    raise typer.Exit(leaver())
 
 
 def _start(*, demo: bool, leaving_out: Sequence[str] = ()) -> None:
     try:
         from deploy.run import run as start
     except ModuleNotFoundError as error:
-        raise Failure(
-            Exit.NO, "The embedded servers are not installed here. Run: make run"
-        ) from error
+        raise Failure(Exit.NO, NOT_INSTALLED) from error
     raise typer.Exit(start(demo=demo, leaving_out=leaving_out))
 
 

@@ -26,6 +26,7 @@ from deploy.processes import PROCESSES
 from deploy.run import Supervisor, forget
 from deploy.story import ROLES, Installed, Services, check_invariants, play, summary
 from deploy.story.clinic import Feed
+from deploy.story.leaving import dismiss_somebody
 from deploy.story.playing import find_clinic
 from deploy.story.quiet import wait_until_quiet
 from deploy.story.reviewing import ANSWERS
@@ -622,3 +623,14 @@ async def test_the_pictures_of_the_readme_show_what_their_captions_say(
         if folder := os.environ.get("PORTALKEEPER_PICTURES"):
             await page.screenshot(path=f"{folder}/{name}.png")
     await context.close()
+
+
+async def test_a_biller_is_dismissed_and_the_receipt_says_what_is_gone(
+    clinic: Installed, services: Services
+) -> None:
+    told: list[str] = []
+    worker = await dismiss_somebody(clinic, say=told.append)
+    receipt = await services.get("provisioning", f"/access/v1/leavers/{worker}/receipt")
+    assert receipt["complete"], told
+    assert f"{receipt['of']} portals" in told[1]
+    assert f"{receipt['removed']} of {receipt['of']} removed" in "\n".join(told)
