@@ -12,8 +12,11 @@ POLL_SECONDS = 0.3
 QUIET_POLLS = 2
 """How often in a row nothing may be left: a record may be between two services at one look."""
 
-SIMULATED = frozenset(OperationKind) - {OperationKind.APPOINT_SUCCESSOR}
-"""What simulated portals carry out; people see to the rest."""
+SIMULATED = frozenset(OperationKind) - {
+    OperationKind.APPOINT_SUCCESSOR,
+    OperationKind.KEEP_ALIVE,
+}
+"""What simulated portals carry out; people see to the rest, and holders sign in themselves."""
 
 STATUS_OF: tuple[Literal["provisioning", "audit", "review", "gateway"], ...] = (
     "provisioning",

@@ -437,6 +437,7 @@ async def test_the_summary_tells_what_the_services_answer(clinic: Installed) -> 
     assert "Noor Jaramillo, Authorization Coordinator, starts " in told
     assert "Camila Ferreira, Billing Specialist, moves " in told
     assert '"Rev Cycle Spec II" has no duty' in told
+    assert re.search(r"LAPSING  Noridian.* disables 3 logins within a week", told)
     assert "OneHealthPort's only administrator, Renee Castellano, leaves" in told
     assert re.search(r"\d log entries verified, none altered or missing", told)
     assert "4 refused (2 invalid_data, 1 personal_id, 1 unknown_type)" in told
