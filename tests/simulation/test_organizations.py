@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.organizations import try_organizations
 
-EXAMPLES = 10
+EXAMPLES = 20
 
 pytestmark = pytest.mark.slow
 
