@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from deploy.keys import EXAMPLE_SOURCE
+from deploy.keys import EXAMPLE_ORGANIZATION, EXAMPLE_SOURCE
 from deploy.story.playing import Say, carry_out, explain, send_events
 from deploy.story.services import Installed, Services, StoryFailed
 
@@ -78,6 +78,7 @@ async def _dismissal(services: Services, worker: str) -> dict[str, Any]:
         "type": "worker.terminated",
         "subject": worker,
         "time": now.isoformat(),
+        "organization": EXAMPLE_ORGANIZATION,
         "datacontenttype": "application/json",
         "data": {
             "employment_id": employment["employment_id"],
