@@ -10,6 +10,7 @@ import httpx
 
 from deploy.keys import EXAMPLE_ORGANIZATION, EXAMPLE_SOURCE
 from deploy.story.playing import Say, carry_out, explain, send_events
+from deploy.story.quiet import wait_until_quiet
 from deploy.story.services import Installed, Services, StoryFailed
 
 LEAVERS_DUTY = "billing"
@@ -46,6 +47,7 @@ async def _dismiss(services: Services, installed: Installed, say: Say) -> str:
         await carry_out(services, item)
         sheet = await services.get("provisioning", f"/access/v1/leavers/{worker}")
         say(f"Ticked off: {item['portal_name']}. Still reachable: {sheet['reachable']}")
+    await wait_until_quiet(services)
     receipt = await services.get("provisioning", f"/access/v1/leavers/{worker}/receipt")
     say(f"HR's receipt: {receipt['removed']} of {receipt['of']} removed {_after(began)}.")
     for line in receipt["lines"]:
