@@ -17,7 +17,13 @@ from deploy.embedded.processes import pick_free_port
 from services.gateway.links import make_links
 from services.gateway.main import gateway
 from services.gateway.settings import Settings
-from tests.gateway.conftest import NEW_SECRET, ORGANIZATION, MakeSettings, make_settings
+from tests.gateway.conftest import (
+    NEW_SECRET,
+    ORGANIZATION,
+    MakeSettings,
+    have_directory,
+    make_settings,
+)
 from tests.servers import ROOT
 
 __all__ = ["make_settings"]
@@ -103,6 +109,7 @@ async def listen(
         acknowledgement_seconds=2,
         **changes,
     )
+    await have_directory(settings)
     async with gateway(settings) as app, AsyncExitStack() as following:
         for consumer in app.state.consumers.values():
             await consumer.start()
