@@ -101,6 +101,7 @@ async def _apply_directory(services: Services, clinic: Clinic, say: Say) -> None
         return
     directory = read_directory(clinic.folder / "directory.yaml", clinic.played_on)
     await services.post("provisioning", "/access/v1/directory", directory.model_dump(mode="json"))
+    await wait_until_quiet(services)
     say(f"Applied the directory of {directory.organization.name}.")
 
 

@@ -28,6 +28,8 @@ from deploy.keys import Secrets, first_source, make_secrets
 from deploy.processes import PROCESSES, Process, StopTurn
 from services.gateway.links import make_links, make_session
 from services.gateway.settings import Settings
+from services.gateway.store.picture import in_force
+from shared.postgres import create_pool
 from tests.servers import ROOT, database_copy
 
 READY_SECONDS = 180
@@ -123,13 +125,24 @@ class System:
         }
 
     async def apply_directory(self, directory: Mapping[str, Any]) -> None:
-        """Apply a directory as the administrator."""
+        """Apply a directory as the administrator, and wait until the gateway has heard of it."""
         answer = await self.http.post(
             f"{self.urls['provisioning']}/access/v1/directory",
             json=directory,
             headers={"Authorization": f"Bearer {await self.token('administrator')}"},
         )
         assert answer.status_code == 200, answer.text
+        organization = directory["organization"]["id"]
+        named = {(organization, each["id"]) for each in directory["sources"]}
+        async with (
+            await create_pool(self.dsns["gateway"], max_size=1) as pool,
+            pool.acquire() as conn,
+        ):
+            for _ in range(int(READY_SECONDS / POLL_SECONDS)):
+                if named <= (await in_force(conn, [organization])).sources:
+                    return
+                await anyio.sleep(POLL_SECONDS)
+        raise AssertionError("the gateway did not hear of the directory")
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
