@@ -111,7 +111,6 @@ async def listen(
     )
     await have_directory(settings)
     async with gateway(settings) as app, AsyncExitStack() as following:
-        await have_directory(settings)
         for consumer in app.state.consumers.values():
             await consumer.start()
             following.push_async_callback(consumer.stop)
