@@ -365,17 +365,8 @@ class Reach(DirectoryObject):
 class Portal(DirectoryObject):
     """A website that carriers or contractors run.
 
-    `catalogue` names the entry of the shipped catalogue that fills in what is not given here.
-    `steps` maps an operation to what this portal really offers; `revoke_instead_of_suspend` marks
-    portals that have no suspend button, `closes_only` those on which nothing but ending a login for
-    good takes it from somebody: there that is the removal.
-    `states` limits a Medicare contractor to its jurisdiction.
     Everybody who uses any portal needs a seat of the `vault` and a `work_account` (e-mail with its
     second factor), where the directory has one; both are removed first, by their `removal_rank`.
-    `identity` is what people call the login where it is their own (One Healthcare ID), and
-    `vault_item` a reference to the vault, never a password.
-    A portal that `starts` as existing may have users nobody has told of: it is observe-only until
-    its first roster is reconciled.
     """
 
     id: Id
@@ -393,24 +384,42 @@ class Portal(DirectoryObject):
     ]
     url: Url
     catalogue: Id | None = None
+    """The entry of the shipped catalogue that fills in what is not given here."""
     support: Text | None = None
+    """Where its support is reached."""
     notices_to: Email | None = None
+    """Who at the portal is told that somebody left."""
     identity: Text | None = None
+    """What people call the login where it is their own, as One Healthcare ID."""
     vault_item: Text | None = None
+    """A reference to the vault, never a password."""
     connector: Id = "manual"
     """Who carries operations out; what no connector has the name of waits for a person."""
     starts: Literal["existing", "new"] = "existing"
+    """One that is existing may have users nobody has told of: it is only observed until its first
+    user list is reconciled."""
     reaches: tuple[Reach, ...] = ()
+    """Whom it reaches, and with which functions."""
     states: tuple[State, ...] = ()
+    """The jurisdiction of a Medicare contractor; empty: everywhere."""
     requires_sign_on: Id | None = None
+    """The sign-on service through which its users come."""
     revoke_instead_of_suspend: bool = False
+    """It has no suspend button: every function is taken instead."""
     closes_only: bool = False
+    """Nothing but ending a login for good takes it from somebody: there that is the removal."""
     removal_rank: int = Field(default=50, ge=0, le=100)
+    """When somebody leaves, lower goes first."""
     steps: dict[OperationKind, tuple[Step, ...]] = Field(default={})
+    """What this portal really offers for an operation."""
     chores: dict[Chore, tuple[Step, ...]] = Field(default={})
+    """How work that changes nobody's access is done here."""
     screens: dict[Function, Screen] = Field(default={})
+    """Where each function is found."""
     rules: tuple[PortalRule, ...] = ()
+    """Its own rules, dated and with their source."""
     roster_interval_days: int | None = Field(default=None, ge=1, le=365)
+    """How often its user list is fetched, where that is not as for the others."""
     downtime: Downtime | None = None
 
     def rule_in_force(self, name: str, day: date) -> PortalRule | None:

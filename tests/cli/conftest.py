@@ -68,6 +68,9 @@ def run(tmp_path: Path) -> Run:
             cwd=ROOT,
             env={
                 **inherited,
+                # What the command line remembers of a log is kept with the user's settings.
+                "HOME": str(tmp_path),
+                "XDG_CONFIG_HOME": str(tmp_path / "settings"),
                 "PORTALKEEPER_SESSION_FILE": str(tmp_path / "session.json"),
                 "PORTALKEEPER_HR_SECRET": NEW_SECRET,
                 "COLUMNS": "200",

@@ -3,6 +3,7 @@
 from itertools import islice
 from typing import Any
 
+from services.cli.client import Client
 from services.cli.directory import effects_of
 
 PEOPLE = [{"worker": f"w{number:03}"} for number in range(120)]
@@ -11,12 +12,14 @@ PEOPLE = [{"worker": f"w{number:03}"} for number in range(120)]
 class Paged:
     """Provisioning's answers, at most fifty people each."""
 
+    every = Client.every
+
     def __init__(self) -> None:
         self.asked = 0
 
     def get(self, _service: str, _path: str, params: dict[str, Any]) -> dict[str, Any]:
         self.asked += 1
-        start = int(params.get("cursor", "0"))
+        start = int(params["cursor"] or "0")
         end = start + min(params["limit"], 50)
         following = str(end) if end < len(PEOPLE) else None
         return {"effects": PEOPLE[start:end], "next_cursor": following}

@@ -103,7 +103,7 @@ async def test_what_cannot_be_undone_is_done_by_nobody_who_is_not_signed_in(
     assert "sign-in" in ran.err
 
 
-WITHOUT_DOCUMENT = {"run", "demo", "completion", "hr watch"}
+WITHOUT_DOCUMENT = {"run", "demo leaver", "completion", "hr watch"}
 """They serve, play, or go on until stopped."""
 
 

@@ -269,6 +269,40 @@ async def test_a_rule_of_a_portal_is_corrected_with_its_source(
     await expect(row).to_contain_text("letter of the help desk")
 
 
+async def test_a_portal_is_changed_without_losing_its_rules_and_another_is_added(
+    browser: Browser, in_force: System
+) -> None:
+    gateway = in_force.urls["gateway"]
+    page = await sign_in(browser, in_force, "administrator")
+
+    async def apply() -> None:
+        await page.get_by_role("button", name="See what it changes").click()
+        await expect(page.get_by_text("Nobody's access changes")).to_be_visible()
+        await page.get_by_role("button", name="Apply it").click()
+        await expect(page.get_by_role("status")).to_contain_text("In force as version")
+
+    await page.goto(f"{gateway}/directory/portals/noridian")
+    await page.get_by_role("heading", level=1).get_by_role("link", name="Change").click()
+    await page.get_by_label("Support").fill("1-800-555-0100")
+    await look(page, "portal-form")
+    await apply()
+    await page.goto(f"{gateway}/directory/portals/noridian")
+    await expect(page.locator(".lead")).to_contain_text("1-800-555-0100")
+    await expect(page.get_by_role("row", name="inactivity days")).to_be_visible()
+    await page.goto(f"{gateway}/directory")
+    await page.get_by_role("link", name="Add a portal").click()
+    await page.get_by_label("Name", exact=True).first.fill("Kitsap Provider Portal")
+    await page.get_by_label("Kind").select_option("standalone")
+    await page.get_by_label("Url").first.fill("https://portal.kitsap.example")
+    reached = page.get_by_role("group", name="Carriers that it reaches", exact=True)
+    await reached.get_by_text("Add one", exact=True).click()
+    await reached.get_by_label("Carrier").first.select_option("Aetna")
+    await reached.get_by_label("eligibility").first.check()
+    await apply()
+    await page.goto(f"{gateway}/directory/portals/kitsap-provider-portal")
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Kitsap Provider Portal")
+
+
 async def test_carriers_sites_clinicians_and_the_guide_are_changed_on_pages(
     browser: Browser, in_force: System
 ) -> None:

@@ -67,8 +67,15 @@ ERASED = "cs-1141"
 
 REVIEWER = "cs-1017"
 
-WITHOUT_LINKS = {"/sign-in", "/in/{code}", "/audit/stream", "/audit/{index}/proof"}
-"""What a person who is signed in is never led to, but for the script of a page."""
+WITHOUT_LINKS = {
+    "/sign-in",
+    "/in/{code}",
+    "/audit/before",
+    "/audit/stream",
+    "/audit/{index}/proof",
+}
+"""What a person who is signed in is never led to, but for the script of a page; and logs that were
+followed by another, of which the example has none."""
 
 FOR_HR = {"/hr/enter", "/hr/enter/{worker}", "/hr/sealed"}
 """Pages that links lead only people in HR to, which this session is not of; they have their day."""

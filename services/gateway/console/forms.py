@@ -1,7 +1,7 @@
 """Forms made from models of the directory: what a section may say is said once, in its model.
 
-A form has a field for whatever the model's schema can hold; its help is the model's own
-documentation. What is read from it is the section as a document, for provisioning to judge.
+A form has a field for whatever the model's schema can hold, but for maps; its help is the model's
+own documentation. What is read from it is the section as a document, for provisioning to judge.
 """
 
 import re
@@ -28,14 +28,19 @@ LABELS: Mapping[str, str] = {
     "every": "Begins with every",
     "held_at": "Kept at",
     "hr": "People in HR",
+    "identity": "What its login is called",
     "micro_days_to_decide": "Days to decide after a change of work",
     "micro_no_answer": "If nobody decides then",
     "no_answer": "If nobody decides",
+    "notices_to": "Notices go to",
     "npi": "NPI",
     "npis": "Group NPIs",
     "ptan": "PTAN",
     "ptans": "Medicare numbers (PTANs)",
+    "reaches": "Carriers that it reaches",
+    "requires_sign_on": "Sign-on service",
     "roster_interval_days": "Days between user lists",
+    "starts": "Its users when it is taken up",
     "sponsor_left_no_answer": "If nobody decides after a sponsor left",
     "tin": "Tax id",
     "tins": "Tax ids",
@@ -47,7 +52,10 @@ LABELS: Mapping[str, str] = {
 
 OPTIONS: Mapping[str, str] = {
     "above_reviewer": "the next above whoever is asked",
+    "existing": "there may be some already",
     "escalate": "it stays, and the next above is asked",
+    "mac": "Medicare contractor",
+    "new": "there are none yet",
     "npi_letter": "NPI letter",
     "portal_administrator": "the portal's administrators",
     "remove": "it is ordered away",
@@ -65,11 +73,15 @@ REFERENCES: Mapping[str, str] = {
     "duties": "job_duties",
     "portal": "portals",
     "portals": "portals",
+    "requires_sign_on": "portals",
     "sites": "sites",
     "tin": "tins",
     "tins": "tins",
 }
 """The list of the directory from which a field of that name chooses."""
+
+ELSEWHERE = frozenset({("Portal", "rules")})
+"""Fields that no form asks for: a portal's rules are corrected one by one."""
 
 OWN = frozenset({("Organization", "tins")})
 """What a section says itself, for the others to choose from."""
@@ -110,6 +122,11 @@ class Field:
     high: int | None = None
 
     @property
+    def may_be_missing(self) -> bool:
+        """Whether it is a group that a section may have or not."""
+        return self.control == "group" and not self.needed and self.start is None
+
+    @property
     def names_people(self) -> bool:
         """Whether workers are named in it."""
         return self.name in PEOPLE
@@ -125,6 +142,10 @@ def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
 def _fields(schema: Json, shared: Mapping[str, Json]) -> Iterator[Field]:
     properties: Mapping[str, Json] = schema["properties"]
     for name, said in properties.items():
+        told, _ = _resolved(said, shared)
+        is_map = told.get("type") == "object" and "properties" not in told
+        if is_map or (schema["title"], name) in ELSEWHERE:
+            continue
         of = "" if (schema["title"], name) in OWN else REFERENCES.get(name, "")
         field = _field(name, said, shared, of, needed=name in schema.get("required", ()))
         if name == "id" and "pattern" in said and any(each in properties for each in NAMING):
@@ -146,7 +167,7 @@ def _field(name: str, said: Json, shared: Mapping[str, Json], of: str, *, needed
                 help_ or _plain(told.get("description", "")),
                 "group",
                 needed,
-                start or {},
+                start,
                 fields=tuple(_fields(told, shared)),
             )
         case "array":
@@ -206,8 +227,8 @@ def lead(model: type[BaseModel]) -> str:
 def started(fields: Sequence[Field]) -> Json:
     """The section as a form begins that nobody has filled in."""
     return {
-        field.name: {**started(field.fields), **field.start}
-        if field.control == "group"
+        field.name: {**started(field.fields), **(field.start or {})}
+        if field.control == "group" and not field.may_be_missing
         else field.start
         for field in fields
     }
@@ -227,13 +248,15 @@ def _read(field: Field, form: FormData, at: str) -> Any:
         case "lines":
             return [line.strip() for line in form_text(form, at).splitlines() if line.strip()]
         case "group":
-            return read(field.fields, form, f"{at}.")
+            said = read(field.fields, form, f"{at}.")
+            return None if field.may_be_missing and said == _untouched(field.fields) else said
         case "rows":
             return list(_rows(field, form, at))
-    said = form_text(form, at)
-    if not said and not field.needed:
+    # A browser sends lines apart by CR and LF.
+    typed = form_text(form, at).replace("\r\n", "\n")
+    if not typed and not field.needed:
         return None
-    return int(said) if field.control == "number" and _WHOLE.fullmatch(said) else said
+    return int(typed) if field.control == "number" and _WHOLE.fullmatch(typed) else typed
 
 
 def _rows(field: Field, form: FormData, at: str) -> Iterator[Json]:

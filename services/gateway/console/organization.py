@@ -21,9 +21,8 @@ from shared.contracts.directory import DIRECTORY_MODELS
 from shared.contracts.objects import DirectoryObject
 from shared.errors import Problem
 
-FORMS = {kind: model for kind, model in DIRECTORY_MODELS.items() if kind not in ("portal", "title")}
-"""The kinds with a form of their own. Titles are mapped where they are shown, and what portals say
-comes from the catalogue and is corrected rule by rule."""
+FORMS = {kind: model for kind, model in DIRECTORY_MODELS.items() if kind != "title"}
+"""The kinds with a form of their own; titles are mapped where they are shown."""
 
 SINGLE = {"organization": "organization", "policy": "policy", "review_policy": "reviews"}
 """The kinds of which there is one, by the part of the file that holds it."""
@@ -37,6 +36,7 @@ SHOWN = {
     "training_module": ("/policy#training", "Policy"),
     "job_duty": ("/policy#duties", "Policy"),
     "contract": ("/directory#contracts", "Portals"),
+    "portal": ("/directory", "Portals"),
     "administrator": ("/directory", "Portals"),
     "enrolment": ("/enrolments", "Enrolments"),
     "enrolment_document": ("/enrolments#documents", "Enrolments"),
@@ -114,8 +114,9 @@ def routes(console: Console) -> APIRouter:
             if form_text(form, "go"):
                 edits: Json = {"remove": [{"kind": kind, "id": id_}]}
             else:
-                value = read(fields, form)
                 found = await in_force(console, visitor)
+                known = _known(found, kind, id_) if found is not None else None
+                value = {**(known or {}), **read(fields, form)}
                 if found is not None and form_text(form, "made_from") != str(found["version"]):
                     raise Problem(
                         409,
