@@ -94,6 +94,26 @@ async def test_a_list_contradicts_only_what_was_confirmed_before_it(desk: Desk) 
     assert "account.closed" in sequence_of(await desk.published())
 
 
+async def test_a_grant_done_late_on_a_login_that_had_lapsed_tells_that_it_works_again(
+    desk: Desk,
+) -> None:
+    await desk.hear(hire("w1"))
+    line = "w1@hub,Name of w1,Active,2026-06-14,eligibility\n"
+    desk.clock.at = later(hours=1)
+    await Importing(desk).import_roster("hub", HEADER + line, as_of=later(hours=1))
+    (grant,) = [item for item in await desk.work() if item["kind"] == "grant"]
+    desk.clock.at = later(hours=2)
+    lapsed = HEADER + line.replace("Active", "Inactive")
+    await Importing(desk).import_roster("hub", lapsed, as_of=later(hours=2))
+    assert await hub_work(desk) == [("w1", "resume")]
+    before = sequence_of(await desk.published()).count("account.resumed")
+    await desk.say(grant["operation_id"], Transition.DONE)
+    assert (await hub(desk))["status"] == "active"
+    assert sequence_of(await desk.published()).count("account.resumed") == before + 1
+    resumed = (await desk.published("account.resumed"))[-1]["data"]
+    assert (resumed["operation_id"], resumed["grade"]) == (str(grant["operation_id"]), "person")
+
+
 async def test_a_suspended_login_that_is_listed_as_active_is_exposed_again(desk: Desk) -> None:
     await desk.hear(hire("w1"))
     await Importing(desk).import_roster("hub", HEADER + W1, as_of=NOW)

@@ -47,7 +47,7 @@ from shared.contracts.access import (
 )
 from shared.contracts.access import Evidence as Evidence
 from shared.contracts.directory import OperationKind, RuleName
-from shared.contracts.state import Grade
+from shared.contracts.state import AccountStatus, Grade
 from shared.errors import Problem
 from shared.idempotency import carry_out
 from shared.outbox import OutboxMessage, enqueue
@@ -425,8 +425,11 @@ def _what_became_of(
     )
     facts: list[tuple[str, tuple[str, ...], object]] = []
     if said.transition is Transition.DONE:
-        if operation.kind in ACCOUNT_FACTS:
-            type_ = ACCOUNT_FACTS[operation.kind]
+        type_ = ACCOUNT_FACTS.get(operation.kind)
+        if type_ is None and after.status is not before.status:
+            # Something given late, after the login had gone: it works again, and that is said.
+            type_ = "account.opened" if before.status is AccountStatus.NONE else "account.resumed"
+        if type_ is not None:
             facts.append((type_, (), ACCESS_EVENT_MODELS[type_](*said_about, after.login_id)))
         for held in sorted(after.effective.keys() - before.effective.keys()):
             granted = EntitlementGranted(*said_about, *held, after.effective[held].authorized_by)

@@ -10,6 +10,7 @@ from tests.simulation.invariants.access import (
     everybody_has_what_is_desired,
     everybody_is_to_have_what_they_should,
     exposures_are_shown,
+    logins_beyond_the_directory_are_shown,
     only_what_can_be_undone,
     the_departed_have_nothing,
 )
@@ -62,6 +63,7 @@ async def check(
     if converged:
         everybody_has_what_is_desired(tables)
     await exposures_are_shown(theatre.plain, organization, tables)
+    await logins_beyond_the_directory_are_shown(theatre.plain, organization, tables)
     await replay_agrees(theatre, organization, hr)
     await deciding_again_changes_nothing(theatre, organization, len(outbox))
     await a_clean_replay_agrees(theatre, organization, hr, tables)

@@ -256,3 +256,23 @@ async def exposures_are_shown(conn: Connection, organization: str, tables: Table
     }
     for key, row in shown.items():
         assert row["operation_id"] is not None, f"{key} is exposed and has no removal order"
+
+
+async def logins_beyond_the_directory_are_shown(
+    conn: Connection, organization: str, tables: Tables
+) -> None:
+    """Whoever has a login or work on a portal that was taken out has a finding, nobody else."""
+    portals = {portal["id"] for portal in (await document(conn, organization))["portals"]}
+    for worker, row in tables.workers.items():
+        state = row["state"]
+        if state["merged_into"] is not None or state["blocked"]:
+            continue
+        beyond = {
+            f"has a login on {account['portal']}, which is not in the directory"
+            for account in tables.accounts
+            if state_of(tables, account["worker"]) is state
+            and account["portal"] not in portals
+            and (account["status"] != "none" or open_operations(tables, account))
+        }
+        told = {one["detail"] for one in state["findings"] if one["rule"] == "unknown_portal"}
+        assert told == beyond, worker

@@ -19,8 +19,12 @@ OPEN = ("requested", "claimed", "superseded")
 REMOVES = ("suspend", "revoke", "rotate")
 GIVES = ("open", "grant", "resume")
 CAN_BE_UNDONE = {*REMOVES, *GIVES, "appoint_successor"}
-NOT_IN_A_REPLAY = {"second_account"}
-"""Findings about what portals hold; a replay of HR's events knows no portals."""
+NOT_IN_A_REPLAY = {"second_account", "unknown_portal"}
+"""Findings about what portals hold; a replay of HR's events knows no portals.
+
+That a portal was taken out matters only where somebody has a login or open work: no replay under
+the directory in force orders anything there. `logins_beyond_the_directory_are_shown` checks it.
+"""
 
 
 NOT_PEOPLE = {"portal-simulator", "scim", IMPORTER}
