@@ -293,7 +293,7 @@ async def test_a_portal_is_changed_without_losing_its_rules_and_another_is_added
     await page.get_by_role("link", name="Add a portal").click()
     await page.get_by_label("Name", exact=True).first.fill("Kitsap Provider Portal")
     await page.get_by_label("Kind").select_option("standalone")
-    await page.get_by_label("Url").first.fill("https://portal.kitsap.example")
+    await page.get_by_label("Web address").first.fill("https://portal.kitsap.example")
     reached = page.get_by_role("group", name="Carriers that it reaches", exact=True)
     await reached.get_by_text("Add one", exact=True).click()
     await reached.get_by_label("Carrier").first.select_option("Aetna")

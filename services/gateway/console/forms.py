@@ -45,6 +45,7 @@ LABELS: Mapping[str, str] = {
     "tin": "Tax id",
     "tins": "Tax ids",
     "never": "Never holds any of these",
+    "url": "Web address",
     "words": "Words people search with",
     "zone": "Time zone",
 }
