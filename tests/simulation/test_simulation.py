@@ -33,8 +33,13 @@ async def test_whatever_comes_in_whatever_order_the_invariants_hold(
             raise
 
 
-async def test_a_seed_plays_the_same_way_every_time(house: Theatre) -> None:
-    seed = 7
-    once, twice = await play(house, seed), await play(house, seed)
-    assert once.steps > 100
-    assert once == twice
+async def test_a_seed_plays_the_same_way_alone_and_after_others(
+    house: Theatre, database: Mapping[str, str]
+) -> None:
+    seed = 113
+    await play(house, 7)
+    after_another = await play(house, seed)
+    async with theatre(database["provisioning"]) as fresh:
+        alone = await play(fresh, seed)
+    assert alone.steps > 100
+    assert alone == after_another == await play(house, seed)

@@ -78,10 +78,14 @@ class Theatre:
         self.operations = OperationCommands(pool, self.recompute)
         self.time = TimeHandler(pool, self.recompute)
         self.brake = BrakeHandler(pool, self.recompute, _everything_is_read)
-        self.deciders = [
-            Decider(pool, self.recompute, begin_with=shard, most=3) for shard in (0, SHARDS // 2)
-        ]
+        self.deciders = self._new_deciders()
         self.simulator = PortalSimulator(pool, self.recompute, self.operations)
+
+    def _new_deciders(self) -> list[Decider]:
+        return [
+            Decider(self.stage.pool, self.recompute, begin_with=shard, most=3)
+            for shard in (0, SHARDS // 2)
+        ]
 
     def story(self) -> str:
         """What HR sent and what was done last, for somebody who wants to see why a seed failed."""
@@ -99,6 +103,7 @@ class Theatre:
         """Empty tables, a clock at the beginning, and nothing remembered."""
         for table in (
             *TABLES,
+            "listed_worker",
             "parked_removal",
             "brake_cause",
             "exception",
@@ -118,6 +123,8 @@ class Theatre:
             await self.plain.execute(f"DELETE FROM {table}")
         for recompute in (self.recompute, self.express_recompute):
             recompute.directories = type(recompute.directories)()
+        # Each remembers how far round it has come, and a seed must not depend on the one before.
+        self.deciders = self._new_deciders()
         self.clock.at, self.clock.frozen = NOW, False
 
 
