@@ -101,6 +101,7 @@ NOT_MEASURED = frozenset(
         # About one thing of which this clinic has none, or about the visitor alone.
         "/hr/source",
         "/hr/lists/{plan}",
+        "/reviews/campaigns/open",
         "/plans/{plan}",
         "/catalogue/{entry}",
         "/directory/entries/{kind}",

@@ -48,7 +48,6 @@ OF_REVIEWERS = (
 OF_COMPLIANCE = (
     "/reviews",
     "/reviews/campaigns",
-    "/reviews/campaigns/open",
     "/reviews/campaigns/{campaign}",
     "/reviews/compliance",
 )
