@@ -88,15 +88,18 @@ async def _answer(services: Services, installed: Installed, campaign: str) -> No
         if reviewer not in answers["not_begun"]:
             session = await installed.sign_in(f"reviewer={reviewer}")
             async with Services(replace(installed, session=session)) as desk:
-                for removal in answers["removals"]:
-                    right = {name: removal[name] for name in ("worker", "portal", "function")}
-                    await _decide(
-                        desk, {"campaign_id": campaign, **right}, "remove", removal["reason"]
-                    )
-                for advice in ("keep", "remove"):
-                    where = {"campaign_id": campaign, "advice": advice}
-                    await _decide(desk, where, advice, AS_ADVISED if advice == "remove" else None)
+                await _answer_at(desk, campaign, answers["removals"])
     await wait_until_quiet(services)
+
+
+async def _answer_at(desk: Services, campaign: str, removals: list[dict[str, str]]) -> None:
+    """Have one supervisor remove what they name, and for the rest do as is recommended."""
+    for removal in removals:
+        right = {name: removal[name] for name in ("worker", "portal", "function")}
+        await _decide(desk, {"campaign_id": campaign, **right}, "remove", removal["reason"])
+    for advice in ("keep", "remove"):
+        where = {"campaign_id": campaign, "advice": advice}
+        await _decide(desk, where, advice, AS_ADVISED if advice == "remove" else None)
 
 
 async def _decide(desk: Services, where: dict[str, str], decision: str, reason: str | None) -> None:
