@@ -28,6 +28,7 @@ from services.provisioning.rules.operations import (
     confirm,
     describe,
     ends_administration,
+    facts_between,
     known_of,
     retry_after,
 )
@@ -39,28 +40,14 @@ from services.provisioning.store import operations as operations_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.workers import LockedWorker
 from shared.auth import Principal
-from shared.contracts.access import (
-    ACCESS_EVENT_MODELS,
-    EntitlementGranted,
-    EntitlementRevoked,
-    OperationStepDone,
-)
+from shared.contracts.access import ACCESS_EVENT_MODELS, OperationStepDone
 from shared.contracts.access import Evidence as Evidence
-from shared.contracts.directory import OperationKind, RuleName
-from shared.contracts.state import AccountStatus, Grade
+from shared.contracts.directory import RuleName
+from shared.contracts.state import Grade
 from shared.errors import Problem
 from shared.idempotency import carry_out
 from shared.outbox import OutboxMessage, enqueue
 from shared.postgres import Connection
-
-ACCOUNT_FACTS = {
-    OperationKind.OPEN: "account.opened",
-    OperationKind.SUSPEND: "account.suspended",
-    OperationKind.RESUME: "account.resumed",
-    OperationKind.ROTATE: "account.rotated",
-    OperationKind.CLOSE: "account.closed",
-}
-"""What is a fact about the account once an operation on the whole of it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,36 +402,13 @@ def _what_became_of(
     now: datetime,
 ) -> list[OutboxMessage]:
     """The confirmed facts about account and entitlements that follow from an outcome."""
-    said_about = (
-        operation.worker,
-        operation.portal,
-        operation.operation_id,
-        said.grade,
-        said.by,
-        now,
+    if said.transition is not Transition.DONE:
+        return []
+    id_ = operation.operation_id
+    facts = facts_between(
+        before, after, id_, kind=operation.kind, grade=said.grade, by=said.by, at=now
     )
-    facts: list[tuple[str, tuple[str, ...], object]] = []
-    if said.transition is Transition.DONE:
-        type_ = ACCOUNT_FACTS.get(operation.kind)
-        if type_ is None and after.status is not before.status:
-            # Something given late, after the login had gone: it works again, and that is said.
-            type_ = "account.opened" if before.status is AccountStatus.NONE else "account.resumed"
-        if type_ is not None:
-            facts.append((type_, (), ACCESS_EVENT_MODELS[type_](*said_about, after.login_id)))
-        for held in sorted(after.effective.keys() - before.effective.keys()):
-            granted = EntitlementGranted(*said_about, *held, after.effective[held].authorized_by)
-            facts.append(("entitlement.granted", (held[0], held[1].value), granted))
-        for held in sorted(before.effective.keys() - after.effective.keys()):
-            revoked = EntitlementRevoked(*said_about, *held, before.effective[held].authorized_by)
-            facts.append(("entitlement.revoked", (held[0], held[1].value), revoked))
     return [
-        access_fact(
-            type_,
-            organization,
-            operation.worker,
-            (operation.operation_id, *cause, str(now)),
-            now,
-            data,
-        )
+        access_fact(type_, organization, operation.worker, (id_, *cause, str(now)), now, data)
         for type_, cause, data in facts
     ]

@@ -13,7 +13,14 @@ from typing import Any
 from uuid import UUID
 
 from services.provisioning.rules.desired.rights import Right
-from shared.contracts.access import Reason
+from shared.contracts.access import (
+    ACCESS_EVENT_MODELS,
+    AccountFact,
+    EntitlementFact,
+    EntitlementGranted,
+    EntitlementRevoked,
+    Reason,
+)
 from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.envelope import name_uuid
 from shared.contracts.state import (
@@ -208,6 +215,36 @@ ENTITLEMENT_LIFE: Mapping[tuple[OperationKind, bool], bool] = MappingProxyType(
 """Whether an entitlement is held once an operation was done, by whether the operation names it.
 What is not here leaves it as it is; a suspended account keeps its entitlements, unusable."""
 
+FACT_OF: Mapping[OperationKind, str] = MappingProxyType(
+    {
+        OperationKind.OPEN: "account.opened",
+        OperationKind.SUSPEND: "account.suspended",
+        OperationKind.RESUME: "account.resumed",
+        OperationKind.ROTATE: "account.rotated",
+        OperationKind.CLOSE: "account.closed",
+    }
+)
+"""What is a fact about the account once an operation on the whole of it is done."""
+
+_A = AccountStatus
+
+ACCOUNT_BECAME: Mapping[tuple[AccountStatus, AccountStatus], str] = MappingProxyType(
+    {
+        (_A.NONE, _A.ACTIVE): "account.opened",
+        (_A.SUSPENDED, _A.ACTIVE): "account.resumed",
+        (_A.CLOSED, _A.ACTIVE): "account.resumed",
+        (_A.NONE, _A.SUSPENDED): "account.suspended",
+        (_A.CLOSED, _A.SUSPENDED): "account.suspended",
+        # Nobody here did it: the portal itself.
+        (_A.ACTIVE, _A.SUSPENDED): "account.lapsed",
+        (_A.ACTIVE, _A.NONE): "account.closed",
+        (_A.ACTIVE, _A.CLOSED): "account.closed",
+        (_A.SUSPENDED, _A.NONE): "account.closed",
+    }
+)
+"""The fact that a change of an account's status is, where no operation on the whole of it made it:
+a list shows it, or a function was given late, after the login had gone."""
+
 
 @value_class(frozen=True, slots=True)
 class Account:
@@ -330,6 +367,36 @@ def known_of(account: Account) -> AccountKnown:
         account.last_login_at,
         account.last_login_source,
     )
+
+
+def facts_between(
+    before: Account,
+    after: Account,
+    operation_id: str,
+    *,
+    kind: OperationKind | None,
+    grade: Grade,
+    by: str,
+    at: datetime,
+) -> list[tuple[str, tuple[str, ...], AccountFact | EntitlementFact]]:
+    """The confirmed facts that lie between two states of an account.
+
+    Each has its event type, what tells it from others of that type, and its data. `operation_id`
+    names the operation of `kind` that made the difference, or the list that shows it.
+    """
+    about = (after.worker, after.portal, operation_id, grade, by, at)
+    facts: list[tuple[str, tuple[str, ...], AccountFact | EntitlementFact]] = []
+    done = FACT_OF.get(kind) if kind is not None else None
+    type_ = done or ACCOUNT_BECAME.get((before.status, after.status))
+    if type_ is not None:
+        facts.append((type_, (), ACCESS_EVENT_MODELS[type_](*about, after.login_id)))
+    for held in sorted(after.effective.keys() - before.effective.keys()):
+        granted = EntitlementGranted(*about, *held, after.effective[held].authorized_by)
+        facts.append(("entitlement.granted", (held[0], held[1].value), granted))
+    for held in sorted(before.effective.keys() - after.effective.keys()):
+        revoked = EntitlementRevoked(*about, *held, before.effective[held].authorized_by)
+        facts.append(("entitlement.revoked", (held[0], held[1].value), revoked))
+    return facts
 
 
 def retry_after(account: Account, operation: Operation, *, at: datetime, hours: int) -> Account:

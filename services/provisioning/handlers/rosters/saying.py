@@ -14,38 +14,14 @@ from services.provisioning.handlers.recompute import (
     access_fact,
 )
 from services.provisioning.handlers.rosters.meaning import Change, Plan, RosterUpload
-from services.provisioning.rules.operations import Account, Transition, known_of
+from services.provisioning.rules.operations import Account, Transition, facts_between, known_of
 from services.provisioning.rules.rosters import (
     Source,
 )
-from shared.contracts.access import (
-    AccountClosed,
-    AccountLapsed,
-    AccountOpened,
-    AccountResumed,
-    AccountSeen,
-    AccountSuspended,
-    EntitlementGranted,
-    EntitlementRevoked,
-    Evidence,
-    RosterImported,
-)
+from shared.contracts.access import AccountSeen, Evidence, RosterImported
 from shared.contracts.envelope import rfc3339
-from shared.contracts.state import AccountStatus, Grade
+from shared.contracts.state import Grade
 from shared.outbox import OutboxMessage
-
-_BECAME = {
-    (AccountStatus.ACTIVE, AccountStatus.SUSPENDED): ("account.lapsed", AccountLapsed),
-    (AccountStatus.ACTIVE, AccountStatus.NONE): ("account.closed", AccountClosed),
-    (AccountStatus.ACTIVE, AccountStatus.CLOSED): ("account.closed", AccountClosed),
-    (AccountStatus.SUSPENDED, AccountStatus.NONE): ("account.closed", AccountClosed),
-    (AccountStatus.SUSPENDED, AccountStatus.ACTIVE): ("account.resumed", AccountResumed),
-    (AccountStatus.NONE, AccountStatus.ACTIVE): ("account.opened", AccountOpened),
-    (AccountStatus.CLOSED, AccountStatus.ACTIVE): ("account.resumed", AccountResumed),
-    (AccountStatus.CLOSED, AccountStatus.SUSPENDED): ("account.suspended", AccountSuspended),
-    (AccountStatus.NONE, AccountStatus.SUSPENDED): ("account.suspended", AccountSuspended),
-}
-"""The fact that a change of a login's status is."""
 
 
 def words_of(upload: RosterUpload, plan: Plan, by: str) -> Collection[Said]:
@@ -105,20 +81,16 @@ def facts_beyond(
     now: datetime,
 ) -> list[OutboxMessage]:
     """What the list shows beyond what operations explain."""
-    source = plan.source
-    about = (after.worker, after.portal, source.roster_id, Grade.ROSTER, by, source.as_of)
-    facts: list[tuple[str, tuple[str, ...], object]] = []
-    became = _BECAME.get((before.status, after.status))
-    if became is not None:
-        type_, model = became
-        facts.append((type_, (), model(*about, after.login_id)))
-    for held in sorted(after.effective.keys() - before.effective.keys()):
-        granted = EntitlementGranted(*about, *held, after.effective[held].authorized_by)
-        facts.append(("entitlement.granted", (held[0], held[1].value), granted))
-    for held in sorted(before.effective.keys() - after.effective.keys()):
-        revoked = EntitlementRevoked(*about, *held, before.effective[held].authorized_by)
-        facts.append(("entitlement.revoked", (held[0], held[1].value), revoked))
-    plan_id = plan_of(plan.document)
+    source, plan_id = plan.source, plan_of(plan.document)
+    facts = facts_between(
+        before,
+        after,
+        source.roster_id,
+        kind=None,
+        grade=Grade.ROSTER,
+        by=by,
+        at=source.as_of,
+    )
     return [
         access_fact(type_, organization, worker, (plan_id, after.worker, type_, *cause), now, data)
         for type_, cause, data in facts
