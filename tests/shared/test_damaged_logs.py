@@ -144,8 +144,7 @@ async def test_records_eaten_before_a_running_consumer_read_them_are_no_natural_
     await world.send(range(5))
     async with world.consuming() as consumer:
         await world.until_stored(5)
-        tp = next(tp for tp in consumer._partitions if tp.partition == 0)
-        consumer._consumer.pause(tp)
+        tp = await world.pause(consumer)
         await world.send(range(5, 30))
         await world.delete_records(20)
         consumer._consumer.resume(tp)
@@ -161,8 +160,7 @@ async def test_a_log_emptied_under_a_running_consumer_is_noticed_without_a_new_r
     await world.send(range(5))
     async with world.consuming() as consumer:
         await world.until_stored(5)
-        tp = next(tp for tp in consumer._partitions if tp.partition == 0)
-        consumer._consumer.pause(tp)
+        tp = await world.pause(consumer)
         await world.send(range(5, 30))
         await world.delete_records(30)
         consumer._consumer.resume(tp)

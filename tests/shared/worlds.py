@@ -213,6 +213,14 @@ class World:
         assert len(rows) == 1
         return rows[0]
 
+    async def pause(self, consumer: BatchConsumer[Any]) -> TopicPartition:
+        """Let the consumer fetch nothing of the topic's partition 0 that is sent from now on."""
+        tp = TopicPartition(self.topic, 0)
+        consumer._consumer.pause(tp)
+        # Kafka answers a connection in order: a fetch that was under way has been answered, too.
+        await consumer._consumer.end_offsets([tp])
+        return tp
+
     async def dead_letters(self) -> list[tuple[dict[str, str], bytes]]:
         rows = await self.pool.fetch(
             "SELECT headers, value FROM outbox WHERE topic = 'portalkeeper.dead-letters.v1'"
