@@ -133,7 +133,8 @@ async def _decide(pool: asyncpg.Pool[Any], clock: DatabaseClock, found: Reviewed
         for portal in ("portal-0", "portal-1", "portal-2"):
             selection = Selection(portal=portal, function="claim_status")
             async with pool.acquire() as conn:
-                count = len(await select_lines(conn, clock, who, selection))
+                found_lines, _ = await select_lines(conn, clock, who, selection)
+                count = len(found_lines)
             if not 0 < count <= BULK_LINES:
                 continue
 

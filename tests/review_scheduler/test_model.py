@@ -6,9 +6,10 @@ the service stops for a while, and replicas race. A seed that failed plays again
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -243,6 +244,7 @@ class Model:
         await self._nothing_is_told_twice()
         await self._nothing_is_asked_twice(lines)
         await self._every_review_goes_on(lines)
+        await self._what_is_counted_is_so()
 
     async def _every_removal_goes_on(self, lines: list[dict[str, Any]]) -> None:
         """What was decided to be removed is followed while it is held."""
@@ -284,6 +286,39 @@ class Model:
             assert row["ahead"] or (row["reviewer"] is None and row["expired_at"]), row
         undecided = {each["review_id"] for each in lines if each["status"] == "undecided"}
         assert undecided == {row["review_id"] for row in rows}
+
+    async def _what_is_counted_is_so(self) -> None:
+        """Sums that are kept are what counting it all would come to."""
+        held = await self.world.rows(
+            """
+            SELECT holder.worker, held ->> 'portal' AS portal,
+                held -> 'entitlement' ->> 'tin' AS tin,
+                held -> 'entitlement' ->> 'function' AS function,
+                (SELECT max(line.decided_at AT TIME ZONE 'UTC')::date
+                    FROM review JOIN line USING (review_id)
+                    WHERE review.worker = holder.worker AND line.portal = held ->> 'portal'
+                        AND line.tin = held -> 'entitlement' ->> 'tin'
+                        AND line.function = held -> 'entitlement' ->> 'function') AS decided_on
+            FROM worker AS holder, jsonb_array_elements(effective) AS held
+            """
+        )
+        expected = {
+            (each["worker"], each["portal"], each["tin"], each["function"]): each["decided_on"]
+            or date.min
+            for each in held
+        }
+        holdings = await self.world.rows("SELECT * FROM holding")
+        assert expected == {
+            (each["worker"], each["portal"], each["tin"], each["function"]): each["decided_on"]
+            for each in holdings
+        }
+        sums = await self.world.rows(
+            "SELECT portal, decided_on, sum(held)::int AS held FROM coverage"
+            " GROUP BY portal, decided_on HAVING sum(held) <> 0"
+        )
+        assert Counter((each["portal"], each["decided_on"]) for each in holdings) == {
+            (each["portal"], each["decided_on"]): each["held"] for each in sums
+        }
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -15,13 +15,15 @@ from tests.review_scheduler.worlds import ORGANIZATION, World
 
 COMPARED = {
     "campaign": "campaign_id, organization, title, opened_by, opened_at, due_at, calendar, scope,"
-    " no_answer, closed_at",
+    " no_answer, closed_at, counted",
     "review": "review_id, campaign_id, worker, reviewer, reviewer_rule, reason, rule, no_answer,"
     " opened_at, due_at, status, closed_at, read_at, expired_at, escalations, declined, lines,"
-    " undecided, kept, removal_confirmed, moot, removal_decided + removal_ordered AS removing",
+    " undecided, kept, removal_confirmed, moot, removal_decided + removal_ordered AS removing,"
+    " worked_lines, worked_kept, worked_until",
     "line": "line_id, review_id, portal, tin, function, operation_id, grade, since, authorized_by,"
     " duties, decision, decided_by, decided_at, reason, revision, expired_at, removed_at,"
     " replace(status, 'removal_ordered', 'removal_decided') AS standing",
+    "pace": "*",
     "delegation": "*",
     "question": "*",
 }
@@ -42,14 +44,14 @@ async def contents(conn: Connection) -> dict[str, list[dict[str, Any]]]:
     return {
         table: sorted(
             (dict(row) for row in await conn.fetch(f"SELECT {columns} FROM {table}")),
-            key=lambda row: str(next(iter(row.values()))),
+            key=lambda row: str(list(row.values())[:3]),
         )
         for table, columns in COMPARED.items()
     }
 
 
 async def forget_everything(conn: Connection) -> None:
-    await conn.execute("TRUNCATE campaign, review, line, delegation, question, timer CASCADE")
+    await conn.execute("TRUNCATE campaign, review, line, pace, delegation, question, timer CASCADE")
 
 
 @pytest.mark.parametrize("seed", range(100, 104))

@@ -1,6 +1,6 @@
 """For the compliance officer: how well reviews are done, and what nobody has looked at."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -11,12 +11,9 @@ from services.review_scheduler.rules.quality import (
     COVERAGE_DAYS,
     REPEATED_KEEPS_MIN,
     Load,
-    Pace,
-    is_rubber_stamp,
-    seconds_per_line,
     signals,
 )
-from services.review_scheduler.store import quality
+from services.review_scheduler.store import coverage, quality
 from shared.auth import Authenticator, Principal
 
 UNREVIEWED_MAX = 1_000
@@ -42,12 +39,9 @@ def compliance_router(commands: Commands, authenticator: Authenticator) -> APIRo
         async with pool.acquire() as conn:
             now = await clock.now(conn)
             since = now - timedelta(days=COVERAGE_DAYS)
-            worked = await quality.reviews_worked(conn, who.organization, since, campaign)
+            year = await quality.reviewers_year(conn, who.organization, since, campaign, now)
             keeps = await quality.dormant_keeps(conn, who.organization, since, REPEATED_KEEPS_MIN)
-        by_reviewer: dict[str, list[dict[str, Any]]] = {}
-        for review in worked:
-            by_reviewer.setdefault(review["reviewer"], []).append(review)
-        reviewers = [_reviewer(reviews, now) for reviews in by_reviewer.values()]
+        reviewers = [{**each, "signals": signals(_load(each))} for each in year]
         reviewers.sort(key=lambda each: (-len(each["signals"]), -each["open_lines"]))
         return answer({"since": since, "reviewers": reviewers, "dormant_keeps": keeps})
 
@@ -58,14 +52,18 @@ def compliance_router(commands: Commands, authenticator: Authenticator) -> APIRo
     ) -> Response:
         """What is held now, and how much of it somebody decided on within the last rolling year.
 
+        The year is of whole days in UTC, from the beginning of the day of `since`.
+
         `{"since", "held", "reviewed", "portals": [{"portal", "held", "reviewed"}], "unreviewed":
-        [{"worker", "worker_name", "portal", "tin", "function", "since", "asked"}]}`, those held
-        longest first, at most `limit`.
+        [{"worker", "worker_name", "portal", "tin", "function", "since", "asked"}]}`, at most
+        `limit`: first those on which nobody ever decided, then by their last decision; of one day
+        those held longest.
         """
         async with pool.acquire() as conn:
-            since = await clock.now(conn) - timedelta(days=COVERAGE_DAYS)
-            portals = await quality.coverage_by_portal(conn, who.organization, since)
-            left = await quality.unreviewed(conn, who.organization, since, limit)
+            today = (await clock.now(conn)).replace(hour=0, minute=0, second=0, microsecond=0)
+            since = today - timedelta(days=COVERAGE_DAYS)
+            portals = await coverage.coverage_by_portal(conn, who.organization, since.date())
+            left = await coverage.unreviewed(conn, who.organization, since.date(), limit)
         return answer(
             {
                 "since": since,
@@ -79,29 +77,5 @@ def compliance_router(commands: Commands, authenticator: Authenticator) -> APIRo
     return router
 
 
-def _reviewer(reviews: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
-    """One reviewer's year."""
-    paces = [
-        Pace(each["decided"], each["kept"], each["read_at"], each["last_decided_at"])
-        for each in reviews
-    ]
-    took = sorted(each for pace in paces if (each := seconds_per_line(pace)) is not None)
-    open_lines = sum(each["undecided"] for each in reviews)
-    late = sum(
-        (now if each["undecided"] else each["last_decided_at"] or each["due_at"]) > each["due_at"]
-        for each in reviews
-    )
-    stamped = sum(is_rubber_stamp(pace) for pace in paces)
-    return {
-        "reviewer": reviews[0]["reviewer"],
-        "reviewer_name": reviews[0]["reviewer_name"],
-        "reviews": len(reviews),
-        "late": late,
-        "lines": sum(each["lines"] for each in reviews),
-        "open_lines": open_lines,
-        "decided": sum(pace.decided for pace in paces),
-        "kept": sum(pace.kept for pace in paces),
-        "rubber_stamped": stamped,
-        "seconds_per_line": round(took[len(took) // 2], 1) if took else None,
-        "signals": signals(Load(len(reviews), late, open_lines, stamped)),
-    }
+def _load(year: dict[str, Any]) -> Load:
+    return Load(year["reviews"], year["late"], year["open_lines"], year["rubber_stamped"])

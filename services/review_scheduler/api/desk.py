@@ -80,12 +80,12 @@ def desk_router(commands: Commands, authenticator: Authenticator) -> APIRouter:
     ) -> Response:
         """`{"lines": [..], "count"}`: what a bulk decision with the same `where` would decide on.
 
-        Each line also names its `review_id`, `worker`, `worker_name` and `due_at`. At most
-        1,001: that many cannot be decided on at once.
+        Each line also names its `review_id`, `worker`, `worker_name`, `opened_at` and `due_at`. At
+        most 1,001: that many cannot be decided on at once.
         """
         async with pool.acquire() as conn:
-            found = await select_lines(conn, clock, who, where.selection())
-            shown = await show_lines(conn, clock, who.organization, found)
+            found, seen = await select_lines(conn, clock, who, where.selection())
+            shown = await show_lines(conn, clock, who.organization, found, seen=seen)
         return answer({"lines": shown, "count": len(shown)})
 
     @router.get("/lines/count")
@@ -94,7 +94,7 @@ def desk_router(commands: Commands, authenticator: Authenticator) -> APIRouter:
     ) -> Response:
         """`{"count"}` of the lines that the same `where` finds, which need not be shown for it."""
         async with pool.acquire() as conn:
-            found = await select_lines(conn, clock, who, where.selection())
+            found, _ = await select_lines(conn, clock, who, where.selection())
         return answer({"count": len(found)})
 
     @router.post("/decisions")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 
 from services.review_scheduler.api.answering import Commands, answer
 from services.review_scheduler.rules.progress import forecast, remaining
-from services.review_scheduler.store import progress, views
+from services.review_scheduler.store import progress
 from services.review_scheduler.store.directory import load_directory
 from shared.auth import Authenticator, Principal
 from shared.errors import Problem
@@ -25,34 +25,33 @@ def progress_router(commands: Commands, authenticator: Authenticator) -> APIRout
 
         `{"remaining": [{"day", "lines"}]: left at the end of each day in the organization's zone,
         "forecast": {"lines_per_day", "done_at": null while nobody decides, "in_time"},
-        "reviewers": [{"reviewer", "reviewer_name", "reviews", "lines", "undecided", "overdue":
-        reviews, "delayed": removals past their date}]}`, those with most left first; a reviewer of
-        null is the queue of review:admin.
+        "reviewers": [{"reviewer", "reviewer_name", "reviews", "lines", "undecided", "moot",
+        "overdue": reviews, "delayed": removals past their date}]}`, those with most left
+        first; a reviewer of null is the queue of review:admin.
         """
         async with commands.pool.acquire() as conn:
-            found = await views.list_campaigns(
-                conn, who.organization, campaign_id=campaign_id, before=None, limit=1
-            )
-            if not found:
+            campaign = await progress.opened_and_due(conn, who.organization, campaign_id)
+            if campaign is None:
                 raise Problem(
                     404, "no_such_campaign", "There is no such campaign; list them again."
                 )
-            campaign = found[0]
             now = await commands.clock.now(conn)
             known = (await load_directory(conn, who.organization)).organization
             zone = ZoneInfo(known.zone if known else "UTC")
             decided = await progress.decided_by_day(conn, campaign_id, zone.key)
             reviewers = await progress.reviewers_of(conn, campaign_id, now)
-        days = remaining(decided, campaign["lines"] - campaign["moot"])
+        opened_at, due_at = campaign
+        lines = sum(each["lines"] - each["moot"] for each in reviewers)
+        days = remaining(decided, lines)
         return answer(
             {
-                "remaining": [{"day": day, "lines": lines} for day, lines in days],
+                "remaining": [{"day": day, "lines": left} for day, left in days],
                 "forecast": forecast(
                     decided,
-                    campaign["undecided"],
-                    campaign["opened_at"],
+                    sum(each["undecided"] for each in reviewers),
+                    opened_at,
                     now,
-                    campaign["due_at"],
+                    due_at,
                     now.astimezone(zone).date(),
                 ),
                 "reviewers": reviewers,

@@ -3,11 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from services.review_scheduler.handlers.live import LiveLine, look_at
+from services.review_scheduler.handlers.live import LiveLine, Look, look
 from services.review_scheduler.rules.deciding import needs_reason
 from services.review_scheduler.rules.lines import LINE_MOVES, LineStatus, ReviewStatus
 from services.review_scheduler.store import views
-from services.review_scheduler.store.directory import load_directory
 from services.review_scheduler.store.questions import questions_about
 from services.review_scheduler.store.reviews import load_opened
 from services.review_scheduler.store.workers import load_standings
@@ -63,23 +62,24 @@ async def show_lines(
     lines: list[dict[str, Any]],
     *,
     closed: bool = False,
+    seen: Look | None = None,
 ) -> list[dict[str, Any]]:
     """Lines as stored, with what is known and recommended now.
 
     What a `closed` review said is shown as it was; only whether its lines can still be decided on,
-    in a new review, is told of now.
+    in a new review, is told of now. Lines that were `seen` are not looked at again.
     """
-    opened = await load_opened(conn, [UUID(line["line_id"]) for line in lines])
-    directory = await load_directory(conn, organization)
-    live = await look_at(conn, organization, directory, opened, await clock.now(conn))
-    asked = await questions_about(conn, opened)
+    ids = [UUID(line["line_id"]) for line in lines]
+    if seen is None:
+        seen = await look(conn, clock, organization, await load_opened(conn, ids))
+    asked = await questions_about(conn, ids)
+    asks = seen.directory.reviews.keep_reasons
     return [
         {
-            **_show(line, live[id], directory.reviews.keep_reasons, closed=closed),
+            **_show(line, seen.live[id], asks, closed=closed),
             "questions": asked.get(id, []),
         }
-        for line in lines
-        for id in (UUID(line["line_id"]),)
+        for id, line in zip(ids, lines, strict=True)
     ]
 
 

@@ -13,11 +13,10 @@ from services.review_scheduler.handlers.decisions import (
     refuse_wishes,
 )
 from services.review_scheduler.handlers.delegations import asked_for, own_ids
-from services.review_scheduler.handlers.live import look_at
+from services.review_scheduler.handlers.live import Look, look
 from services.review_scheduler.handlers.refusing import refused
 from services.review_scheduler.rules.deciding import RefusalRule
-from services.review_scheduler.store.directory import load_directory
-from services.review_scheduler.store.reviews import load_opened
+from services.review_scheduler.store.reviews import opened_lines
 from services.review_scheduler.store.views import list_undecided
 from services.review_scheduler.store.workers import lock_workers
 from shared.auth import Principal
@@ -43,10 +42,11 @@ class Selection:
 
 async def select_lines(
     conn: Connection, clock: Clock, who: Principal, selection: Selection
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], Look | None]:
     """The undecided lines before somebody that fit, as stored; never any about themselves.
 
-    At most one more than may be decided on at once.
+    At most one more than may be decided on at once. Where what they look like now was needed to
+    find them, that comes with them.
     """
     mine = await own_ids(conn, who)
     found = await list_undecided(
@@ -62,15 +62,14 @@ async def select_lines(
         limit=BULK_LINES_MAX + 1,
     )
     if selection.advice is None:
-        return found
-    directory = await load_directory(conn, who.organization)
-    opened = await load_opened(conn, [UUID(line["line_id"]) for line in found])
-    live = await look_at(conn, who.organization, directory, opened, await clock.now(conn))
-    return [
+        return found, None
+    seen = await look(conn, clock, who.organization, opened_lines(found))
+    fitting = [
         line
         for line in found
-        if live[UUID(line["line_id"])].recommendation.advice == selection.advice
+        if seen.live[UUID(line["line_id"])].recommendation.advice == selection.advice
     ]
+    return fitting, seen
 
 
 async def decide_in_bulk(
@@ -87,10 +86,10 @@ async def decide_in_bulk(
     Returns:
         The rule that refuses it, written as a fact, or None.
     """
-    found = await select_lines(conn, clock, who, selection)
+    found, _ = await select_lines(conn, clock, who, selection)
     await lock_workers(conn, [(who.organization, line["worker"]) for line in found])
     # Found again, because lines may have moved before the locks were had.
-    found = await select_lines(conn, clock, who, selection)
+    found, _ = await select_lines(conn, clock, who, selection)
     refusal = None
     if len(found) > BULK_LINES_MAX:
         refusal = RefusalRule.TOO_MANY

@@ -26,6 +26,7 @@ from services.review_scheduler.rules.opening import (
     derive_id,
 )
 from services.review_scheduler.rules.reviewers import identify
+from services.review_scheduler.store.coverage import note_decided
 from services.review_scheduler.store.directory import DirectoryView, load_directory
 from services.review_scheduler.store.reviews import (
     LineDecision,
@@ -132,6 +133,7 @@ async def record_decisions(
         for wish in news
     }
     await store_decisions(conn, list(decided.values()), who.worker, desk.at)
+    await note_decided(conn, [line.line_id for line in decided], desk.at)
     await watch_removals(conn, decided.values())
     await enqueue(
         conn,

@@ -25,6 +25,7 @@ from services.review_scheduler.rules.ladder import (
 )
 from services.review_scheduler.rules.lines import LINE_MOVES, LineMove, LineStatus
 from services.review_scheduler.rules.reviewers import Choice, Person, next_reviewer
+from services.review_scheduler.store.coverage import note_decided
 from services.review_scheduler.store.delegations import delegates_of
 from services.review_scheduler.store.directory import DirectoryView, load_directory
 from services.review_scheduler.store.waiting import (
@@ -187,7 +188,9 @@ async def _store(conn: Connection, steps: _Steps) -> None:
     if gone:
         status = LINE_MOVES[LineStatus.UNDECIDED][LineMove.EXPIRE]
         due_at = removal_due(now)
-        await watch_removals(conn, await expire_lines(conn, gone, status, NO_ANSWER, now, due_at))
+        updates = await expire_lines(conn, gone, status, NO_ANSWER, now, due_at)
+        await note_decided(conn, [each.line_id for each in updates], now)
+        await watch_removals(conn, updates)
     await enqueue(conn, [*said, *steps.messages], held=True)
     if gone:
         await settle_reviews(conn, gone, now)

@@ -16,9 +16,10 @@ from services.review_scheduler.rules.live import (
 )
 from services.review_scheduler.rules.opening import duties_behind
 from services.review_scheduler.rules.reviewers import in_force
-from services.review_scheduler.store.directory import DirectoryView
+from services.review_scheduler.store.directory import DirectoryView, load_directory
 from services.review_scheduler.store.reviews import OpenedLine
 from services.review_scheduler.store.workers import Standing, load_standings
+from shared.clock import Clock
 from shared.contracts.directory import Administrator
 from shared.contracts.review import Risk
 from shared.contracts.state import WorkerStatus
@@ -40,6 +41,23 @@ class LiveLine:
         """Whether the access is still there as this operation (or adoption) granted it."""
         held = self.now.held
         return held is not None and held.entitlement.operation_id == operation_id
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Lines as they are at one instant, by the directory of then."""
+
+    directory: DirectoryView
+    live: Mapping[UUID, LiveLine]
+
+
+async def look(
+    conn: Connection, clock: Clock, organization: str, lines: Mapping[UUID, OpenedLine]
+) -> Look:
+    """Lines, of whichever holders, as they are now."""
+    directory = await load_directory(conn, organization)
+    at = await clock.now(conn)
+    return Look(directory, await look_at(conn, organization, directory, lines, at))
 
 
 async def look_at(

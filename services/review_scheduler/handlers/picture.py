@@ -17,6 +17,7 @@ from services.review_scheduler.rules.live import logins_in
 from services.review_scheduler.rules.occasions import Due, Waiting, changes, due, known_in
 from services.review_scheduler.rules.opening import Holder
 from services.review_scheduler.rules.roles import holdings_in, role_in, supervisor_in
+from services.review_scheduler.store.coverage import store_holdings
 from services.review_scheduler.store.directory import (
     DirectoryView,
     load_directory,
@@ -121,10 +122,9 @@ class PictureHandler:
         dues = {
             key: _due(known[key], state, directories[key[0]], now) for key, state in newer.items()
         }
-        await store_pictures(
-            conn,
-            [_picture(state, known[key], dues[key].waiting) for key, state in newer.items()],
-        )
+        pictures = [_picture(state, known[key], dues[key].waiting) for key, state in newer.items()]
+        await store_pictures(conn, pictures)
+        await store_holdings(conn, pictures)
         moved = {key for key, what in dues.items() if any(each.whole for each in what.triggers)}
         outcomes = {
             line: outcome

@@ -1,9 +1,11 @@
 """Writing an empty database anew from what the service itself has said."""
 
 from datetime import datetime
+from uuid import UUID
 
 from services.review_scheduler.handlers.removals import REMOVAL_TIMER, removal_due
 from services.review_scheduler.rules.retelling import Retold
+from services.review_scheduler.store.counts import count_lines, keep_counts
 from services.review_scheduler.store.rebuilding import TABLES, add_rows
 from services.review_scheduler.store.waiting import LADDER_TIMER
 from shared.postgres import Connection
@@ -12,7 +14,7 @@ from shared.timers import Timer, set_timers
 
 async def write_anew(conn: Connection, told: Retold, now: datetime) -> None:
     """Store what was told, and look at everything that waits: what is due follows at once."""
-    told.count()
+    told.stand()
     removing = ("removal_decided", "removal_ordered")
     timers = [
         Timer(LADDER_TIMER, review_id, now, {})
@@ -27,4 +29,6 @@ async def write_anew(conn: Connection, told: Retold, now: datetime) -> None:
     tables = (told.campaigns, told.reviews, told.lines, told.delegations, told.questions)
     for table, rows in zip(TABLES, tables, strict=True):
         await add_rows(conn, table, list(rows.values()))
+    await count_lines(conn, [UUID(review_id) for review_id in told.reviews])
+    await keep_counts(conn)
     await set_timers(conn, timers)

@@ -7,11 +7,8 @@ from uuid import UUID
 from services.review_scheduler import events
 from services.review_scheduler.rules.lines import ReviewStatus, review_status
 from services.review_scheduler.store.campaigns import close_finished_campaigns
-from services.review_scheduler.store.reviews import (
-    count_lines,
-    load_standing,
-    store_review_statuses,
-)
+from services.review_scheduler.store.counts import count_lines
+from services.review_scheduler.store.reviews import load_standing, store_review_statuses
 from shared.outbox import enqueue
 from shared.postgres import Connection
 

@@ -1,7 +1,6 @@
 """What tells that reviews are not done well. Signals for a person to look into, never verdicts."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Literal
 
 Signal = Literal["rubber_stamping", "overloaded", "late"]
@@ -25,34 +24,6 @@ REPEATED_KEEPS_MIN = 2
 
 COVERAGE_DAYS = 365
 """Every entitlement is looked at within a year, as auditors count it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """One review as its reviewer worked through it (instants in UTC).
-
-    `kept` of `decided` lines were kept; `read_at` is when the reviewer first looked at it.
-    """
-
-    decided: int
-    kept: int
-    read_at: datetime | None
-    last_decided_at: datetime | None
-
-
-def seconds_per_line(pace: Pace) -> float | None:
-    """How long a reviewer looked at each line; None where that is not known."""
-    if pace.read_at is None or pace.last_decided_at is None or not pace.decided:
-        return None
-    return max(0.0, (pace.last_decided_at - pace.read_at) / timedelta(seconds=1)) / pace.decided
-
-
-def is_rubber_stamp(pace: Pace) -> bool:
-    """Whether all was kept faster than it can be read; without a look at it, it was not read."""
-    if pace.decided < RUBBER_STAMP_LINES_MIN or pace.kept < pace.decided:
-        return False
-    took = seconds_per_line(pace)
-    return took is None or took < RUBBER_STAMP_SECONDS_PER_LINE
 
 
 @dataclass(frozen=True, slots=True)

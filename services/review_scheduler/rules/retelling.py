@@ -31,7 +31,7 @@ from shared.contracts.review import (
 )
 
 Row = dict[str, Any]
-COUNTED = tuple(status.value for status in LineStatus)
+COUNTED = (*(status.value for status in LineStatus), "worked_lines", "worked_kept")
 
 
 @dataclass(slots=True)
@@ -50,16 +50,15 @@ class Retold:
         if telling is not None:
             telling(self, organization, said)
 
-    def count(self) -> None:
-        """Have reviews tell how many of their lines stand where."""
+    def stand(self) -> None:
+        """Have reviews stand as their lines do, which are still to be counted."""
         standing: dict[str, list[LineStatus]] = {}
         for line in self.lines.values():
             standing.setdefault(line["review_id"], []).append(LineStatus(line["status"]))
         for review_id, review in self.reviews.items():
             lines = standing[review_id]
-            review["lines"] = len(lines)
-            review |= {status: lines.count(LineStatus(status)) for status in COUNTED}
-            review["status"] = review_status(lines).value
+            review |= dict.fromkeys(COUNTED, 0)
+            review |= {"lines": len(lines), "status": review_status(lines).value}
 
 
 def _campaign_opened(told: Retold, organization: str, said: CampaignOpened) -> None:

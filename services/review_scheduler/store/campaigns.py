@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from services.review_scheduler.store.counts import CAMPAIGN_COUNTS
 from shared.contracts.review_policy import NoAnswer, ReviewScope
 from shared.postgres import Connection
 
@@ -201,24 +202,28 @@ async def close_finished_campaigns(
         sorted(campaign_ids),
     )
     rows = await conn.fetch(
-        """
-        WITH finished AS (
-            UPDATE campaign SET status = 'closed', closed_at = $2
-            WHERE campaign_id = ANY($1::uuid[]) AND NOT EXISTS (
-                SELECT FROM review
-                WHERE review.campaign_id = campaign.campaign_id AND review.status <> 'closed')
-            RETURNING campaign_id, organization, population, seen, elsewhere
-        )
-        SELECT finished.*, count(review_id) AS reviews,
-            coalesce(sum(kept), 0)::bigint AS kept,
-            coalesce(sum(removal_confirmed), 0)::bigint AS removed,
-            coalesce(sum(moot), 0)::bigint AS moot
-        FROM finished LEFT JOIN review USING (campaign_id)
-        GROUP BY finished.campaign_id, finished.organization, finished.population, finished.seen,
-            finished.elsewhere
-        ORDER BY finished.campaign_id
+        f"""
+        UPDATE campaign SET status = 'closed', closed_at = $2, counted = ({CAMPAIGN_COUNTS})
+        WHERE campaign_id = ANY($1::uuid[]) AND NOT EXISTS (
+            SELECT FROM review
+            WHERE review.campaign_id = campaign.campaign_id AND review.status <> 'closed')
+        RETURNING campaign_id, organization, population, seen, elsewhere, counted
         """,
         [row["campaign_id"] for row in locked],
         now,
     )
-    return [ClosedCampaign(**dict(row)) for row in rows]
+    closed = [
+        ClosedCampaign(
+            row["campaign_id"],
+            row["organization"],
+            row["population"],
+            row["seen"],
+            row["counted"]["reviews"],
+            row["counted"]["kept"],
+            row["counted"]["removal_confirmed"],
+            row["counted"]["moot"],
+            row["elsewhere"],
+        )
+        for row in rows
+    ]
+    return sorted(closed, key=lambda each: each.campaign_id)

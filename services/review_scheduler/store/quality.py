@@ -4,35 +4,57 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from services.review_scheduler.rules.quality import (
+    RUBBER_STAMP_LINES_MIN,
+    RUBBER_STAMP_SECONDS_PER_LINE,
+)
 from shared.postgres import Connection
 
 
-async def reviews_worked(
-    conn: Connection, organization: str, since: datetime, campaign_id: UUID | None
+async def reviewers_year(
+    conn: Connection,
+    organization: str,
+    since: datetime,
+    campaign_id: UUID | None,
+    now: datetime,
 ) -> list[dict[str, Any]]:
-    """Each review opened since then with a reviewer, and how its reviewer worked through it."""
+    """Each reviewer of reviews opened since then, and how they worked through them.
+
+    Lines count as decided by whoever is the reviewer now; `seconds_per_line` is the median of the
+    reviews of which it is known, from the first look at one to the last decision.
+    """
     rows = await conn.fetch(
         """
-        SELECT review.review_id::text, review.reviewer, worker.name AS reviewer_name,
-            review.worker, review.campaign_id::text, review.due_at, review.read_at,
-            review.lines, review.undecided, worked.*
-        FROM review
-            LEFT JOIN worker ON worker.organization = review.organization
-                AND worker.worker = review.reviewer
-            CROSS JOIN LATERAL (
-                SELECT count(*) AS decided, count(*) FILTER (WHERE decision = 'keep') AS kept,
-                    max(decided_at) AS last_decided_at
-                FROM line
-                WHERE line.review_id = review.review_id AND line.decided_by = review.reviewer
-                    AND review.undecided < review.lines
+        SELECT year.reviewer, worker.name AS reviewer_name, year.reviews, year.late, year.lines,
+            year.open_lines, year.decided, year.kept, year.rubber_stamped, year.seconds_per_line
+        FROM (
+            SELECT reviewer, count(*) AS reviews,
+                count(*) FILTER (
+                    WHERE CASE WHEN undecided > 0 THEN $4 ELSE worked_until END > due_at) AS late,
+                sum(lines) AS lines, sum(undecided) AS open_lines, sum(worked_lines) AS decided,
+                sum(worked_kept) AS kept,
+                count(*) FILTER (
+                    WHERE worked_lines >= $5 AND worked_kept = worked_lines
+                        AND coalesce(seconds < $6, true)) AS rubber_stamped,
+                percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds) AS seconds_per_line
+            FROM review CROSS JOIN LATERAL (
+                SELECT CASE WHEN worked_until < read_at THEN 0
+                    ELSE extract(epoch FROM worked_until - read_at)::float8 / worked_lines
+                END AS seconds
             ) AS worked
-        WHERE review.organization = $1 AND review.opened_at >= $2 AND review.reviewer IS NOT NULL
-            AND ($3::uuid IS NULL OR review.campaign_id = $3)
-        ORDER BY review.reviewer, review.opened_at, review.review_id
+            WHERE organization = $1 AND opened_at >= $2 AND reviewer IS NOT NULL
+                AND ($3::uuid IS NULL OR campaign_id = $3)
+            GROUP BY reviewer
+        ) AS year
+            LEFT JOIN worker ON worker.organization = $1 AND worker.worker = year.reviewer
+        ORDER BY year.open_lines DESC, year.reviewer
         """,
         organization,
         since,
         campaign_id,
+        now,
+        RUBBER_STAMP_LINES_MIN,
+        RUBBER_STAMP_SECONDS_PER_LINE,
     )
     return [dict(row) for row in rows]
 
@@ -59,67 +81,5 @@ async def dormant_keeps(
         organization,
         since,
         at_least,
-    )
-    return [dict(row) for row in rows]
-
-
-_HELD = """
-    SELECT worker.worker, worker.name, held->>'portal' AS portal,
-        held->'entitlement'->>'tin' AS tin, held->'entitlement'->>'function' AS function,
-        (held->'entitlement'->>'since')::timestamptz AS since
-    FROM worker, jsonb_array_elements(worker.effective) AS held
-    WHERE worker.organization = $1 AND worker.effective <> '[]'
-"""
-_DECIDED = """
-    SELECT review.worker, line.portal, line.tin, line.function, max(line.decided_at) AS decided_at
-    FROM line JOIN review USING (review_id)
-    WHERE review.organization = $1 AND line.decided_at >= $2
-    GROUP BY review.worker, line.portal, line.tin, line.function
-"""
-
-
-async def coverage_by_portal(
-    conn: Connection, organization: str, since: datetime
-) -> list[dict[str, Any]]:
-    """Per portal: entitlements held now, and those decided on since then."""
-    rows = await conn.fetch(
-        f"""
-        WITH held AS ({_HELD}), decided AS ({_DECIDED})
-        SELECT held.portal, count(*) AS held, count(decided.decided_at) AS reviewed
-        FROM held LEFT JOIN decided USING (worker, portal, tin, function)
-        GROUP BY held.portal ORDER BY held.portal
-        """,
-        organization,
-        since,
-    )
-    return [dict(row) for row in rows]
-
-
-async def unreviewed(
-    conn: Connection, organization: str, since: datetime, limit: int
-) -> list[dict[str, Any]]:
-    """Entitlements held now that nobody decided on since then, those held longest first.
-
-    `asked` tells whether an open review asks about it now.
-    """
-    rows = await conn.fetch(
-        f"""
-        WITH held AS ({_HELD}), decided AS ({_DECIDED})
-        SELECT held.worker, held.name AS worker_name, held.portal, held.tin, held.function,
-            held.since,
-            EXISTS (
-                SELECT FROM review JOIN line USING (review_id)
-                WHERE review.organization = $1 AND review.worker = held.worker
-                    AND review.status = 'open' AND line.status = 'undecided'
-                    AND (line.portal, line.tin, line.function)
-                        = (held.portal, held.tin, held.function)
-            ) AS asked
-        FROM held LEFT JOIN decided USING (worker, portal, tin, function)
-        WHERE decided.decided_at IS NULL
-        ORDER BY held.since NULLS FIRST, held.worker, held.portal, held.function LIMIT $3
-        """,
-        organization,
-        since,
-        limit,
     )
     return [dict(row) for row in rows]

@@ -1,6 +1,6 @@
 """Reviews and their lines, written only under the lock of the worker they are about."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from services.review_scheduler.rules.lines import Line, LineStatus, ReviewStatus
 from services.review_scheduler.rules.live import Opened
 from services.review_scheduler.rules.opening import NewReview
 from services.review_scheduler.rules.reviewers import Choice
+from services.review_scheduler.store.counts import count_lines
 from services.review_scheduler.store.workers import WorkerKey, to_text
 from shared.contracts.directory import Function
 from shared.contracts.review import Advice, Decision, ReviewerRule, Risk
@@ -171,14 +172,19 @@ async def load_opened(conn: Connection, line_ids: Collection[UUID]) -> dict[UUID
     """What lines said when they were opened."""
     rows = await conn.fetch(
         """
-        SELECT line_id, worker, portal, tin, function, opened_at, grade, since, authorized_by,
+        SELECT line_id::text, worker, portal, tin, function, opened_at, grade, since, authorized_by,
             duties
         FROM line JOIN review USING (review_id) WHERE line_id = ANY($1::uuid[])
         """,
         list(line_ids),
     )
+    return opened_lines(rows)
+
+
+def opened_lines(rows: Iterable[Mapping[str, Any]]) -> dict[UUID, OpenedLine]:
+    """What lines, read with the worker and the opening of their reviews, said when opened."""
     return {
-        row["line_id"]: OpenedLine(
+        UUID(row["line_id"]): OpenedLine(
             row["worker"],
             Opened(
                 row["portal"],
@@ -364,6 +370,7 @@ async def reassign_review(
         choice.rule,
         list(declined),
     )
+    await count_lines(conn, [review_id])
 
 
 async def load_standing(
@@ -381,29 +388,6 @@ async def load_standing(
         list(review_ids),
     )
     return [(_review(row), [LineStatus(each) for each in row["lines"]]) for row in rows]
-
-
-async def count_lines(conn: Connection, review_ids: Collection[UUID]) -> None:
-    """Have reviews tell how many of their lines stand where."""
-    await conn.execute(
-        """
-        UPDATE review SET undecided = counted.undecided, kept = counted.kept,
-            removal_decided = counted.removal_decided, removal_ordered = counted.removal_ordered,
-            removal_confirmed = counted.removal_confirmed, moot = counted.moot
-        FROM (
-            SELECT review_id,
-                count(*) FILTER (WHERE status = 'undecided') AS undecided,
-                count(*) FILTER (WHERE status = 'kept') AS kept,
-                count(*) FILTER (WHERE status = 'removal_decided') AS removal_decided,
-                count(*) FILTER (WHERE status = 'removal_ordered') AS removal_ordered,
-                count(*) FILTER (WHERE status = 'removal_confirmed') AS removal_confirmed,
-                count(*) FILTER (WHERE status = 'moot') AS moot
-            FROM line WHERE review_id = ANY($1::uuid[]) GROUP BY review_id
-        ) AS counted
-        WHERE review.review_id = counted.review_id
-        """,
-        list(review_ids),
-    )
 
 
 async def store_review_statuses(

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from services.review_scheduler.store.counts import CAMPAIGN_COUNTS
 from shared.postgres import Connection
 
 _REVIEW_COLUMNS = """
@@ -111,7 +112,7 @@ async def list_undecided(
     rows = await conn.fetch(
         f"""
         SELECT {_LINE_COLUMNS}, review.review_id::text, review.worker,
-            worker.name AS worker_name, review.due_at, review.campaign_id::text
+            worker.name AS worker_name, review.opened_at, review.due_at, review.campaign_id::text
         FROM review JOIN line USING (review_id)
             LEFT JOIN worker ON worker.organization = review.organization
                 AND worker.worker = review.worker
@@ -151,24 +152,12 @@ async def list_campaigns(
     """Campaigns, newest first, with how far they are."""
     opened_at, last_id = before or (None, None)
     rows = await conn.fetch(
-        """
+        f"""
         SELECT campaign.campaign_id::text, title, campaign.status, opened_by, campaign.opened_at,
             campaign.due_at, campaign.closed_at, policy_version, calendar, scope,
             campaign.no_answer, population, seen, elsewhere,
-            counted.*
-        FROM campaign CROSS JOIN LATERAL (
-            SELECT count(*) AS reviews,
-                count(*) FILTER (WHERE review.status = 'closed') AS reviews_closed,
-                count(DISTINCT coalesce(review.reviewer, '')) AS reviewers,
-                coalesce(sum(lines), 0)::bigint AS lines,
-                coalesce(sum(undecided), 0)::bigint AS undecided,
-                coalesce(sum(kept), 0)::bigint AS kept,
-                coalesce(sum(removal_decided), 0)::bigint AS removal_decided,
-                coalesce(sum(removal_ordered), 0)::bigint AS removal_ordered,
-                coalesce(sum(removal_confirmed), 0)::bigint AS removal_confirmed,
-                coalesce(sum(moot), 0)::bigint AS moot
-            FROM review WHERE review.campaign_id = campaign.campaign_id
-        ) AS counted
+            coalesce(counted, ({CAMPAIGN_COUNTS})) AS counted
+        FROM campaign
         WHERE organization = $1
             AND ($2::uuid IS NULL OR campaign.campaign_id = $2)
             AND ($3::timestamptz IS NULL
@@ -181,7 +170,7 @@ async def list_campaigns(
         last_id,
         limit,
     )
-    return [dict(row) for row in rows]
+    return [{**fields, **fields.pop("counted")} for fields in map(dict, rows)]
 
 
 async def count_open(conn: Connection) -> dict[str, int]:

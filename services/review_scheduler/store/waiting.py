@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.review_scheduler.rules.ladder import Pending
 from services.review_scheduler.rules.lines import LineStatus
+from services.review_scheduler.store.counts import count_lines
 from services.review_scheduler.store.reviews import LineUpdate
 from services.review_scheduler.store.workers import WorkerKey
 from shared.contracts.directory import Function
@@ -118,6 +119,7 @@ async def store_asked(conn: Connection, asked: Sequence[Asked]) -> None:
         [each.rung for each in asked],
         [each.escalations for each in asked],
     )
+    await count_lines(conn, [each.review_id for each in asked])
 
 
 async def expire_reviews(conn: Connection, review_ids: Collection[UUID], now: datetime) -> None:
