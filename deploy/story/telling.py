@@ -155,7 +155,7 @@ class _Teller:
         items = await self._exposures(overview)
         items += await self._leaving_administrators()
         items += [
-            f"NOBODY   administers {each['name']}: appoint somebody"
+            f"NOBODY   administers {each['name']} for {', '.join(each['tins'])}: appoint somebody"
             for each in overview["portals_without_administrator"]
         ]
         items += [

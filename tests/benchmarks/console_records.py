@@ -29,7 +29,7 @@ from tests.benchmarks.audit_append import ORGANIZATION as LOGGED_ORGANIZATION
 from tests.benchmarks.audit_append import ORIGIN
 from tests.benchmarks.audit_search import fill_log
 from tests.benchmarks.console_pages import ask, gateway, until_ready
-from tests.benchmarks.reviewing import open_campaign
+from tests.benchmarks.reviewing import Reviewed, decide, open_campaign, reviewers
 from tests.review_scheduler.worlds import ORGANIZATION
 
 REVIEW_PORT, AUDIT_PORT = 18185, 18186
@@ -70,10 +70,17 @@ OF_AUDITORS = (
 async def measure_reviews(
     kafka: str, dsns: Mapping[str, str], folder: Path, *, lines: int, say: Any
 ) -> dict[str, list[float]]:
-    """Open a campaign of so many lines, and look at every page as a reviewer and as an overseer."""
+    """Look at every page of a campaign of so many lines as a reviewer and as an overseer.
+
+    All but one of the reviewers have decided a quarter of theirs.
+    """
     pool = await create_pool(dsns["review_scheduler"])
     try:
         await open_campaign(pool, DatabaseClock(), lines)
+        others = [each for each in await reviewers(pool) if each != REVIEWER]
+        await decide(pool, DatabaseClock(), others, Reviewed(lines))
+        # As autovacuum would have it by and by.
+        await pool.execute("VACUUM ANALYZE review, line")
         [(review, campaign)] = await pool.fetch(
             "SELECT review_id::text, campaign_id::text FROM review WHERE reviewer = $1 LIMIT 1",
             REVIEWER,

@@ -328,7 +328,8 @@ def alone(standings: list[AdministratorStanding]) -> list[str]:
     return [worker for worker in workers if administers_alone(standings, [worker], NOW)]
 
 
-def test_a_portal_without_anybody_left_is_named() -> None:
-    left = [standing("a", -1)]
-    assert without_administrator(left, ["hub", "mac"], NOW) == ["hub", "mac"]
-    assert without_administrator([standing("a", 1)], ["hub"], NOW) == []
+def test_a_portal_is_named_with_the_tax_ids_for_which_nobody_is_left() -> None:
+    left = [standing("a", -1), standing("b", 1, tin=OTHER_TIN)]
+    served = {"mac": (TIN,), "hub": (OTHER_TIN, TIN)}
+    assert without_administrator(left, served, NOW) == {"hub": (TIN,), "mac": (TIN,)}
+    assert without_administrator([standing("a", 1)], {"hub": (TIN,)}, NOW) == {}

@@ -15,7 +15,7 @@ from shared.postgres import in_transaction
 from tests.provisioning.asking import Asking
 from tests.provisioning.desk import Desk, hire, leave_now, sequence_of
 from tests.provisioning.importing import Importing, existing
-from tests.provisioning.worlds import NOW, ORGANIZATION, directory
+from tests.provisioning.worlds import NOW, ORGANIZATION, OTHER_TIN, TIN, directory
 
 HEADER = "User ID,Full name,Status,Last login,Functions\n"
 GHOST = "ghost,Ghost Rider,Active,2026-06-14,eligibility\n"
@@ -138,6 +138,25 @@ async def test_the_overview_counts_findings_and_each_leads_to_its_work(
     findings = (await asking.get("/access/v1/portal-findings"))["findings"]
     work = {row["chore_id"] for row in await finding_work(desk)}
     assert {finding["work_item"] for finding in findings} == work
+
+
+async def test_a_portals_standing_counts_findings_and_names_tax_ids_without_an_administrator(
+    desk: Desk, tmp_path: Path
+) -> None:
+    appointed = {"id": "a", "portal": "hub", "worker": "w2", "tins": [TIN], "since": "2026-01-01"}
+    await desk.apply_directory(directory(administrators=[appointed]))
+    await desk.hear(hire("w2"))
+    await import_on(desk, GHOST + DESK, NOW)
+    asking = Asking.of(desk, tmp_path)
+    standing = await asking.get("/access/v1/portals/hub/standing")
+    assert (standing["findings"], standing["unadministered"]) == (2, [OTHER_TIN])
+    without = (await asking.get("/access/v1/overview"))["portals_without_administrator"]
+    assert {each["portal"]: each["tins"] for each in without} == {
+        "gate": [TIN, OTHER_TIN],
+        "hub": [OTHER_TIN],
+        "mac": [TIN, OTHER_TIN],
+        "old": [TIN, OTHER_TIN],
+    }
 
 
 async def test_findings_are_turned_over_by_key_and_counted_whole(

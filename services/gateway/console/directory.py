@@ -73,9 +73,18 @@ def routes(console: Console) -> APIRouter:
         problem: Problem | None = None,
         typed: Mapping[str, Any] | None = None,
     ) -> Response:
-        found, enrolments = await asyncio.gather(
+        async def unadministered() -> list[str]:
+            if not visitor.principal.may("access:read", "access:admin"):
+                return []
+            route = f"/access/v1/portals/{path(portal)}/standing"
+            standing = await services.get(visitor.principal, "provisioning", route)
+            tins: list[str] = standing["unadministered"]
+            return tins
+
+        found, enrolments, without = await asyncio.gather(
             in_force(console, visitor),
             services.get(visitor.principal, "provisioning", "/access/v1/enrolments"),
+            unadministered(),
         )
         known = _portal(found, portal)
         return await console.page(
@@ -87,6 +96,7 @@ def routes(console: Console) -> APIRouter:
             enrolments=[e for e in enrolments["enrolments"] if e["portal"] == portal],
             rule_names=sorted(RULE_TYPES),
             expected=_expected_administrators(known),
+            unadministered=without,
             problem=problem,
             typed=typed or {},
             fresh_key=fresh_key,

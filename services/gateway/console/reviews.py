@@ -1,6 +1,7 @@
 """What a reviewer does: their desk, one review to decide on, many lines at once, questions."""
 
 import asyncio
+from itertools import groupby
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,19 @@ DECISION = "decision:"
 
 DECIDES = ("review:decide", "review:admin")
 LOOKS = ("access:read", "audit:read")
+SHOWN_OF_LINE = (
+    "review_id",
+    "portal",
+    "tin",
+    "duties",
+    "authorized_by",
+    "login",
+    "risks",
+    "recommendation",
+    "changed",
+)
+"""What lines have in common of which a page of many lines shows the functions together."""
+
 WHERE = ("campaign_id", "review_id", "worker", "portal", "function", "advice")
 
 SAID = {
@@ -101,6 +115,7 @@ def routes(console: Console) -> APIRouter:
             "review_bulk.html",
             status=problem.status if problem else 200,
             found=found,
+            rows=_alike(found["lines"]),
             where=where,
             decision="remove" if decision == "remove" else "keep",
             problem=problem,
@@ -275,6 +290,15 @@ def routes(console: Console) -> APIRouter:
 
 def _where(given: dict[str, str]) -> dict[str, str]:
     return {name: given[name] for name in WHERE if given.get(name)}
+
+
+def _alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines in their order, those next to each other as one that differ in their function alone."""
+    rows = []
+    for _, group in groupby(lines, lambda line: [line[name] for name in SHOWN_OF_LINE]):
+        alike = list(group)
+        rows.append({**alike[0], "functions": [line["function"] for line in alike]})
+    return rows
 
 
 def _decisions(form: FormData) -> list[dict[str, Any]]:

@@ -190,11 +190,12 @@ class Console:
 
 def _people_in(told: Any) -> Iterator[str]:
     """Everybody whom an answer names by id alone."""
-    if isinstance(told, Mapping):
+    if isinstance(told, dict):
         for name, value in told.items():
-            if name in PEOPLE and isinstance(value, str):
-                yield value
-            else:
+            if isinstance(value, str):
+                if name in PEOPLE:
+                    yield value
+            elif isinstance(value, dict | list):
                 yield from _people_in(value)
     elif isinstance(told, list):
         for each in told:

@@ -18,6 +18,7 @@ from services.provisioning.handlers.recompute import Recompute
 from services.provisioning.handlers.rosters.commands import RosterCommands
 from services.provisioning.handlers.rosters.meaning import RosterUpload
 from services.provisioning.rules.findings import FindingRule
+from services.provisioning.rules.guards import without_administrator
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import findings as findings_store
 from services.provisioning.store import imports as imports_store
@@ -204,7 +205,10 @@ def imports_router(
 
     @router.get("/portals/{portal}/standing")
     async def standing(portal: str, who: Annotated[Principal, Depends(reads)]) -> dict[str, Any]:
-        """What is known of a portal as a whole: observed or reconciled, and how lists are read."""
+        """What is known of a portal as a whole: observed or reconciled, and how lists are read.
+
+        `unadministered` are the tax ids for which nobody administers it now.
+        """
         async with pool.acquire() as conn:
             compiled = (await recompute.directories.current(conn, {who.organization})).get(
                 who.organization
@@ -214,7 +218,10 @@ def imports_router(
             known = compiled.knowledge.get(portal)
             meanings = await imports_store.meanings(conn, who.organization, portal)
             latest = await logins_store.latest_roster(conn, who.organization, portal)
-            open_findings = await findings_store.open_findings(conn, who.organization, portal)
+            found = await findings_store.count_open(conn, who.organization, portal)
+            standings = await directories_store.standings(conn, who.organization, [portal])
+            now = await recompute.clock.now(conn)
+        served = {portal: compiled.tins_served(portal)}
         return {
             "portal": portal,
             "name": compiled.portals[portal].name,
@@ -224,7 +231,8 @@ def imports_router(
             "columns": meanings["columns"],
             "answers": meanings["answers"],
             "latest_roster": _shown(latest) if latest else None,
-            "findings": len(open_findings),
+            "findings": found,
+            "unadministered": without_administrator(standings, served, now).get(portal, ()),
         }
 
     @router.get("/portal-findings")

@@ -40,13 +40,19 @@ def overview_router(
 
     @router.get("/overview")
     async def overview(who: Annotated[Principal, Depends(reads)]) -> dict[str, Any]:
-        """Lists are cut after some rows; counts of what waits stop beyond `counted_up_to`."""
+        """Lists are cut after some rows; counts of what waits stop beyond `counted_up_to`.
+
+        A portal is without an administrator for the `tins` for which nobody administers it now.
+        """
         organization = who.organization
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
             compiled = (await recompute.directories.current(conn, {organization})).get(organization)
             portals = Portals(compiled)
             directory = compiled.directory if compiled else None
+            served = (
+                {each: compiled.tins_served(each) for each in compiled.portals} if compiled else {}
+            )
             deadlines = directory.organization.deadlines if directory else Deadlines()
             counts = await listed_store.counts(conn, organization)
             overdue = await all_work(
@@ -103,10 +109,8 @@ def overview_router(
             "work_open": attention.pop("operations_open") + attention.pop("chores_open"),
             "attention": {**attention, "findings": counts["findings"]},
             "portals_without_administrator": [
-                {"portal": portal, "name": portals.name(portal)}
-                for portal in without_administrator(
-                    standings, compiled.portals if compiled else (), now
-                )
+                {"portal": portal, "name": portals.name(portal), "tins": tins}
+                for portal, tins in without_administrator(standings, served, now).items()
             ],
             "questions": asked,
             "removals": {

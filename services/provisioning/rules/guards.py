@@ -1,6 +1,6 @@
 """Named rules that refuse or delay an operation."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -67,15 +67,25 @@ def administers_alone(
 
 
 def without_administrator(
-    standings: Iterable[AdministratorStanding], portals: Iterable[str], as_of: datetime
-) -> list[str]:
-    """Portals nobody administers at `as_of`, sorted."""
+    standings: Iterable[AdministratorStanding],
+    served: Mapping[str, Iterable[str]],
+    as_of: datetime,
+) -> dict[str, tuple[str, ...]]:
+    """By portal the tax ids for which nobody administers it at `as_of`, both sorted.
+
+    Args:
+        served: by portal the tax ids for which it is used.
+    """
     covered = {
-        standing.portal
+        (standing.portal, standing.tin)
         for standing in standings
         if standing.since <= as_of and (standing.ends_at is None or as_of < standing.ends_at)
     }
-    return sorted(set(portals) - covered)
+    left = {
+        portal: tuple(sorted(tin for tin in tins if (portal, tin) not in covered))
+        for portal, tins in sorted(served.items())
+    }
+    return {portal: tins for portal, tins in left.items() if tins}
 
 
 def removal_preamble(portal: Portal, *, voluntary: bool) -> Step:

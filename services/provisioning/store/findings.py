@@ -56,6 +56,17 @@ async def open_findings(
     ]
 
 
+async def count_open(conn: Connection, organization: str, portal: str) -> int:
+    """How many findings stand on a portal."""
+    found: int = await conn.fetchval(
+        "SELECT count(*) FROM portal_finding"
+        " WHERE organization = $1 AND portal = $2 AND resolved_at IS NULL",
+        organization,
+        portal,
+    )
+    return found
+
+
 async def findings_on_logins(
     conn: Connection, accounts: Iterable[tuple[str, Account]]
 ) -> dict[AccountKey, tuple[Finding, ...]]:

@@ -63,11 +63,12 @@ async def select_lines(
     )
     if selection.advice is None:
         return found, None
-    seen = await look(conn, clock, who.organization, opened_lines(found))
+    opened = opened_lines(found)
+    seen = await look(conn, clock, who.organization, opened)
     fitting = [
         line
-        for line in found
-        if seen.live[UUID(line["line_id"])].recommendation.advice == selection.advice
+        for line_id, line in zip(opened, found, strict=True)
+        if seen.live[line_id].recommendation.advice == selection.advice
     ]
     return fitting, seen
 

@@ -26,7 +26,8 @@ async def reviewers_year(
     rows = await conn.fetch(
         """
         SELECT year.reviewer, worker.name AS reviewer_name, year.reviews, year.late, year.lines,
-            year.open_lines, year.decided, year.kept, year.rubber_stamped, year.seconds_per_line
+            year.open_lines, year.decided, year.kept, year.rubber_stamped,
+            round(year.seconds_per_line::numeric, 1)::float8 AS seconds_per_line
         FROM (
             SELECT reviewer, count(*) AS reviews,
                 count(*) FILTER (
