@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -36,11 +37,15 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look showed: all well where `problem` is None, else what to do about it."""
+    """What one look showed: all well where `problem` is None, else what to do about it.
+
+    `where` is the address that was asked.
+    """
 
     what: str
     problem: str | None = None
     next_step: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,20 @@ class Place:
     files: tuple[str, ...] = ()
 
 
-def place(environment: Mapping[str, str]) -> Place | None:
-    """The installation that this machine knows of; None where there is none."""
+def place(environment: Mapping[str, str], gateway: str | None = None) -> Place | None:
+    """The installation that this machine knows of; None where there is none.
+
+    With the address of a `gateway`, only where it is that gateway's. Servers that the environment
+    names are whoever's it says.
+    """
     kafka = environment.get("PORTALKEEPER_KAFKA")
     dsn = environment.get("PORTALKEEPER_ADMIN_DATABASE_URL")
     if kafka and dsn:
         return Place(kafka, dsn)
     own = Installation(first_port=first_port_wanted(environment))
     if not own.secrets.exists():
+        return None
+    if gateway is not None and _address(gateway) != _address(own.console):
         return None
     server = f"{HOST}:{own.first_port + POSTGRES_PORT}"
     passfile = own.secrets / "admin" / "pgpass"
@@ -68,6 +79,12 @@ def place(environment: Mapping[str, str]) -> Place | None:
         f"postgresql://postgres@{server}/{DATABASE}?passfile={passfile}",
         tuple(str(own.secrets / each) for each in KEYS),
     )
+
+
+def _address(url: str) -> tuple[str | None, int | None]:
+    """Host and port: people write `localhost` for what listens on the loopback address."""
+    parts = urlsplit(url)
+    return HOST if parts.hostname == "localhost" else parts.hostname, parts.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +164,10 @@ async def _kafka(bootstrap: str) -> list[Seen]:
         await admin.close()
     missing = sorted(topic.name for topic in TOPICS if topic.name not in there)
     problem = f"missing: {', '.join(missing)}" if missing else None
-    return [Seen("Kafka"), Seen("topics", problem, "Run: python -m deploy.prepare")]
+    return [
+        Seen("Kafka", where=bootstrap),
+        Seen("topics", problem, "Run: python -m deploy.prepare"),
+    ]
 
 
 async def _postgres(dsn: str) -> list[Seen]:
@@ -171,4 +191,8 @@ async def _postgres(dsn: str) -> list[Seen]:
         if file.stem not in applied
     ]
     problem = f"not applied: {', '.join(pending)}" if pending else None
-    return [Seen("PostgreSQL"), Seen("migrations", problem, "Run: python -m deploy.prepare")]
+    where = urlsplit(dsn).netloc.rpartition("@")[2]
+    return [
+        Seen("PostgreSQL", where=where),
+        Seen("migrations", problem, "Run: python -m deploy.prepare"),
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import typer
 
-from services.cli.client import NAMES, Client, Exit, Failure
+from services.cli.client import NAMES, Client, Exit, Failure, read_session
 from services.cli.printing import AsJson, out, print_json, table
 
 ANSWER_SECONDS = 10
@@ -35,9 +35,10 @@ class Check:
 def doctor(as_json: AsJson = False) -> None:
     """Check servers, topics, schemas, keys, clocks, lag and notifications, and say what to do.
 
+    Looked at is the installation that you are signed in to; its servers, where they are here.
     Exit status 1 if anything failed.
     """
-    checks = [*_servers(), *_services()]
+    checks = [*_servers(_signed_in_to()), *_services()]
     if as_json:
         print_json([asdict(each) for each in checks])
     else:
@@ -49,25 +50,34 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(Exit.NO)
 
 
-def _servers() -> Iterator[Check]:
+def _signed_in_to() -> str | None:
+    try:
+        return str(read_session()["gateway"])
+    except Failure:
+        return None
+
+
+def _servers(gateway: str | None) -> Iterator[Check]:
     """What can only be seen where the installation is."""
     try:
         from deploy.looking import look, place
     except ModuleNotFoundError:
         return
-    here = place(os.environ)
+    here = place(os.environ, gateway)
     if here is None:
         yield Check(
             "servers",
             "warning",
-            "no installation in this folder",
+            f"not looked at: those of {gateway} are not in this folder"
+            if gateway
+            else "no installation in this folder",
             "Run doctor where it is installed, or set PORTALKEEPER_KAFKA and "
             "PORTALKEEPER_ADMIN_DATABASE_URL.",
         )
         return
     for seen in asyncio.run(look(here)):
         if seen.problem is None:
-            yield Check(seen.what, "ok")
+            yield Check(seen.what, "ok", seen.where)
         else:
             yield Check(seen.what, "failed", seen.problem, seen.next_step)
 
@@ -79,7 +89,7 @@ def _services() -> Iterator[Check]:
     except Failure as failure:
         yield Check("session", "failed", failure.sentence, "Then run doctor again.")
         return
-    yield Check("session", "ok")
+    yield Check("session", "ok", f"{client.organization} at {client.gateway}")
     for service in client.services:
         yield from _service(client, service)
 

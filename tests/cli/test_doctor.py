@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from deploy import looking
-from deploy.looking import Place, look
+from deploy.installation import Installation
+from deploy.looking import Place, look, place
 from services.cli import doctor
 from services.cli.client import Client, Exit
 from shared.contracts.topics import TOPICS
 from shared.errors import Rejected
 from shared.kafka.dead_letters import dead_letter
 from tests.audit_log.worlds import raw_record, serving
-from tests.cli.conftest import Run
+from tests.cli.conftest import Listening, Run
+from tests.gateway.conftest import ORGANIZATION
 
 WELL: dict[str, Any] = {
     "outbox": 0,
@@ -116,6 +119,52 @@ async def test_a_missing_migration_and_a_missing_key_are_named(
     assert gone in (found["keys"].problem or "")
     assert "backup" in found["keys"].next_step
     assert found["topics"].problem is None
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Installation:
+    """A checkout's installation that has been started once."""
+    installation = Installation(tmp_path)
+    installation.secrets.mkdir()
+    monkeypatch.setattr(looking, "Installation", partial(Installation, tmp_path))
+    return installation
+
+
+@pytest.mark.parametrize("gateway", [None, "http://127.0.0.1:8080", "http://localhost:8080/"])
+def test_the_servers_of_a_checkout_are_looked_at_for_its_own_session(
+    own: Installation, gateway: str | None
+) -> None:
+    found = place({}, gateway)
+    assert found is not None
+    assert found.kafka == own.kafka
+
+
+@pytest.mark.parametrize("gateway", ["https://access.harbor.example", "http://127.0.0.1:9080"])
+def test_the_servers_of_a_checkout_are_left_alone_when_signed_in_elsewhere(
+    own: Installation, gateway: str
+) -> None:
+    assert own.secrets.exists()
+    (check,) = doctor._servers(gateway)
+    assert (check.state, gateway in check.detail) == ("warning", True)
+    assert "where it is installed" in check.next_step
+    named = {"PORTALKEEPER_KAFKA": "kafka:9092", "PORTALKEEPER_ADMIN_DATABASE_URL": "postgres://x"}
+    assert place(named, gateway) == Place("kafka:9092", "postgres://x")
+
+
+async def test_doctor_says_whom_it_looked_at(
+    run: Run, listening: Listening, prepared_kafka: str, database: Mapping[str, str]
+) -> None:
+    assert (await run("sign-in", await listening.link("operator"))).code == 0
+    servers = {
+        "PORTALKEEPER_KAFKA": prepared_kafka,
+        "PORTALKEEPER_ADMIN_DATABASE_URL": database["admin"],
+    }
+    for named, kafka in ((servers, prepared_kafka), ({}, None)):
+        ran = await run("doctor", "--json", **named)
+        found = {each["what"]: each for each in json.loads(ran.out)}
+        assert found["session"]["detail"] == f"{ORGANIZATION} at {listening.url}"
+        assert found.get("Kafka", {}).get("detail") == kafka
+    assert listening.url in found["servers"]["detail"]
 
 
 async def test_a_kafka_without_topics_is_told_to_be_prepared(
