@@ -10,6 +10,11 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import ConsumerStoppedError
 from faststream.kafka.message import KafkaMessage
 
+READ_WAIT_MS = 200
+EMPTY_READ_PAUSE_MS = 1
+"""FastStream pauses for as long as it tells a read to wait whenever that found nothing. A record
+would wait for the end of the pause, so the reader waits by itself, for `READ_WAIT_MS`."""
+
 
 class Owner(Protocol):
     """Who consumes, and has to know what FastStream does not tell."""
@@ -56,7 +61,7 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
             partitions, max_records = (probe,), 1
         try:
             found: dict[TopicPartition, list[ConsumerRecord[Any, Any]]] = await super().getmany(
-                *partitions, timeout_ms=timeout_ms, max_records=max_records
+                *partitions, timeout_ms=max(timeout_ms, READ_WAIT_MS), max_records=max_records
             )
         except ConsumerStoppedError:
             raise
