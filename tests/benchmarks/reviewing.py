@@ -6,7 +6,7 @@ Each worker holds eight functions; each supervisor has two hundred workers.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,7 @@ async def measure(dsns: Mapping[str, str], lines: int) -> Reviewed:
             )
             found.shown = time.perf_counter() - started
         found.lines = campaign["lines"]
-        await decide(pool, clock, (await reviewers(pool))[:BULKS], found)
+        await _decide(pool, clock, found)
         return found
     finally:
         await pool.close()
@@ -119,25 +119,22 @@ async def _know_the_organization(pool: asyncpg.Pool[Any], clock: DatabaseClock) 
     await in_transaction(pool, lambda conn: handler.apply(conn, Batch([item], [])))
 
 
-async def reviewers(pool: asyncpg.Pool[Any]) -> list[str]:
-    """Everybody who is asked."""
-    rows = await pool.fetch(
-        "SELECT DISTINCT reviewer FROM review WHERE reviewer IS NOT NULL ORDER BY reviewer"
-    )
-    return [row["reviewer"] for row in rows]
-
-
-async def decide(
-    pool: asyncpg.Pool[Any], clock: DatabaseClock, supervisors: Sequence[str], found: Reviewed
-) -> None:
-    """Supervisors keep a quarter of what they are asked about, portal by portal."""
-    for reviewer in supervisors:
+async def _decide(pool: asyncpg.Pool[Any], clock: DatabaseClock, found: Reviewed) -> None:
+    """Supervisors keep what they are asked about, worker by worker and portal by portal."""
+    async with pool.acquire() as conn:
+        rows = await conn.fetch(
+            "SELECT DISTINCT reviewer FROM review WHERE reviewer IS NOT NULL ORDER BY reviewer"
+            " LIMIT $1",
+            BULKS,
+        )
+    for row in rows:
+        reviewer = row["reviewer"]
         who = Principal(ORGANIZATION, reviewer, reviewer, frozenset({"review:decide"}), reviewer)
         for portal in ("portal-0", "portal-1", "portal-2"):
             selection = Selection(portal=portal, function="claim_status")
             async with pool.acquire() as conn:
-                found_lines, _ = await select_lines(conn, clock, who, selection)
-                count = len(found_lines)
+                lines, _ = await select_lines(conn, clock, who, selection)
+                count = len(lines)
             if not 0 < count <= BULK_LINES:
                 continue
 

@@ -118,7 +118,7 @@ async def on_portals(
             SELECT organization, worker, name FROM listed_worker
             WHERE organization = $1 AND worker > $2 AND portals_known > 0
               AND ($3::text IS NULL OR $3 = ANY (sites))
-              AND ($4::text IS NULL OR $4 = ANY (duties))
+              AND ($4::text IS NULL OR duties @> ARRAY[$4::text])
             ORDER BY worker LIMIT $5
         ) AS shown
         JOIN worker USING (organization, worker)
