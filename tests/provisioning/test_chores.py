@@ -11,7 +11,7 @@ import pytest
 from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.rules.chores import Chore, ChoreMove
 from services.provisioning.store import chores as chores_store
-from shared.contracts.access import Evidence
+from shared.contracts.access.evidence import Evidence
 from shared.errors import Problem
 from shared.postgres import in_transaction
 from tests.provisioning.desk import ADMINISTRATOR, Desk, hire

@@ -9,7 +9,7 @@ import pytest
 from services.provisioning.handlers.chores import ChoreCommands, ChoreWord
 from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.store import chores as chores_store
-from shared.contracts.access import Evidence
+from shared.contracts.access.evidence import Evidence
 from shared.contracts.state import ChoreKind
 from shared.postgres import in_transaction
 from tests.provisioning.asking import Asking

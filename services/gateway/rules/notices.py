@@ -10,13 +10,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import TypeAdapter
 
-from shared.contracts.access import (
-    BrakeEngaged,
-    ChoreRequested,
-    FindingRaised,
-    OperationOverdue,
-    OperationRequested,
-)
+from shared.contracts.access.decisions import BrakeEngaged, FindingRaised
+from shared.contracts.access.operations import OperationOverdue, OperationRequested
+from shared.contracts.access.portals import ChoreRequested
 from shared.contracts.directory import Administrator, OperationKind
 from shared.contracts.review import (
     ReviewAnswered,

@@ -13,7 +13,7 @@ from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.rules.chores import ChoreMove
 from services.provisioning.store import chores as chores_store
 from shared.auth import Authenticator, Principal
-from shared.contracts.access import Evidence
+from shared.contracts.access.evidence import Evidence
 from shared.errors import Problem
 from shared.postgres import Connection
 

@@ -23,7 +23,7 @@ from services.provisioning.store import leavers as leavers_store
 from services.provisioning.store import views
 from services.provisioning.store import workers as workers_store
 from shared.auth import Authenticator, Principal
-from shared.contracts.access import NoticeSent
+from shared.contracts.access.portals import NoticeSent
 from shared.contracts.facts import to_json
 from shared.errors import Problem
 from shared.outbox import enqueue

@@ -14,7 +14,7 @@ from services.provisioning.rules.brake import CAUSE_LIFE, CauseMove, CauseStatus
 from services.provisioning.store import brake as brake_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
-from shared.contracts.access import BrakeData, BrakeEngaged, BrakeRejected, BrakeReleased
+from shared.contracts.access.decisions import BrakeData, BrakeEngaged, BrakeRejected, BrakeReleased
 from shared.contracts.envelope import event_key
 from shared.contracts.facts import fact
 from shared.contracts.topics import ACCESS_EVENTS

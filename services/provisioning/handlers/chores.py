@@ -22,11 +22,9 @@ from services.provisioning.store import accounts as accounts_store
 from services.provisioning.store import chores as chores_store
 from services.provisioning.store import views
 from shared.auth import Principal
-from shared.contracts.access import (
-    ACCESS_EVENT_MODELS,
-    ChoreRequested,
-    Evidence,
-)
+from shared.contracts.access import ACCESS_EVENT_MODELS
+from shared.contracts.access.evidence import Evidence
+from shared.contracts.access.portals import ChoreRequested
 from shared.contracts.state import ChoreKind
 from shared.errors import Problem
 from shared.outbox import enqueue
@@ -198,7 +196,7 @@ def _moved(chore: Chore, word: ChoreWord) -> Chore:
 
 
 def describe_chore(chore: Chore) -> dict[str, Any]:
-    """A chore as events about it carry it (`shared.contracts.access.ChoreData`)."""
+    """A chore as events about it carry it (`shared.contracts.access.portals.ChoreData`)."""
     return {
         "chore_id": chore.chore_id,
         "kind": chore.kind,

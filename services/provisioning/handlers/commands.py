@@ -40,8 +40,9 @@ from services.provisioning.store import operations as operations_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.workers import LockedWorker
 from shared.auth import Principal
-from shared.contracts.access import ACCESS_EVENT_MODELS, OperationStepDone
-from shared.contracts.access import Evidence as Evidence
+from shared.contracts.access import ACCESS_EVENT_MODELS
+from shared.contracts.access.evidence import Evidence as Evidence
+from shared.contracts.access.operations import OperationStepDone
 from shared.contracts.directory import RuleName
 from shared.contracts.state import Grade
 from shared.errors import Problem

@@ -31,12 +31,8 @@ from services.provisioning.store import chores as chores_store
 from services.provisioning.store import directories as directories_store
 from services.provisioning.store import enrolment as enrolment_store
 from shared.auth import Principal
-from shared.contracts.access import (
-    EnrolmentAssigned,
-    EnrolmentItemTicked,
-    EnrolmentMoved,
-    Evidence,
-)
+from shared.contracts.access.evidence import Evidence
+from shared.contracts.access.portals import EnrolmentAssigned, EnrolmentItemTicked, EnrolmentMoved
 from shared.contracts.directory import Directory, Enrolment, EnrolmentDocument
 from shared.contracts.hr import end_of_day
 from shared.contracts.state import ChoreKind

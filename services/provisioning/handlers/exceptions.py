@@ -21,7 +21,7 @@ from services.provisioning.rules.exceptions import (
 from services.provisioning.store import exceptions as exceptions_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
-from shared.contracts.access import (
+from shared.contracts.access.decisions import (
     BreakGlassEnded,
     BreakGlassOpened,
     BreakGlassReviewed,

@@ -19,7 +19,7 @@ from services.provisioning.rules.operations import Held
 from services.provisioning.store import findings as findings_store
 from services.provisioning.store import workers as workers_store
 from services.provisioning.store.findings import OpenFinding
-from shared.contracts.access import FindingRaised, FindingResolved
+from shared.contracts.access.decisions import FindingRaised, FindingResolved
 from shared.contracts.directory import Function
 from shared.contracts.envelope import name_uuid
 from shared.contracts.facts import fact, to_json

@@ -13,7 +13,7 @@ from services.provisioning.store import operations as operations_store
 from services.provisioning.store import outages as outages_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
-from shared.contracts.access import IncidentReported, OutageEnded, OutageStarted
+from shared.contracts.access.portals import IncidentReported, OutageEnded, OutageStarted
 from shared.contracts.envelope import name_uuid
 from shared.contracts.facts import fact
 from shared.contracts.topics import ACCESS_EVENTS

@@ -132,7 +132,7 @@ def expired(
 
 
 def describe_exception(exception: AccessException) -> dict[str, Any]:
-    """An exception as events about it carry it (`shared.contracts.access.ExceptionData`)."""
+    """An exception as events about it carry it (`shared.contracts.access.decisions`)."""
     return {
         "exception_id": exception.exception_id,
         "worker": exception.worker,

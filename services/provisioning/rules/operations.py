@@ -13,14 +13,14 @@ from typing import Any
 from uuid import UUID
 
 from services.provisioning.rules.desired.rights import Right
-from shared.contracts.access import (
-    ACCESS_EVENT_MODELS,
+from shared.contracts.access import ACCESS_EVENT_MODELS
+from shared.contracts.access.accounts import (
     AccountFact,
     EntitlementFact,
     EntitlementGranted,
     EntitlementRevoked,
-    Reason,
 )
+from shared.contracts.access.operations import Reason
 from shared.contracts.directory import Function, OperationKind, Step
 from shared.contracts.envelope import name_uuid
 from shared.contracts.state import (
@@ -412,7 +412,7 @@ def rights_of(rights: Iterable[Right], portal: str) -> set[Held]:
 
 
 def describe(operation: Operation) -> dict[str, Any]:
-    """An operation as events about it carry it (`shared.contracts.access.OperationData`)."""
+    """An operation as events about it carry it (`shared.contracts.access.operations`)."""
     return {
         "operation_id": operation.operation_id,
         "worker": operation.worker,

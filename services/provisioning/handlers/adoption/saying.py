@@ -20,7 +20,7 @@ from services.provisioning.rules.findings import (
 from services.provisioning.rules.matching import Doubt, People
 from services.provisioning.rules.observing import ADOPTION
 from services.provisioning.rules.operations import Account, known_of
-from shared.contracts.access import AccountAdopted
+from shared.contracts.access.accounts import AccountAdopted
 from shared.contracts.state import AuthorizedBy
 from shared.outbox import OutboxMessage
 

@@ -69,10 +69,8 @@ from services.provisioning.store import logins as logins_store
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import workers as workers_store
 from shared.auth import Principal
-from shared.contracts.access import (
-    Evidence,
-    PortalReconciled,
-)
+from shared.contracts.access.accounts import PortalReconciled
+from shared.contracts.access.evidence import Evidence
 from shared.contracts.envelope import rfc3339
 from shared.contracts.state import ChoreKind
 from shared.errors import Problem

@@ -18,7 +18,8 @@ from services.provisioning.rules.operations import Account, Transition, facts_be
 from services.provisioning.rules.rosters import (
     Source,
 )
-from shared.contracts.access import AccountSeen, Evidence, RosterImported
+from shared.contracts.access.accounts import AccountSeen, RosterImported
+from shared.contracts.access.evidence import Evidence
 from shared.contracts.envelope import rfc3339
 from shared.contracts.state import Grade
 from shared.outbox import OutboxMessage

@@ -25,13 +25,9 @@ from services.provisioning.rules.operations import (
     target_key,
 )
 from services.provisioning.rules.timeline import fold
-from shared.contracts.access import (
-    ACCESS_EVENT_MODELS,
-    FindingRaised,
-    FindingResolved,
-    OperationOverdue,
-    OperationRequested,
-)
+from shared.contracts.access import ACCESS_EVENT_MODELS
+from shared.contracts.access.decisions import FindingRaised, FindingResolved
+from shared.contracts.access.operations import OperationOverdue, OperationRequested
 from shared.contracts.directory import Function, OperationKind, Portal, RuleName, Step
 from shared.contracts.state import AuthorizedBy, Finding, OperationStatus
 

@@ -25,7 +25,7 @@ from services.provisioning.rules.operations import (
     target_key,
 )
 from services.provisioning.rules.timeline import Folded
-from shared.contracts.access import GuardRefused
+from shared.contracts.access.decisions import GuardRefused
 from shared.contracts.directory import Function, OperationKind, Portal, RuleName
 from shared.contracts.state import AuthorizedBy
 

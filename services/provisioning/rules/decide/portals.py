@@ -17,7 +17,7 @@ from services.provisioning.rules.needed import needed
 from services.provisioning.rules.observing import Observed, observe
 from services.provisioning.rules.operations import TAKES, Account, Held, rights_of
 from services.provisioning.rules.timeline import Folded
-from shared.contracts.access import ExposureEnded, ExposureStarted
+from shared.contracts.access.accounts import ExposureEnded, ExposureStarted
 from shared.contracts.directory import OperationKind, Portal, RuleName
 from shared.contracts.state import AccountStatus, AuthorizedBy, Finding, PortalAccess, WorkerStatus
 from shared.contracts.state import Held as HeldBack

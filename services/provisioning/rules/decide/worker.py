@@ -18,7 +18,7 @@ from services.provisioning.rules.facts import Facts, Outcome, Standing
 from services.provisioning.rules.observing import OBSERVE_ONLY
 from services.provisioning.rules.sponsors import sponsor_findings
 from services.provisioning.rules.timeline import Folded, fold
-from shared.contracts.access import BreakGlassEnded, ExceptionEnded
+from shared.contracts.access.decisions import BreakGlassEnded, ExceptionEnded
 from shared.contracts.state import ExceptionKind, Finding, PortalAccess, WorkerStatus
 
 WHY_OBSERVED = "differs from policy as far as is known; import the portal's first user list"
