@@ -45,7 +45,7 @@ def brake_show(cause_id: CauseId, as_json: AsJson = False) -> None:
     if as_json:
         print_json(cause)
         return
-    rows = table("Worker", "Name", "Portal", "TIN", "Function")
+    rows = table("Worker", "Name", "Portal", "Tax id", "Function")
     for one in cause["removals"]:
         what = one["function"] or "the whole login, for good"
         rows.add_row(one["worker"], text(one["name"]), one["portal"], one["tin"], what)

@@ -273,7 +273,10 @@ def _show(client: Client, plan: dict[str, Any], as_json: bool) -> None:
     if not plan["changes"]:
         out.print(f"Nothing to change: the file says what version {plan['base_version']} says.")
     for change in plan["changes"]:
-        out.print(f"  {change['change']} {change['kind']} {change['id']}", markup=False)
+        named = (
+            f" ({change['named']})" if change.get("named") not in (None, "", change["id"]) else ""
+        )
+        out.print(f"  {change['change']} {change['kind']} {change['id']}{named}", markup=False)
         for field in change["fields"]:
             out.print(
                 f"      {field['field']}: {_short(field['before'])} -> {_short(field['after'])}",

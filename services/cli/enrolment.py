@@ -39,7 +39,7 @@ def enrolment_list(
     if as_json:
         print_json({**found, "enrolments": shown})
         return
-    rows = table("Enrolment", "Portal", "TIN", "Phase", "Status", "Owner", "Due")
+    rows = table("Enrolment", "Portal", "Tax id", "Phase", "Status", "Owner", "Due")
     for each in shown:
         current = next((p for p in each["phases"] if p["phase"] == each["phase"]), None)
         rows.add_row(

@@ -15,7 +15,7 @@ break_glass_app = group("Access at once, for hours, reviewed afterwards.")
 WorkerId = Annotated[str, typer.Argument(help="Who gets the access.")]
 PortalId = Annotated[str, typer.Argument(help="On which portal, by its id in the directory.")]
 Function = Annotated[str, typer.Argument(help="Which function, such as claim_status.")]
-Tin = Annotated[str, typer.Option(help="Under which TIN of the organization.")]
+Tin = Annotated[str, typer.Option(help="Under which tax id of the organization.")]
 Why = Annotated[str, typer.Option(help="What the work is; nothing about a person.")]
 ExceptionId = Annotated[str, typer.Argument(help="The exception, from: exception list")]
 

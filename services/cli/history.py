@@ -78,7 +78,7 @@ def explain(
 
 
 def _print_line(line: dict[str, Any], audited: "Audited") -> None:
-    tin = f" (TIN {line['tin']})" if line["tin"] else ""
+    tin = f" (tax id {line['tin']})" if line["tin"] else ""
     out.print(
         f"\n{line['function'].replace('_', ' ')}{tin}: {line['state'].upper()}, {line['rule']}\n"
         f"  {line['detail']}",

@@ -77,7 +77,7 @@ def review_decide(
 def review_reduce(
     review_id: ReviewId,
     portal: Annotated[str, typer.Argument(help="On which portal.")],
-    tin: Annotated[str, typer.Option(help="Under which TIN.")],
+    tin: Annotated[str, typer.Option(help="Under which tax id.")],
     to: Annotated[list[str], typer.Option(help="A function to keep; may be repeated.")],
     reason: Annotated[str, typer.Option(help="Why the others go.")],
     as_json: AsJson = False,

@@ -23,6 +23,7 @@ from services.gateway.sources import load_sources
 from shared.clock import DatabaseClock
 from shared.contracts.envelope import rfc3339
 from shared.contracts.hr import describe
+from shared.errors import Problem
 from shared.postgres import create_pool
 
 
@@ -47,6 +48,7 @@ async def make_session(
     """A session with all `roles` together, as the command line's session file holds it.
 
     Raises:
+        Problem: 403 for the name of somebody who has left.
         ValueError: there is no such role, or it needs a worker.
         OSError, asyncpg.PostgresError: the database does not answer.
     """
@@ -100,6 +102,9 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(asyncio.run(make(settings, organization, given.roles)), indent=2))
     except ValidationError as error:
         print(describe(error), file=sys.stderr)
+        return 1
+    except Problem as refusal:
+        print(refusal.detail, file=sys.stderr)
         return 1
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

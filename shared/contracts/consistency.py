@@ -69,7 +69,7 @@ def _given_twice(directory: Directory) -> Iterator[Inconsistency]:
         if (enrolment.portal, enrolment.tin) in enrolled:
             yield Inconsistency(
                 ("enrolments", number),
-                f"portal {enrolment.portal!r} is enrolled twice for TIN {enrolment.tin}",
+                f"portal {enrolment.portal!r} is enrolled twice for tax id {enrolment.tin}",
             )
         enrolled.add((enrolment.portal, enrolment.tin))
     rules: set[str] = set()
@@ -89,7 +89,7 @@ def _naming_nothing(directory: Directory) -> Iterator[Inconsistency]:
     for at, kind, named in _references(directory):
         if kind == "tin":
             if named not in tins:
-                yield Inconsistency(at, f"names TIN {named}, which the organization lacks")
+                yield Inconsistency(at, f"names tax id {named}, which the organization lacks")
         elif named not in known[kind]:
             yield Inconsistency(
                 at, f"names {_spoken(kind)} {named!r}, which is not in the directory"

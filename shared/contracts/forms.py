@@ -35,7 +35,9 @@ def check_tin(value: str) -> str:
     digits = re.sub(r"\D", "", value)
     if len(digits) == 9:
         raise ValueError("is written like 12-3456789: two digits, a hyphen, seven digits")
-    raise ValueError(f"is no TIN: it has {len(digits)} digits, a TIN has nine, like 12-3456789")
+    raise ValueError(
+        f"is no tax id: it has {len(digits)} digits, a tax id has nine, like 12-3456789"
+    )
 
 
 def check_npi(value: str) -> str:

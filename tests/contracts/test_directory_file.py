@@ -130,7 +130,7 @@ def test_every_problem_names_its_line_in_the_order_of_the_file() -> None:
         ),
         (
             {"enrolments": [{"id": "a", "portal": "hub", "tin": "12-0000000"}]},
-            "TIN 12-0000000, which the organization lacks",
+            "tax id 12-0000000, which the organization lacks",
         ),
         (
             {"titles": [{"id": "Biller", "duties": []}, {"id": "BILLER", "duties": []}]},

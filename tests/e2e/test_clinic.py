@@ -33,6 +33,7 @@ from deploy.story.reviewing import ANSWERS
 from services.cli.main import app
 from services.gateway.console.visitor import COOKIE
 from services.gateway.links import make_session
+from services.gateway.rules.roles import ROLE_SCOPES
 from services.gateway.settings import Settings
 from tests.e2e.browsing import beyond_the_screen, broken_rules, look
 from tests.e2e.crawling import Crawl, crawl, routes
@@ -66,6 +67,8 @@ REFUSED_TERMINATION = "cs-1020"
 ERASED = "cs-1141"
 
 REVIEWER = "cs-1017"
+BILLER = "cs-1024"
+ADMINISTRATOR, ADMINISTRATOR_NAME = "cs-1077", "Priya Chaudhary"
 
 WITHOUT_LINKS = {
     "/sign-in",
@@ -603,6 +606,108 @@ async def test_every_page_keeps_the_rules_of_accessibility_in_light_and_dark_and
         await look(page, re.sub(r"\W+", "-", address.partition("?")[0]).strip("-") or "overview")
     await context.close()
     assert sorted(set(broken)) == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def walked(played: Clinic) -> Mapping[str, tuple[str, Crawl]]:
+    """Each role's session, and what its navigation offers with the links there, by role."""
+    workers = {"administrator": ADMINISTRATOR, "reviewer": REVIEWER, "worker": BILLER}
+    found = {}
+    for role in ROLE_SCOPES:
+        one = await played.installed_for(f"{role}={workers[role]}" if role in workers else role)
+        links = await crawl(one.gateway, one.session, links_away=2, visits_per_route=1)
+        found[role] = (one.session, links)
+    return found
+
+
+@pytest.mark.parametrize("role", ROLE_SCOPES)
+async def test_nothing_that_a_role_is_offered_is_refused(
+    walked: Mapping[str, tuple[str, Crawl]], role: str
+) -> None:
+    _, links = walked[role]
+    assert links.broken == []
+    assert len(links.pages) >= len(walked["worker"][1].pages) > 5
+
+
+async def test_what_each_role_sees_keeps_the_rules_of_accessibility(
+    browser: Browser,
+    clinic: Installed,
+    crawled: Crawl,
+    walked: Mapping[str, tuple[str, Crawl]],
+) -> None:
+    broken: list[tuple[str, str, str]] = []
+    # A page of the same tags as one that was looked at, here or above, would be judged the same.
+    known = {crawled.made_of[addresses[-1]] for addresses in crawled.pages.values()}
+    for role, (session, links) in walked.items():
+        context = await browser.new_context()
+        await context.add_cookies([{"name": COOKIE, "value": session, "url": clinic.gateway}])
+        page = await context.new_page()
+        for address in (addresses[0] for addresses in links.pages.values()):
+            if links.made_of[address] in known:
+                continue
+            known.add(links.made_of[address])
+            answer = await page.goto(clinic.gateway + address)
+            assert answer is not None
+            if answer.status != 200:
+                broken.append((role, address, str(answer.status)))
+            broken += [(role, address, rule) for rule in await broken_rules(page)]
+        await context.close()
+    assert broken == []
+
+
+PRINTED = {
+    "leaver": (
+        f"/leavers/{BILLER_GONE_FRIDAY}",
+        ("Dana Kowalczyk left", "Washington L&I", "still reachable", "Removal ordered"),
+    ),
+    "receipt": (
+        f"/leavers/{BILLER_GONE_FRIDAY}/receipt",
+        ("removed so far", "Washington L&I: STILL OPEN"),
+    ),
+    "timeline": (
+        f"/people/{LEFT_TWO_WEEKS_AGO}",
+        ("Jovan Zapata", "Employment ended", "Hired", "Suspend at Availity Essentials"),
+    ),
+    "matrix": ("/matrix", ("Access", "Noridian Medicare Portal", "suspended", "Dana Kowalczyk")),
+    "campaigns": ("/reviews/campaigns", ("2026-Q4", "1,757 of 1,805")),
+    "who-had-access": (
+        "/who-had-access?portal=noridian&function=remittance",
+        ("Who could use remittance at Noridian Medicare Portal", "21 people"),
+    ),
+}
+"""What is printed, and what the paper must say."""
+
+ON_SCREENS_ONLY = "nav, header.top, footer, button, .button, input, select, textarea"
+PAPER_WIDTH = 703
+LANDSCAPE_WIDTH = 1032
+"""A4 between its margins, in pixels of CSS, upright and across."""
+WHITE = "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("name", PRINTED)
+async def test_on_paper_is_what_the_page_says_with_who_printed_it_and_no_controls(
+    browser: Browser, played: Clinic, name: str
+) -> None:
+    address, words = PRINTED[name]
+    one = await played.installed_for(f"administrator={ADMINISTRATOR}")
+    context = await browser.new_context(viewport={"width": PAPER_WIDTH, "height": 1000})
+    await context.add_cookies([{"name": COOKIE, "value": one.session, "url": one.gateway}])
+    page = await context.new_page()
+    await page.goto(one.gateway + address)
+    await page.emulate_media(media="print", color_scheme="dark")
+    paper = await page.locator("body").inner_text()
+    assert [each for each in words if each not in paper] == []
+    assert re.search(rf"Printed .* by {ADMINISTRATOR_NAME}\.", paper)
+    controls = page.locator(ON_SCREENS_ONLY)
+    assert [
+        await each.inner_text() for each in await controls.all() if await each.is_visible()
+    ] == []
+    assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == WHITE
+    if name == "matrix":
+        await page.set_viewport_size({"width": LANDSCAPE_WIDTH, "height": 700})
+    assert await beyond_the_screen(page) == 0
+    assert (await page.pdf()).startswith(b"%PDF")
+    await context.close()
 
 
 async def test_every_table_is_saved_as_csv(clinic: Installed, crawled: Crawl) -> None:

@@ -1,10 +1,12 @@
 """Whoever leaves, by whatever source HR says so, is signed out at once and not let in again."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from services.gateway import links
 from services.gateway.handlers.picture import PictureHandler
 from services.gateway.handlers.sign_in import Doorkeeper
 from shared.clock import DatabaseClock
@@ -14,7 +16,7 @@ from shared.contracts.topics import WORKER_STATE
 from shared.kafka import Batch, Item
 from shared.postgres import create_pool, in_transaction
 from tests.audit_log.worlds import raw_record
-from tests.gateway.conftest import Door
+from tests.gateway.conftest import ORGANIZATION, Door
 from tests.gateway.lists import left, state
 
 
@@ -84,3 +86,13 @@ async def test_who_is_on_leave_or_has_not_begun_is_not_signed_out(
     secret = await fresh_door.secret("worker=w1")
     await publish(fresh_door, replace(state("w1"), status=status))
     assert await token(fresh_door, secret) == 200
+
+
+async def test_whoever_makes_a_session_for_somebody_who_left_is_told_so_in_a_sentence(
+    fresh_door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await publish(fresh_door, state("w1", ends_at=left(1)))
+    monkeypatch.setattr(links, "Settings", lambda: fresh_door.settings)
+    arguments = ["--organization", ORGANIZATION, "--session", "worker=w1"]
+    assert await asyncio.to_thread(links.main, arguments) == 1
+    assert capsys.readouterr().err.startswith("By what HR says you no longer work here")

@@ -103,6 +103,7 @@ def form_of(kind: str, value: Json, known: Json | None) -> FormData:
         OPTIONS=OPTIONS,
         problem=None,
         visitor=person,
+        myself="Administrator",
         zone=ZoneInfo("UTC"),
         now=NOW,
         here="/directory",

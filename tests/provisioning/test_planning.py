@@ -153,6 +153,16 @@ def test_a_plan_lists_what_is_created_changed_and_removed(
     assert touches_policy(found) is is_policy
 
 
+def test_what_a_plan_changes_is_named_as_people_do() -> None:
+    found = changes_between(None, directory())
+    named = {(each.kind, each.named, each.administrator) for each in found}
+    assert {
+        ("carrier", "Acme Health", None),
+        ("contract", "Acme Health, 12-3456789", None),
+    } <= named
+    assert all(each.named for each in found if each.kind != "review_policy"), found
+
+
 def test_of_a_changed_object_only_the_members_that_differ_are_shown() -> None:
     def with_rules(**values: Any) -> Directory:
         document = directory().model_dump(mode="json", exclude_none=True)

@@ -60,7 +60,8 @@ def now(
 ) -> Now:
     told = state("ana", access=[access or holds("noridian", function)])
     held = next((h for h in holdings_in(told) if h.target[2] == function), None)
-    return Now(LATER, holder, held, logins_in(told)[0], duties, administers, INACTIVE_DAYS)
+    names = tuple(duty.replace("-", " ").capitalize() for duty in duties)
+    return Now(LATER, holder, held, logins_in(told)[0], duties, names, administers, INACTIVE_DAYS)
 
 
 def used(days_ago: int) -> PortalAccess:
@@ -140,6 +141,21 @@ def test_each_risk_and_recommendation_has_its_rule(
     assert recommended.reason.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (now(), "Billing calls for it; when it was used is not known."),
+        (now(used(0)), "Billing calls for it; used within a day."),
+        (now(used(1)), "Billing calls for it; last used 1 day ago."),
+        (now(used(2), duties=("portal-administration", "billing")),
+         "Portal administration and Billing call for it; last used 2 days ago."),
+        (now(used(61)), "Last used 61 days ago."),
+    ],
+)  # fmt: skip
+def test_advice_names_duties_as_people_do_and_counts_days(seen: Now, reason: str) -> None:
+    assert recommend(opened(), seen, risks_of(opened(), seen)).reason == reason
+
+
 @pytest.mark.parametrize("second_first", [True, False])
 def test_who_has_two_logins_is_judged_by_the_one_that_gives_the_function(
     second_first: bool,
@@ -163,7 +179,7 @@ def test_who_has_two_logins_is_judged_by_the_one_that_gives_the_function(
         (now(used(30)), ()),
         (now(used(3)), ("used since",)),
         (now(duties=()), ("no duty calls for it any more",)),
-        (now(duties=("front_desk",)), ("now called for by front desk",)),
+        (now(duties=("front-desk",)), ("now called for by Front desk",)),
         (now(authorized("exception")), ("authorized anew by Dr. Kim",)),
         (now(holder=WorkerStatus.ON_LEAVE), ("the holder is on leave",)),
         (now(GONE, holder=WorkerStatus.TERMINATED), ("the holder has left", "the access is gone")),

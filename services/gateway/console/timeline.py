@@ -72,13 +72,16 @@ DETAIL_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing on the axis. `at` places it; `recorded_at` is set when it tells more. UTC."""
+    """One thing on the axis. `at` places it; `recorded_at` is set when it tells more. UTC.
+
+    `details` are fields of the event as HR sent them, each with its name.
+    """
 
     at: datetime
     kind: Literal["event", "operation"]
     title: str
     title_ahead: str
-    details: tuple[str, ...]
+    details: tuple[tuple[str, Any], ...]
     recorded_at: datetime | None
     rescinded: bool
     source: Mapping[str, Any]
@@ -126,11 +129,7 @@ def _of_event(event: Mapping[str, Any]) -> Moment:
     at = instant(event.get("effective_at")) or recorded
     assert at is not None
     data = event.get("data") or {}
-    details = [
-        f"{name.replace('_', ' ')} {_plain(data[name])}" for name in DETAIL_FIELDS if data.get(name)
-    ]
-    if data.get("immediate"):
-        details.append("immediately")
+    details = [(name, data[name]) for name in (*DETAIL_FIELDS, "immediate") if data.get(name)]
     apart = recorded is not None and abs(recorded - at) > RECORDED_LATER
     title = EVENT_TITLES.get(event["type"], event["type"])
     return Moment(
@@ -154,7 +153,3 @@ def _of_operation(operation: Mapping[str, Any]) -> Moment:
         title += " " + ", ".join(str(name).replace("_", " ") for name in functions)
     title += f" at {operation['portal_name']}"
     return Moment(at, "operation", title, title, (), None, False, operation)
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

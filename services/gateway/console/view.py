@@ -12,6 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from services.gateway.console.timeline import OPERATION_TITLES, instant
+from services.gateway.handlers.sign_in import INSTALLER
 
 FOLDER = Path(__file__).parent
 
@@ -33,6 +34,17 @@ GRADES = {
     "assumed": "assumed, not seen yet",
 }
 """How a fact about a portal is known."""
+
+SPELLED = {
+    "mac": "Medicare contractor",
+    "mfa": "MFA",
+    "npi": "NPI",
+    "ptans": "PTANs",
+    "tin": "tax id",
+    "tins": "tax ids",
+    "w9": "W-9",
+}
+"""Parts of identifiers that are no words."""
 
 AUTHORITIES = {
     "policy": "policy {reference}, {by}",
@@ -80,6 +92,8 @@ def span(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     left = abs(timedelta(seconds=seconds))
+    if left < timedelta(seconds=0.1):
+        return "under 0.1 s"
     if left < timedelta(seconds=10):
         return f"{left.total_seconds():.1f} s"
     if left < timedelta(minutes=1):
@@ -109,8 +123,8 @@ def upto(value: int, bound: int) -> str:
 
 
 def words(value: str) -> str:
-    """An identifier as words."""
-    return value.replace("_", " ")
+    """An identifier as words, and its abbreviations as people know them."""
+    return " ".join(SPELLED.get(word, word) for word in value.replace("_", " ").split(" "))
 
 
 def called(values: Iterable[str], names: Mapping[str, str]) -> str:
@@ -118,10 +132,11 @@ def called(values: Iterable[str], names: Mapping[str, str]) -> str:
     return ", ".join(names.get(value, value) for value in values)
 
 
-def authority(said: Mapping[str, str]) -> str:
+@pass_context
+def authority(context: Context, said: Mapping[str, str]) -> str:
     """Who answers for an entitlement, in words; ids that tell a person nothing are left out."""
     form = AUTHORITIES.get(said["kind"], words(said["kind"]) + ", {by}")
-    return form.format(reference=said["reference"], by=said["by"])
+    return form.format(reference=said["reference"], by=person(context, said["by"]))
 
 
 def cause(cause_id: str) -> str:
@@ -139,8 +154,15 @@ def person(context: Context, worker: str) -> str:
     """Somebody by name, as far as it is known here; services do things of their own accord."""
     if worker.startswith("/portalkeeper/"):
         return "Portalkeeper"
+    if worker == INSTALLER:
+        return "the installer"
     name: str = context["names"]["person"].get(worker, worker)
     return name
+
+
+def sentence(text: str) -> str:
+    """Words as a sentence of their own."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def path(value: str) -> str:
@@ -183,6 +205,7 @@ def make_environment() -> Environment:
         upto=upto,
         words=words,
         path=path,
+        sentence=sentence,
         span=span,
     )
     # They change with the product only: no visitor waits for one to be compiled.

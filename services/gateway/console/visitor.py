@@ -13,8 +13,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.datastructures import FormData
 
+from services.gateway.console.timeline import Moment
 from services.gateway.console.view import make_environment
 from services.gateway.handlers.sign_in import Doorkeeper, principal_of
+from services.gateway.rules.roles import roles_with
 from services.gateway.services import Services
 from services.gateway.store import Session
 from services.gateway.store import picture as picture_store
@@ -61,21 +63,31 @@ The groups are what waits, people, where to go, and what rules it all.
 PEOPLE = frozenset(
     {
         "addressed_to",
+        "administrator",
+        "asked",
+        "asked_by",
         "applied_by",
         "approved_by",
         "claimed_by",
         "decided_by",
         "adopted_by",
+        "by",
         "done_by",
         "ended_by",
         "imported_by",
+        "made_by",
         "opened_by",
         "owner",
         "proposed_by",
+        "released_by",
+        "reported_by",
         "requested_by",
         "reviewed_by",
+        "said_by",
         "sent_by",
+        "set_by",
         "started_by",
+        "supervisor",
     }
 )
 """Where services' answers name a person by worker id alone; pages show the name with `| person`."""
@@ -127,8 +139,9 @@ class Console:
             raise Problem(
                 403,
                 "scope_missing",
-                f"You are signed in as {session.name}; this page needs the scope "
-                f"{' or '.join(sorted(scopes))}. Ask whoever gives out sign-in links.",
+                f"You are signed in as {session.name}; this needs the role "
+                f"{' or '.join(each.replace('_', ' ') for each in roles_with(scopes))}. "
+                "Ask whoever gives out roles.",
             )
         return visitor
 
@@ -168,12 +181,14 @@ class Console:
         may = visitor.principal.may if visitor else lambda *_: False
         names: dict[str, Mapping[str, str]] = {}
         if visitor:
-            organization, people = visitor.principal.organization, sorted({*_people_in(context)})
+            organization = visitor.principal.organization
+            people = {*_people_in(context), visitor.session.worker or ""}
             async with self._pool.acquire() as conn:
                 names.update(await picture_store.directory_names(conn, organization))
-                names["person"] = await picture_store.names(conn, organization, people)
+                names["person"] = await picture_store.names(conn, organization, sorted(people))
         body = self._templates.get_template(template).render(
             visitor=visitor,
+            myself=_called(visitor, names["person"]) if visitor else "",
             zone=visitor.zone if visitor else ZoneInfo("UTC"),
             now=datetime.now(UTC),
             here=request.url.path,
@@ -200,6 +215,13 @@ def _people_in(told: Any) -> Iterator[str]:
     elif isinstance(told, list):
         for each in told:
             yield from _people_in(each)
+    elif isinstance(told, Moment):
+        yield from _people_in(told.source)
+
+
+def _called(visitor: Visitor, names: Mapping[str, str]) -> str:
+    """Whoever is looking by name; by role, where they are no worker that is known."""
+    return names.get(visitor.session.worker or "", visitor.session.name)
 
 
 def _navigation(may: Callable[..., bool]) -> list[list[tuple[str, str, str]]]:

@@ -36,6 +36,11 @@ def scopes_of(roles: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(ROLE_SCOPES[role] for role in roles))
 
 
+def roles_with(scopes: Iterable[str]) -> list[str]:
+    """The roles that give any of the scopes."""
+    return [role for role, own in ROLE_SCOPES.items() if not own.isdisjoint(scopes)]
+
+
 def refuse_link(used_at: datetime | None, expires_at: datetime | None, now: datetime) -> str | None:
     """The rule that refuses a one-time link, or None; `expires_at` is None for an unknown one."""
     if expires_at is None:

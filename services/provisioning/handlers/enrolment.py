@@ -237,7 +237,7 @@ class EnrolmentCommands:
             ChoreKind.ENROLMENT,
             portal.id,
             None,
-            f"The enrolment at {portal.name} under TIN {enrolment.tin} is stuck in its {phase}"
+            f"The enrolment at {portal.name} under tax id {enrolment.tin} is stuck in its {phase}"
             f" ({state.status}): take it on, or say in a note what it waits for.",
             {"enrolment": enrolment.id, "phase": state.phase.value},
             state.owner or enrolment.owner or compiled.administrator(portal.id, now),

@@ -91,7 +91,7 @@ def refuse_request(
     """
     if (exception.portal, exception.tin) not in set(known_rights):
         return (
-            f"The organization is not registered on {exception.portal} under TIN {exception.tin};"
+            f"The organization has no registration on {exception.portal} for {exception.tin};"
             " see portalkeeper directory export for what is."
         )
     if exception.ends_at <= max(exception.starts_at, as_of):

@@ -16,7 +16,16 @@ from services.provisioning.rules.decide import decide
 from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.desired.rights import Right
 from services.provisioning.rules.facts import Facts, Outcome
-from shared.contracts.directory import Directory, DirectoryObject
+from shared.contracts.directory import (
+    Administrator,
+    Contract,
+    Directory,
+    DirectoryObject,
+    Enrolment,
+    GuideEntry,
+    Policy,
+    TitleMapping,
+)
 
 POLICY_KINDS = frozenset({"policy", "review_policy", "job_duty", "title", "training_module"})
 """What decides who may have which function, and who has to look at it again: one person proposes a
@@ -42,12 +51,18 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object that is created, changed or removed."""
+    """An object that is created, changed or removed.
+
+    `named` is what people call it, as far as the directory says; of an appointment it is the
+    portal, and `administrator` the worker id.
+    """
 
     kind: str
     id: str
     change: str
     fields: tuple[FieldChange, ...] = ()
+    named: str = ""
+    administrator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +92,42 @@ def objects_of(directory: Directory | None) -> Mapping[Name, DirectoryObject]:
 def changes_between(before: Directory | None, after: Directory) -> tuple[Change, ...]:
     """What `after` creates, changes and removes, in the order of directories."""
     known, wanted = objects_of(before), objects_of(after)
-    return (
-        *(
-            Change(*name, "changed", tuple(_fields(known[name], model)))
-            if name in known
-            else Change(*name, "created")
-            for name, model in wanted.items()
-            if known.get(name) != model
-        ),
-        *(Change(*name, "removed") for name in known if name not in wanted),
+    names = {name: getattr(model, "name", "") for name, model in {**known, **wanted}.items()}
+    changed = [
+        (name, model, "changed" if name in known else "created")
+        for name, model in wanted.items()
+        if known.get(name) != model
+    ]
+    changed += [(name, model, "removed") for name, model in known.items() if name not in wanted]
+    return tuple(
+        Change(
+            *name,
+            change,
+            tuple(_fields(known[name], model)) if change == "changed" else (),
+            names[name] or _named_by(model, names),
+            model.worker if isinstance(model, Administrator) else None,
+        )
+        for name, model, change in changed
     )
+
+
+def _named_by(model: DirectoryObject, names: Mapping[Name, str]) -> str:
+    """What tells people which one it is, of an object that has no name of its own."""
+    match model:
+        case Administrator():
+            return names.get(("portal", model.portal), model.portal)
+        case Contract():
+            return ", ".join((names.get(("carrier", model.carrier), model.carrier), *model.tins))
+        case Enrolment():
+            return f"{names.get(('portal', model.portal), model.portal)}, {model.tin}"
+        case GuideEntry():
+            return model.work
+        case Policy():
+            return model.version
+        case TitleMapping():
+            return model.id
+        case _:
+            return ""
 
 
 def _fields(before: DirectoryObject, after: DirectoryObject) -> Iterator[FieldChange]:

@@ -94,12 +94,15 @@ def _now(
 ) -> Now:
     target = (opened.portal, opened.tin, opened.function)
     gone = standing.status in (WorkerStatus.TERMINATED, WorkerStatus.ERASED)
+    duties = duties_behind(opened.function, () if gone else standing.duties, directory.job_duties)
+    called = {duty.id: duty.name for duty in directory.job_duties}
     return Now(
         at,
         standing.status,
         next((each for each in standing.holdings if each.target == target), None),
         login_for(standing.logins, *target),
-        duties_behind(opened.function, () if gone else standing.duties, directory.job_duties),
+        duties,
+        tuple(called[each] for each in duties),
         any(
             each.portal == opened.portal and holder in (each.worker, each.deputy)
             for each in appointed

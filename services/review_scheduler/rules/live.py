@@ -117,7 +117,8 @@ class Opened:
 class Now:
     """The same access and its holder at `at` (UTC). `held` is None once the access is gone.
 
-    `inactive_days` is from when on an idle login counts as dormant, by policy.
+    `duty_names` are what the directory calls `duties`; `inactive_days` is from when on an idle
+    login counts as dormant, by policy.
     """
 
     at: datetime
@@ -125,6 +126,7 @@ class Now:
     held: Holding | None
     login: Login | None
     duties: tuple[str, ...]
+    duty_names: tuple[str, ...]
     administers: bool
     inactive_days: int
 
@@ -180,8 +182,8 @@ def recommend(line: Opened, now: Now, risks: Collection[Risk]) -> Recommendation
     if "shared" in risks:
         return Recommendation("ask", "shared", "The login is not one person's: ask who uses it.")
     if "dormant" in risks:
-        used = f"Last used {idle} days ago." if idle is not None else "The login was never used."
-        return Recommendation("remove", "dormant", used)
+        used = _last_used(idle) if idle is not None else "the login was never used"
+        return Recommendation("remove", "dormant", f"{used[0].upper()}{used[1:]}.")
     if kind in ("exception", "break_glass") and authorized:
         return Recommendation(
             "keep", "exception", f"{authorized.by} approved it for a time; it ends by itself."
@@ -193,10 +195,19 @@ def recommend(line: Opened, now: Now, risks: Collection[Risk]) -> Recommendation
             "It belongs to the former job: ask whether the handing over is done.",
         )
     if now.duties:
-        named = " and ".join(duty.replace("_", " ") for duty in now.duties)
-        used = f"last used {idle} days ago" if idle is not None else "when it was used is not known"
-        return Recommendation("keep", "duty", f"{named.capitalize()} calls for it; {used}.")
+        calls = "calls" if len(now.duties) == 1 else "call"
+        used = _last_used(idle) if idle is not None else "when it was used is not known"
+        return Recommendation("keep", "duty", f"{_named(now)} {calls} for it; {used}.")
     return Recommendation("keep", "policy", "Policy gives it.")
+
+
+def _named(now: Now) -> str:
+    return " and ".join(now.duty_names)
+
+
+def _last_used(idle: int) -> str:
+    """When a login was last used, so many whole days ago."""
+    return f"last used {idle} {'day' if idle == 1 else 'days'} ago" if idle else "used within a day"
 
 
 def changes_since(line: Opened, now: Now) -> tuple[str, ...]:
@@ -212,7 +223,7 @@ def changes_since(line: Opened, now: Now) -> tuple[str, ...]:
     if order is not None and order.requested_at > line.opened_at:
         said.append("its removal was ordered")
     if now.duties != line.duties:
-        named = " and ".join(now.duties).replace("_", " ")
+        named = _named(now)
         said.append(f"now called for by {named}" if named else "no duty calls for it any more")
     held = now.held.entitlement
     if held.authorized_by != line.authorized_by and held.authorized_by is not None:

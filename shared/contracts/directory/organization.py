@@ -117,7 +117,7 @@ class Source(DirectoryObject):
 
 
 class TinPtan(DirectoryObject):
-    """A Medicare number that a contractor gave a site or a clinician, for billing under a TIN."""
+    """A Medicare number that a contractor gave a site or clinician, for billing under a tax id."""
 
     ptan: Ptan
     tin: Tin
@@ -128,7 +128,7 @@ class TinPtan(DirectoryObject):
 
 
 class Site(DirectoryObject):
-    """A place where workers work; billed under these TINs."""
+    """A place where workers work; billed under these tax ids."""
 
     id: Id
     name: Text
@@ -139,7 +139,7 @@ class Site(DirectoryObject):
 
 
 class CarrierEffective(DirectoryObject):
-    """That a carrier recognizes a clinician under a TIN from a day on; `until` is the last day."""
+    """That a carrier recognizes a clinician under a tax id from a day on, until its last day."""
 
     carrier: Id
     tin: Tin

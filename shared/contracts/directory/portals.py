@@ -59,7 +59,7 @@ class RuleName(StrEnum):
     ID_REUSE_DAYS = "id_reuse_days"
     """For so many days a login id is not given to another person."""
     MAX_ADMINISTRATORS = "max_administrators"
-    """Per TIN."""
+    """Per tax id."""
     EXPECTED_ADMINISTRATORS = "expected_administrators"
     MAX_TINS_PER_ADMINISTRATOR = "max_tins_per_administrator"
     ONE_ROLE_PER_PERSON = "one_role_per_person"

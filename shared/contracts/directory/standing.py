@@ -10,7 +10,7 @@ from shared.contracts.objects import DirectoryObject, Id
 
 
 class Enrolment(DirectoryObject):
-    """The organization's standing on a portal under a TIN; needed before anything is requested."""
+    """The organization's standing on a portal for a tax id; needed before anything is asked for."""
 
     id: Id
     portal: Id
