@@ -17,13 +17,13 @@ from services.cli.client import NAMES, Client, Exit, Failure, no_answer
 from services.cli.printing import (
     AsJson,
     Limit,
+    Rows,
     err,
     group,
     out,
     print_answer,
     print_json,
     progress_bar,
-    table,
     text,
 )
 from services.cli.replay import Reading, compare, print_report
@@ -104,9 +104,7 @@ def verify(
         first = report.first_wrong
         assert first is not None
         where = "The log" if first.index is None else f"Entry {first.index}"
-        err.print(
-            f"WRONG. {where}: {first.what} ({len(report.problems)} problems in all).", markup=False
-        )
+        err.print(f"WRONG. {where}: {first.what} ({len(report.problems)} problems in all).")
     if not report.good or (told and (told[0]["differences"] or told[1].altered)):
         raise typer.Exit(Exit.NO)
 
@@ -153,7 +151,7 @@ def _print_good(report: Report) -> None:
             )
         )
     lines.append(f"Log {report.origin}, root {report.root.hex()}")
-    out.print("\n".join(lines), markup=False)
+    out.print("\n".join(lines))
 
 
 def _document(report: Report) -> dict[str, Any]:
@@ -272,7 +270,7 @@ def search(
     if as_json:
         print_json(answer)
         return
-    rows = table("Entry", "Recorded", "Type", "About", "Label")
+    rows = Rows("Entry", "Recorded", "Type", "About", "Label")
     for entry in answer["entries"]:
         rows.add_row(
             str(entry["index"]),
@@ -424,7 +422,7 @@ def hold_list(as_json: AsJson = False) -> None:
     if as_json:
         print_json(answer)
         return
-    rows = table("Hold", "On", "Why", "Set by", "Released")
+    rows = Rows("Hold", "On", "Why", "Set by", "Released")
     for each in answer["holds"]:
         rows.add_row(
             each["id"],
@@ -524,6 +522,5 @@ def _print_entries(lines: Iterable[str], as_json: bool) -> None:
         else:
             out.print(
                 f"{entry['index']:>8}  {entry['recorded_at']}  {entry['type'] or entry['kind']}  "
-                f"{entry['subject'] or ''}",
-                markup=False,
+                f"{entry['subject'] or ''}"
             )

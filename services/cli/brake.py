@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_answer, print_json, text
 
 brake_app = group("Removals by a change of rules that wait for a person.")
 
@@ -25,7 +25,7 @@ def brake_list(
     if as_json:
         print_json(causes)
         return
-    rows = table("Cause", "Since", "Status", "Would remove", "Of", "Decided by")
+    rows = Rows("Cause", "Since", "Status", "Would remove", "Of", "Decided by")
     for cause in causes:
         rows.add_row(
             cause["cause_id"],
@@ -45,7 +45,7 @@ def brake_show(cause_id: CauseId, as_json: AsJson = False) -> None:
     if as_json:
         print_json(cause)
         return
-    rows = table("Worker", "Name", "Portal", "Tax id", "Function")
+    rows = Rows("Worker", "Name", "Portal", "Tax id", "Function")
     for one in cause["removals"]:
         what = one["function"] or "the whole login, for good"
         rows.add_row(one["worker"], text(one["name"]), one["portal"], one["tin"], what)

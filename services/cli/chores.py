@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, Limit, group, out, print_answer, print_json, table
+from services.cli.printing import AsJson, Limit, Rows, group, out, print_answer, print_json
 
 chore_app = group("Work on portals that changes nobody's access.")
 
@@ -33,7 +33,7 @@ def chore_list(
     if as_json:
         print_json(found)
         return
-    rows = table("Chore", "What", "Portal", "About", "For", "Status", "Due")
+    rows = Rows("Chore", "What", "Portal", "About", "For", "Status", "Due")
     for one in found:
         rows.add_row(
             one["chore_id"],

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_answer, print_json, text
 
 client_app = group("Programs with credentials of their own, for POST /oauth/token.")
 
@@ -21,7 +21,7 @@ def client_list(as_json: AsJson = False) -> None:
     if as_json:
         print_json(clients)
         return
-    rows = table("Client", "Name", "Scopes", "HR source", "Registered", "By", "Revoked")
+    rows = Rows("Client", "Name", "Scopes", "HR source", "Registered", "By", "Revoked")
     for each in clients:
         rows.add_row(
             each["client_id"],

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from services.cli.client import Exit, Failure
-from services.cli.printing import AsJson, Limit, out, print_json, table
+from services.cli.printing import AsJson, Limit, Rows, out, print_json
 from shared.contracts.envelope import rfc3339
 
 ELSEWHERE = (
@@ -37,7 +37,7 @@ def dead_letters(limit: Limit = 50, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) | {"at": rfc3339(each.at)} for each in found])
     else:
-        rows = table("Put aside", "By", "Rule", "Why", "Record")
+        rows = Rows("Put aside", "By", "Rule", "Why", "Record")
         for each in found:
             record = f"{each.topic}/{each.partition}/{each.offset}"
             rows.add_row(rfc3339(each.at), each.service, each.reason, each.detail, record)

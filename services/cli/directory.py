@@ -14,12 +14,12 @@ from services.cli.client import Client, Exit, Failure
 from services.cli.printing import (
     AsJson,
     Limit,
+    Rows,
     group,
     out,
     print_answer,
     print_json,
     progress_bar,
-    table,
     text,
 )
 from shared.contracts.directory_file import DirectoryFileError, read_directory_file
@@ -43,7 +43,7 @@ def check(file: File, as_json: AsJson = False) -> None:
             print_json([{"line": p.line, "at": p.at, "message": p.message} for p in error.problems])
         else:
             for problem in error.problems:
-                out.print(f"{file}: {problem}", markup=False)
+                out.print(f"{file}: {problem}")
         raise typer.Exit(Exit.NO) from None
     counted = {kind: 0 for kind, _, _ in directory.objects()}
     for kind, _, _ in directory.objects():
@@ -59,7 +59,7 @@ def plan(file: File, as_json: AsJson = False) -> None:
     made = _planned(client, "/access/v1/directory/plans", file)
     _show(client, made, as_json)
     if not as_json and made["changes"]:
-        out.print(f"\nApply it: portalkeeper directory apply --plan {made['plan']}", markup=False)
+        out.print(f"\nApply it: portalkeeper directory apply --plan {made['plan']}")
 
 
 def simulate(file: File, as_json: AsJson = False) -> None:
@@ -115,7 +115,7 @@ def plans(limit: Limit = 20, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found["plans"])
         return
-    rows = table("Plan", "Status", "Changes", "Made by", "Made", "Decided by")
+    rows = Rows("Plan", "Status", "Changes", "Made by", "Made", "Decided by")
     for each in found["plans"]:
         rows.add_row(
             each["plan"],
@@ -177,7 +177,7 @@ def history(limit: Limit = 20, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found["versions"])
         return
-    rows = table("Version", "Applied", "By", "Approved by", "Policy", "Signatory")
+    rows = Rows("Version", "Applied", "By", "Approved by", "Policy", "Signatory")
     for each in found["versions"]:
         rows.add_row(
             text(each["version"]),
@@ -218,7 +218,7 @@ def catalogue(
     if as_json:
         print_json(found["portals"])
         return
-    rows = table("Entry", "Portal", "Kind", "Rules", "Unconfirmed", "Address")
+    rows = Rows("Entry", "Portal", "Kind", "Rules", "Unconfirmed", "Address")
     for each in found["portals"]:
         rows.add_row(
             each["id"],
@@ -276,27 +276,25 @@ def _show(client: Client, plan: dict[str, Any], as_json: bool) -> None:
         named = (
             f" ({change['named']})" if change.get("named") not in (None, "", change["id"]) else ""
         )
-        out.print(f"  {change['change']} {change['kind']} {change['id']}{named}", markup=False)
+        out.print(f"  {change['change']} {change['kind']} {change['id']}{named}")
         for field in change["fields"]:
             out.print(
-                f"      {field['field']}: {_short(field['before'])} -> {_short(field['after'])}",
-                markup=False,
+                f"      {field['field']}: {_short(field['before'])} -> {_short(field['after'])}"
             )
     counted = plan["effects"]
     out.print(
         f"{counted['workers']} of {plan['total']} workers change: {counted['gain']} gain"
-        f" {counted['gains']} functions, {counted['lose']} lose {counted['loses']}.",
-        markup=False,
+        f" {counted['gains']} functions, {counted['lose']} lose {counted['loses']}."
     )
     for each in effects:
-        out.print(f"  {each['name'] or each['worker']} ({each['worker']})", markup=False)
+        out.print(f"  {each['name'] or each['worker']} ({each['worker']})")
         for sign, rights in (("+", each["gains"]), ("-", each["loses"])):
             for portal, tin, function in rights:
-                out.print(f"      {sign} {function} at {portal} under {tin}", markup=False)
+                out.print(f"      {sign} {function} at {portal} under {tin}")
         for portal, tin, function, _, why in each["held"]:
-            out.print(f"      held back: {function} at {portal} under {tin}: {why}", markup=False)
+            out.print(f"      held back: {function} at {portal} under {tin}: {why}")
         for _, detail in each["raised"]:
-            out.print(f"      question: {detail}", markup=False)
+            out.print(f"      question: {detail}")
     if counted["workers"] > len(effects):
         out.print(f"  and {counted['workers'] - len(effects)} more: --json has their ids")
     if plan["needs_approval"]:
@@ -317,14 +315,14 @@ def _print_applied(answer: dict[str, Any], as_json: bool) -> None:
         f"{answer['workers_behind']} workers to recompute."
     )
     for each in answer["changed"]:
-        out.print(f"  {each['change']} {each['kind']} {each['id']}", markup=False)
+        out.print(f"  {each['change']} {each['kind']} {each['id']}")
 
 
 def _print_entry(found: dict[str, Any]) -> None:
     portal = found["portal"]
-    out.print(f"{portal['name']}  {portal['url']}", markup=False)
-    out.print(f"  functions: {', '.join(found['functions'])}", markup=False)
-    rows = table("Rule", "Value", "Source", "Verified", "Confirmed", "Note")
+    out.print(f"{portal['name']}  {portal['url']}")
+    out.print(f"  functions: {', '.join(found['functions'])}")
+    rows = Rows("Rule", "Value", "Source", "Verified", "Confirmed", "Note")
     for rule in portal["rules"]:
         rows.add_row(
             rule["rule"],
@@ -339,6 +337,5 @@ def _print_entry(found: dict[str, Any]) -> None:
         for number, step in enumerate(steps, start=1):
             out.print(
                 f"  {kind} {number}. {step['actor']}: {step['text']}"
-                f" (about {step.get('hours', '?')} h)",
-                markup=False,
+                f" (about {step.get('hours', '?')} h)"
             )

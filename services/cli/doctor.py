@@ -12,7 +12,7 @@ import httpx
 import typer
 
 from services.cli.client import NAMES, Client, Exit, Failure, read_session
-from services.cli.printing import AsJson, out, print_json, table
+from services.cli.printing import AsJson, Rows, out, print_json
 
 ANSWER_SECONDS = 10
 CLOCK_SECONDS = 5
@@ -42,7 +42,7 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(each) for each in checks])
     else:
-        rows = table("Check", "State", "What was seen", "What to do")
+        rows = Rows("Check", "State", "What was seen", "What to do")
         for each in checks:
             rows.add_row(each.what, each.state, each.detail, each.next_step)
         out.print(rows)

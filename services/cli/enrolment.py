@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_json, read_day, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_json, read_day, text
 
 enrolment_app = group("The organization's own enrolment on portals, in four phases.")
 
@@ -39,7 +39,7 @@ def enrolment_list(
     if as_json:
         print_json({**found, "enrolments": shown})
         return
-    rows = table("Enrolment", "Portal", "Tax id", "Phase", "Status", "Owner", "Due")
+    rows = Rows("Enrolment", "Portal", "Tax id", "Phase", "Status", "Owner", "Due")
     for each in shown:
         current = next((p for p in each["phases"] if p["phase"] == each["phase"]), None)
         rows.add_row(
@@ -54,7 +54,7 @@ def enrolment_list(
     out.print(rows if shown else "No enrolment.")
     for document in found["documents"]:
         if document["id"] in found["expiring"]:
-            out.print(f"{document['name']} expires on {document['expires_on']}.", markup=False)
+            out.print(f"{document['name']} expires on {document['expires_on']}.")
 
 
 @enrolment_app.command("show")
@@ -144,17 +144,16 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
         print_json(found)
         return
     registered = found["registered_on"] or "not yet"
-    out.print(f"{found['portal_name']} under {found['tin']}: registered {registered}", markup=False)
+    out.print(f"{found['portal_name']} under {found['tin']}: registered {registered}")
     for phase in found["phases"]:
         state = "STALLED" if phase["stalled"] else phase["status"]
         due = f", due {phase['due_at']}" if phase["due_at"] and phase["stalled"] is False else ""
         out.print(
-            f"  {phase['phase'].replace('_', ' ')}: {state}{due}, owner {text(phase['owner'])}",
-            markup=False,
+            f"  {phase['phase'].replace('_', ' ')}: {state}{due}, owner {text(phase['owner'])}"
         )
         for item in phase["checklist"] if phase["phase"] == found["phase"] else ():
             mark = "x" if item["done_at"] else " "
-            out.print(f"    [{mark}] {item['id']}  {item['text']}", markup=False)
+            out.print(f"    [{mark}] {item['id']}  {item['text']}")
     for document in found["documents"]:
         until = f"until {document['expires_on']}" if document["expires_on"] else "no expiry"
-        out.print(f"  document: {document['name']} ({until}), {document['held_at']}", markup=False)
+        out.print(f"  document: {document['name']} ({until}), {document['held_at']}")

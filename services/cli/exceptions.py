@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client, Exit, Failure
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_answer, print_json, text
 
 exception_app = group("Access beyond policy, approved by a second person.")
 break_glass_app = group("Access at once, for hours, reviewed afterwards.")
@@ -35,7 +35,7 @@ def exception_list(
     if as_json:
         print_json(found)
         return
-    rows = table("Exception", "Kind", "Who", "Portal", "Function", "Status", "Until", "Approved by")
+    rows = Rows("Exception", "Kind", "Who", "Portal", "Function", "Status", "Until", "Approved by")
     for one in found:
         rows.add_row(
             one["exception_id"],

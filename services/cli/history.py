@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.client import Client, Exit, Failure
-from services.cli.printing import AsJson, out, print_json, table, text
+from services.cli.printing import AsJson, Rows, out, print_json, text
 from shared.tlog.merkle import ProofError
 from shared.tlog.note import NoteError
 from shared.tlog.proved import Proved, check_proofs
@@ -69,8 +69,7 @@ def explain(
         return
     out.print(
         f"{found['name'] or worker} ({found['status'].replace('_', ' ')}) at"
-        f" {found['portal_name']}, {found['as_of']}",
-        markup=False,
+        f" {found['portal_name']}, {found['as_of']}"
     )
     for line in found["lines"]:
         _print_line(line, audited)
@@ -81,18 +80,17 @@ def _print_line(line: dict[str, Any], audited: "Audited") -> None:
     tin = f" (tax id {line['tin']})" if line["tin"] else ""
     out.print(
         f"\n{line['function'].replace('_', ' ')}{tin}: {line['state'].upper()}, {line['rule']}\n"
-        f"  {line['detail']}",
-        markup=False,
+        f"  {line['detail']}"
     )
     if line["next_step"]:
-        out.print(f"  Next: {line['next_step']}", markup=False)
+        out.print(f"  Next: {line['next_step']}")
     for link in line["chain"]:
         told = [link["text"], link["at"], link["by"], link["reference"]]
         entry = audited.entries.get(link["event"][1]) if link["event"] else None
         if entry is not None:
             told.append(f"entry {_entry(entry, audited)}")
         step = link["step"].replace("_", " ")
-        out.print(f"  {step:>13}  {'  '.join(each for each in told if each)}", markup=False)
+        out.print(f"  {step:>13}  {'  '.join(each for each in told if each)}")
 
 
 @dataclass(slots=True)
@@ -122,11 +120,10 @@ class Audited:
             checkpoint = self.proved.checkpoint
             out.print(
                 f"\n{len(self.proved.indexes)} audit entries proved to be in {checkpoint.origin},"
-                f" {checkpoint.size} entries, root {checkpoint.root.hex()}",
-                markup=False,
+                f" {checkpoint.size} entries, root {checkpoint.root.hex()}"
             )
         if self.why_not:
-            out.print(f"\n{self.why_not}", markup=False)
+            out.print(f"\n{self.why_not}")
 
 
 def _everybody(
@@ -200,29 +197,27 @@ def _print_answer(found: dict[str, Any], audited: Audited) -> None:
     what = (found["function"] or "anything").replace("_", " ")
     out.print(
         f"Who could use {what} at {found['portal_name']} at {found['at']},"
-        f" as known at {found['known_at']}?",
-        markup=False,
+        f" as known at {found['known_at']}?"
     )
     grades = ", ".join(f"{people} {GRADES[grade]}" for grade, people in summary["by_grade"].items())
-    out.print(f"{summary['people']} people{': ' + grades if grades else ''}", markup=False)
+    out.print(f"{summary['people']} people{': ' + grades if grades else ''}")
     for each in summary["authorities"]:
         by = each["authorized_by"]
         who = f"{by['kind']} {by['reference']} ({by['by']})" if by else "nobody on record"
-        out.print(f"  approved by {who}: {each['people']}", markup=False)
+        out.print(f"  approved by {who}: {each['people']}")
     for gap in found["gaps"]:
-        out.print(f"  {gap['detail']} [{gap['rule']}]", markup=False)
+        out.print(f"  {gap['detail']} [{gap['rule']}]")
     if found["people"]:
         _print_people(found["people"], audited)
     for one in found["perhaps"]:
         out.print(
             f"May have had it: {one['name'] or one['worker']}, ordered {one['ordered_at']},"
-            f" confirmed {one['confirmed_at']}",
-            markup=False,
+            f" confirmed {one['confirmed_at']}"
         )
 
 
 def _print_people(people: Iterable[dict[str, Any]], audited: Audited) -> None:
-    rows = table("Person", "Could use", "Since", "How it is known", "Who answers", "Audit", "Gaps")
+    rows = Rows("Person", "Could use", "Since", "How it is known", "Who answers", "Audit", "Gaps")
     for person in people:
         holdings = person["holdings"]
         authorities = {

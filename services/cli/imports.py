@@ -14,12 +14,12 @@ import yaml
 from services.cli.client import Client, Exit, Failure
 from services.cli.printing import (
     AsJson,
+    Rows,
     group,
     out,
     print_answer,
     print_json,
     read_day,
-    table,
     text,
 )
 
@@ -103,7 +103,7 @@ def roster_list(portal: str = "", as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Portal", "Right as of", "File", "Logins", "Confirmed", "Findings", "By")
+    rows = Rows("Portal", "Right as of", "File", "Logins", "Confirmed", "Findings", "By")
     for one in found:
         counts = one["counts"]
         rows.add_row(
@@ -138,7 +138,7 @@ def portal_findings(
         print_json(found)
         return
     for one in found:
-        out.print(f"{one['rule']:<18} {one['detail']}\n{'':<18} {one['next_step']}", markup=False)
+        out.print(f"{one['rule']:<18} {one['detail']}\n{'':<18} {one['next_step']}")
     if not found:
         out.print("Nothing is amiss, as far as sheets and lists show.")
 
@@ -239,10 +239,10 @@ def _show(preview: Mapping[str, Any]) -> None:
     counts = ", ".join(
         f"{count} {name.replace('_', ' ')}" for name, count in preview["counts"].items()
     )
-    out.print(f"{preview['file']}, right as of {preview['as_of']}: {counts}.", markup=False)
+    out.print(f"{preview['file']}, right as of {preview['as_of']}: {counts}.")
     for note in preview["notes"]:
-        out.print(f"  Note: {note}", markup=False)
-    rows = table("Line", "On the sheet", "Worker", "Why", "Becomes")
+        out.print(f"  Note: {note}")
+    rows = Rows("Line", "On the sheet", "Worker", "Why", "Becomes")
     for line in preview["lines"][:SHOWN_LINES]:
         rows.add_row(
             str(line["line"]),
@@ -255,12 +255,12 @@ def _show(preview: Mapping[str, Any]) -> None:
     if len(preview["lines"]) > SHOWN_LINES:
         out.print(f"  and {len(preview['lines']) - SHOWN_LINES} more lines (--json has them all)")
     for finding in preview["findings"]:
-        out.print(f"{finding['rule']}: {finding['detail']}", markup=False)
+        out.print(f"{finding['rule']}: {finding['detail']}")
     for doubt in preview["doubts"]:
-        out.print(f"ASKED {doubt['question']}", markup=False)
+        out.print(f"ASKED {doubt['question']}")
         for each in doubt["answers"][:SHOWN_LINES]:
             said = f"  --answer '{doubt['key']}={each['answer']}'"
-            out.print(f"{said:<50} {each['means']}", markup=False)
+            out.print(f"{said:<50} {each['means']}")
     out.print(f"Plan {preview['plan']}")
 
 

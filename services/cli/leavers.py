@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_answer, print_json, text
 
 leaver_app = group("Departures: what is still reachable, notices, receipts.")
 
@@ -23,7 +23,7 @@ def leaver_list(days: int = 90, as_json: AsJson = False) -> None:
     if as_json:
         print_json(leavers)
         return
-    rows = table("Worker", "Name", "Ordered", "Removed", "STILL REACHABLE", "Notices to send")
+    rows = Rows("Worker", "Name", "Ordered", "Removed", "STILL REACHABLE", "Notices to send")
     for one in leavers:
         rows.add_row(
             one["worker"],
@@ -43,8 +43,8 @@ def leaver_show(worker: WorkerId, as_json: AsJson = False) -> None:
     if as_json:
         print_json(sheet)
         return
-    out.print(f"{sheet['name'] or worker}, left {sheet['left_at']}", markup=False)
-    rows = table("Portal", "State", "How known", "Due", "Told")
+    out.print(f"{sheet['name'] or worker}, left {sheet['left_at']}")
+    rows = Rows("Portal", "State", "How known", "Due", "Told")
     for one in sheet["portals"]:
         state = "STILL REACHABLE" if one["reachable"] else f"removed {one['removed_at']}"
         told = one["notice"]["sent_at"] if one["notice"] else f"due {one['notice_due_at']}"

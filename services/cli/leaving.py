@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client, Exit, Failure
-from services.cli.printing import AsJson, err, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, err, group, out, print_answer, print_json, text
 
 sealed_app = group("What is sealed until it takes effect, as far as you may see it.")
 
@@ -68,7 +68,7 @@ def sealed_list(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Entry", "What", "Worker", "Takes effect", "By", "Readers")
+    rows = Rows("Entry", "What", "Worker", "Takes effect", "By", "Readers")
     for one in found:
         readers = ", ".join(one["readers"]) or "nobody else"
         rows.add_row(
@@ -100,7 +100,7 @@ def _day(given: str) -> str:
 
 def _ask(state: dict[str, Any], on: str | None) -> None:
     held = [each for each in state["portals"] if each["effective"] or each["operations"]]
-    rows = table("Portal", "Login", "Functions")
+    rows = Rows("Portal", "Login", "Functions")
     for each in held:
         functions = sorted({own["function"] for own in each["effective"]})
         rows.add_row(each["portal"], text(each["login_id"]), ", ".join(functions) or "not yet open")

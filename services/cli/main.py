@@ -46,15 +46,16 @@ from services.cli.maintenance import (
 )
 from services.cli.outages import clocks, incident_app, outage_app
 from services.cli.own import own_app
+from services.cli.people import people_app
 from services.cli.printing import (
     AsJson,
+    Rows,
     err,
     group,
     out,
     print_answer,
     print_json,
     progress_bar,
-    table,
     text,
 )
 from services.cli.rejected import rejected_app
@@ -85,7 +86,7 @@ class Sentences(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Failure as failure:
-            err.print(failure.sentence, markup=False)
+            err.print(failure.sentence)
             raise typer.Exit(failure.code) from None
         except KeyboardInterrupt:
             raise typer.Exit(Exit.INTERRUPTED) from None
@@ -94,7 +95,7 @@ class Sentences(typer.core.TyperGroup):
         except Exception as error:
             if error.__class__.__module__.startswith(("click", "typer")):
                 raise
-            err.print(f"This is our fault: {type(error).__name__}: {error}", markup=False)
+            err.print(f"This is our fault: {type(error).__name__}: {error}")
             raise typer.Exit(Exit.INTERNAL) from None
 
 
@@ -126,6 +127,7 @@ app.add_typer(directory_app, name="directory")
 app.add_typer(enrolment_app, name="enrolment")
 app.command("simulate")(simulate)
 app.command("where")(where)
+app.add_typer(people_app, name="people")
 app.add_typer(work_app, name="work")
 app.add_typer(chore_app, name="chore")
 app.add_typer(exception_app, name="exception")
@@ -227,7 +229,7 @@ def sign_in(
     if as_json:
         print_json({**answer, "session": None, "file": str(path)})
     else:
-        out.print(f"Signed in as {answer['name']} until {answer['expires_at']}.", markup=False)
+        out.print(f"Signed in as {answer['name']} until {answer['expires_at']}.")
 
 
 @app.command()
@@ -238,7 +240,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(report)
     else:
-        rows = table("Service", "State", "Behind", "Outbox", "Problems")
+        rows = Rows("Service", "State", "Behind", "Outbox", "Problems")
         for row in report:
             rows.add_row(
                 row["service"],
@@ -344,9 +346,9 @@ def hr_send(
 def _print_sent(sent: hr.Sent) -> None:
     out.print(f"{sent.accepted} accepted, {len(sent.rejected)} rejected.")
     for name, count in sorted(sent.dropped.items()):
-        out.print(f"Not collected: {name} (in {count} events)", markup=False)
+        out.print(f"Not collected: {name} (in {count} events)")
     if sent.rejected:
-        rows = table("Event", "Id", "Rule", "Why")
+        rows = Rows("Event", "Id", "Rule", "Why")
         for each in sent.rejected:
             rows.add_row(text(each["index"]), text(each["id"]), each["code"], each["detail"])
         out.print(rows)

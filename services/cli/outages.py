@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, Limit, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Limit, Rows, group, out, print_answer, print_json, text
 
 outage_app = group("Portals that do not work.")
 incident_app = group("Not getting in.")
@@ -31,7 +31,7 @@ def outage_list(
     if as_json:
         print_json(outages)
         return
-    rows = table("Outage", "Portal", "What", "Since", "Until", "Work waiting", "Meanwhile")
+    rows = Rows("Outage", "Portal", "What", "Since", "Until", "Work waiting", "Meanwhile")
     for one in outages:
         meanwhile = one["downtime"]["text"] if one["downtime"] else text(one["support"])
         rows.add_row(
@@ -101,7 +101,7 @@ def incident_list(portal: str = "", limit: Limit = 50, as_json: AsJson = False) 
     if as_json:
         print_json(found)
         return
-    rows = table("When", "Portal", "Who", "What", "Note")
+    rows = Rows("When", "Portal", "Who", "What", "Note")
     for one in found:
         who = one["name"] or one["reported_by"]
         rows.add_row(
@@ -116,7 +116,7 @@ def clocks(days: int = 60, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Lapses", "Who", "Portal", "Last login", "Costs", "Work")
+    rows = Rows("Lapses", "Who", "Portal", "Last login", "Costs", "Work")
     for one in found["lapses"]:
         rows.add_row(
             ("LAPSED " if one["lapsed"] else "") + one["lapses_at"],

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_answer, print_json, text
 
 own_app = group("What waits for you yourself.")
 
@@ -18,7 +18,7 @@ def own_work(as_json: AsJson = False) -> None:
     if as_json:
         print_json(items)
         return
-    rows = table("Work", "Portal", "Due", "Step", "What to do")
+    rows = Rows("Work", "Portal", "Due", "Step", "What to do")
     for item in items:
         for step in item["steps"]:
             if step["actor"] == "worker" and not step["done_at"]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.client import Client, Exit, Failure
-from services.cli.printing import AsJson, Limit, group, out, print_json, table, text
+from services.cli.printing import AsJson, Limit, Rows, group, out, print_json, text
 
 rejected_app = group("HR events that were rejected at the door, kept for 30 days.")
 
@@ -19,7 +19,7 @@ def rejected_list(limit: Limit = 50, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Reference", "Source", "Rule", "Why", "Rejected", "Kept until", "Replayed")
+    rows = Rows("Reference", "Source", "Rule", "Why", "Rejected", "Kept until", "Replayed")
     for one in found:
         rows.add_row(
             one["reference"],
@@ -65,6 +65,6 @@ def rejected_replay(
     else:
         out.print(f"{len(accepted)} accepted, {len(refused)} still refused.")
         for reference, why in refused.items():
-            out.print(f"{reference}: {why}", markup=False)
+            out.print(f"{reference}: {why}")
     if refused:
         raise typer.Exit(Exit.NO)

@@ -13,7 +13,7 @@ import typer
 
 from services.cli.audit_sources import CannotVerify, Folder, FreshServer
 from services.cli.client import NAMES, Client, Exit, Failure, no_answer
-from services.cli.printing import AsJson, err, out, print_json, progress_bar, table
+from services.cli.printing import AsJson, Rows, err, out, print_json, progress_bar
 from shared.contracts.topics import ACCESS_EVENTS, DIRECTORY_EVENTS, HR_EVENTS
 from shared.tlog.leaf import LeafError, Opening, RecordLeaf, parse_leaf
 from shared.tlog.tiles import TILE_WIDTH, unpack_entries
@@ -217,14 +217,12 @@ def print_report(report: dict[str, Any], reading: Reading) -> None:
     out.print(
         f"{report['events']} access events and {report['hr_events']} HR events retold:"
         f" {report['workers']} workers, {report['operations']} operations,"
-        f" {report['accounts']} accounts, {report['holdings']} stretches of access.",
-        markup=False,
+        f" {report['accounts']} accounts, {report['holdings']} stretches of access."
     )
     if report["workers_erased"] or reading.erased:
         out.print(
             f"Not comparable: {report['workers_erased']} erased workers"
-            f" ({reading.erased} records whose key was destroyed).",
-            markup=False,
+            f" ({reading.erased} records whose key was destroyed)."
         )
     if report["workers_unsettled"]:
         out.print(f"Being decided about meanwhile: {report['workers_unsettled']} workers.")
@@ -233,8 +231,8 @@ def print_report(report: dict[str, Any], reading: Reading) -> None:
     if not report["differences"]:
         out.print("The tables are what was published; open work is what is desired and missing.")
         return
-    rows = table("What", "Which", "Field", "Published", "In the tables")
+    rows = Rows("What", "Which", "Field", "Published", "In the tables")
     for one in report["differences"]:
         rows.add_row(one["what"], one["key"], one["field"], one["told"], one["kept"])
     out.print(rows)
-    err.print(f"{len(report['differences'])} differences.", markup=False)
+    err.print(f"{len(report['differences'])} differences.")

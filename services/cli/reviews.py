@@ -9,7 +9,7 @@ import typer
 
 from services.cli.audit import fetch_export
 from services.cli.client import Client, Exit, Failure
-from services.cli.printing import AsJson, Limit, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Limit, Rows, group, out, print_answer, print_json, text
 
 review_app = group("Confirming or removing access.")
 
@@ -33,14 +33,14 @@ def review_list(
     if as_json:
         print_json(found["reviews"])
         return
-    rows = table("Review", "Worker", "Due", "Undecided", "Reviewer")
+    rows = Rows("Review", "Worker", "Due", "Undecided", "Reviewer")
     for each in found["reviews"]:
         rows.add_row(
             each["review_id"],
             each["worker_name"] or each["worker"],
             each["due_at"],
             f"{each['undecided']} of {each['lines']}",
-            each["reviewer"] or "nobody yet",
+            each["reviewer_name"] or each["reviewer"] or "nobody yet",
         )
     out.print(rows if found["reviews"] else "Nothing to review.")
 
@@ -135,7 +135,7 @@ def review_questions(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Question", "Asked by", "Whose", "Access", "What they want to know")
+    rows = Rows("Question", "Asked by", "Whose", "Access", "What they want to know")
     for each in found:
         access = f"{each['function']} at {each['portal']}"
         name = each["worker_name"] or each["worker"]
@@ -196,7 +196,7 @@ def review_campaigns(limit: Limit = 20, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Campaign", "Title", "Status", "Due", "Decided", "Removed", "Moot")
+    rows = Rows("Campaign", "Title", "Status", "Due", "Decided", "Removed", "Moot")
     for each in found:
         decided = each["lines"] - each["undecided"]
         rows.add_row(
@@ -245,10 +245,9 @@ def review_preview(
         return
     out.print(
         f"{found['title']}: {found['lines']} lines about {found['workers']} workers in"
-        f" {found['reviews']} reviews, due {found['due_at']}",
-        markup=False,
+        f" {found['reviews']} reviews, due {found['due_at']}"
     )
-    rows = table("Reviewer", "Reviews", "Lines")
+    rows = Rows("Reviewer", "Reviews", "Lines")
     for each in found["reviewers"]:
         name = each["name"] or each["reviewer"] or "whoever manages reviews"
         rows.add_row(name, text(each["reviews"]), text(each["lines"]))
@@ -284,7 +283,7 @@ def review_quality(
     if as_json:
         print_json(found)
         return
-    rows = table("Reviewer", "Reviews", "Late", "Open", "Kept", "Seconds a line", "To ask about")
+    rows = Rows("Reviewer", "Reviews", "Late", "Open", "Kept", "Seconds a line", "To ask about")
     for each in found["reviewers"]:
         rows.add_row(
             each["reviewer_name"] or each["reviewer"],
@@ -299,8 +298,7 @@ def review_quality(
     for each in found["dormant_keeps"]:
         out.print(
             f"Kept {each['keeps']} times though dormant: {each['worker_name'] or each['worker']},"
-            f" {each['function']} at {each['portal']}, last by {each['last_kept_by']}",
-            markup=False,
+            f" {each['function']} at {each['portal']}, last by {each['last_kept_by']}"
         )
 
 
@@ -312,7 +310,7 @@ def review_coverage(limit: Limit = 50, as_json: AsJson = False) -> None:
         print_json(found)
         return
     out.print(f"{found['reviewed']} of {found['held']} entitlements were reviewed in a year.")
-    rows = table("Not reviewed", "Portal", "Function", "Held since", "Asked about now")
+    rows = Rows("Not reviewed", "Portal", "Function", "Held since", "Asked about now")
     for each in found["unreviewed"]:
         rows.add_row(
             each["worker_name"] or each["worker"],
@@ -355,10 +353,9 @@ def _print_review(as_json: bool, review: dict[str, Any]) -> None:
         return
     out.print(
         f"{review['worker_name'] or review['worker']}: {review['undecided']} of"
-        f" {len(review['lines'])} undecided, due {review['due_at']}",
-        markup=False,
+        f" {len(review['lines'])} undecided, due {review['due_at']}"
     )
-    rows = table("Line", "Access", "Last login", "Risks", "Recommended", "Status", "Changed")
+    rows = Rows("Line", "Access", "Last login", "Risks", "Recommended", "Status", "Changed")
     for line in review["lines"]:
         login = line["login"] or {}
         advice = line["recommendation"]

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from services.cli.client import Client, Exit, Failure, ask, read_session
 from services.cli.hr import read_secret, signed
-from services.cli.printing import AsJson, err, out, print_json, table, text
+from services.cli.printing import AsJson, Rows, err, out, print_json, text
 from shared.sheets.reading import ZIP
 from shared.sheets.table import UnreadableSheet
 from shared.sheets.text import decode
@@ -126,9 +126,9 @@ def hr_roster(
         print_json(plan)
     else:
         for line in told(plan):
-            out.print(line, markup=False)
+            out.print(line)
         if plan["status"] == "planned":
-            out.print(f"Apply it with: portalkeeper hr lists --apply {plan['plan']}", markup=False)
+            out.print(f"Apply it with: portalkeeper hr lists --apply {plan['plan']}")
     if plan["errors"] or plan["status"] == "held":
         raise typer.Exit(Exit.NO)
 
@@ -200,13 +200,13 @@ def hr_lists(
         if as_json:
             print_json(answer)
         else:
-            out.print(f"{answer['file']}: {answer['status']}.", markup=False)
+            out.print(f"{answer['file']}: {answer['status']}.")
         return
     found = client.get("gateway", ROUTE)["rosters"]
     if as_json:
         print_json(found)
         return
-    rows = table("Plan", "Source", "File", "Received", "Status", "Came to")
+    rows = Rows("Plan", "Source", "File", "Received", "Status", "Came to")
     for one in found:
         came_to = ", ".join(f"{count} {kind}" for kind, count in one["counts"].items() if count)
         rows.add_row(
@@ -226,22 +226,22 @@ def hr_questions(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     elif found:
-        rows = table("Source", "Worker", "Name", "Asked", "Kind", "Question", "Answers")
-        for one in found:
-            rows.add_row(
-                one["source"],
-                one["worker"],
-                text(one["name"]),
-                one["asked_at"],
-                one["kind"],
-                one["detail"],
-                ", ".join(one["answers"]),
-            )
-        out.print(rows)
+        _print_questions(found)
     else:
         out.print("Nothing is asked.")
     if found:
         raise typer.Exit(Exit.NO)
+
+
+def _print_questions(found: Sequence[dict[str, Any]]) -> None:
+    alike: dict[str, Rows] = {}
+    for one in found:
+        asked = f"{one['detail']} [{one['kind']}: {', '.join(one['answers'])}]"
+        rows = alike.setdefault(asked, Rows("Source", "Worker", "Name", "Asked"))
+        rows.add_row(one["source"], one["worker"], text(one["name"]), one["asked_at"])
+    for asked, rows in alike.items():
+        out.print(asked)
+        out.print(rows)
 
 
 def hr_answer(
@@ -276,7 +276,7 @@ def hr_answer(
 def hr_sources(as_json: AsJson = False) -> None:
     """How HR's sources fare. Exit status 1 if one is late, silent, or has a list that waits."""
     found = Client.open().get("gateway", "/hr/v1/sources")
-    rows = table("Source", "Last heard", "Last list", "Last good list", "Open", "State")
+    rows = Rows("Source", "Last heard", "Last list", "Last good list", "Open", "State")
     amiss = False
     for one in found["sources"]:
         states = amiss_with(one)
@@ -373,11 +373,11 @@ def _take(path: Path, sender: Sender) -> None:
         content = path.read_bytes()
         plan = sender.send(path.name, content, apply=True)
     except OSError as error:
-        err.print(f"{path.name} cannot be read yet: {error.strerror}.", markup=False)
+        err.print(f"{path.name} cannot be read yet: {error.strerror}.")
         return
     except (Failure, httpx.HTTPError) as failure:
         if not isinstance(failure, Failure) or failure.code is not Exit.REFUSED:
-            err.print(f"{path.name} stays where it is: {failure}", markup=False)
+            err.print(f"{path.name} stays where it is: {failure}")
             return
         put_away(path, REFUSED, [str(failure)])
         return
@@ -392,5 +392,5 @@ def put_away(path: Path, where: str, report: list[str]) -> Path:
     target = folder / f"{stamp} {path.name}"
     (folder / f"{target.name}.report.txt").write_text("\n".join(report) + "\n", encoding="utf-8")
     path.replace(target)
-    out.print(f"{where}: {report[0]}", markup=False)
+    out.print(f"{where}: {report[0]}")
     return target

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, err, group, out, print_json, table, text
+from services.cli.printing import AsJson, Rows, err, group, out, print_json, text
 
 secret_app = group("Webhook secrets of HR sources.")
 
@@ -20,7 +20,7 @@ def secret_list(source: SourceName, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = table("Fingerprint", "From", "Made", "By", "Counts until")
+    rows = Rows("Fingerprint", "From", "Made", "By", "Counts until")
     for one in found:
         origin = "sources file" if one["from_file"] else "rotation"
         until = one["ends_at"] or "it is replaced"
@@ -42,11 +42,10 @@ def secret_rotate(
     if as_json:
         print_json(answer)
         return
-    out.print(answer["secret"], markup=False)
+    out.print(answer["secret"])
     err.print(
         f"This is shown once: give it to {source} now. Others count until "
-        f"{answer['others_end_at']}.",
-        markup=False,
+        f"{answer['others_end_at']}."
     )
 
 

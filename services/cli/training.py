@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, group, out, print_answer, print_json, table, text
+from services.cli.printing import AsJson, Rows, group, out, print_answer, print_json, text
 
 training_app = group("Training that access waits for.")
 
@@ -19,7 +19,7 @@ def training_list(worker: str = "", as_json: AsJson = False) -> None:
     if as_json:
         print_json(due)
         return
-    rows = table("Worker", "Name", "Module", "Due", "Owner")
+    rows = Rows("Worker", "Name", "Module", "Due", "Owner")
     for one in due:
         when = ("LATE " if one["late"] else "") + one["due_at"]
         name = one["name"] or one["module"]

@@ -29,27 +29,27 @@ def where(
 
 
 def _print(answer: dict[str, Any]) -> None:
-    out.print(f"{answer['carrier_name']}: {answer['work']}", markup=False, style="bold")
+    out.print(f"{answer['carrier_name']}: {answer['work']}", style="bold")
     place = answer["place"]
     if place is None:
         out.print("  No portal of ours does this.")
     else:
         through = f", through {place['through']}" if place["through"] else ""
-        out.print(f"  {place['name']}{through}", markup=False)
+        out.print(f"  {place['name']}{through}")
         if place["screen"]:
-            out.print(f"  {place['screen']}", markup=False)
-        out.print(f"  {place['link'] or place['url']}", markup=False)
+            out.print(f"  {place['screen']}")
+        out.print(f"  {place['link'] or place['url']}")
         if place["outage"]:
             outage = place["outage"]
-            out.print(f"  DOES NOT WORK NOW ({outage['kind']}): {outage['note']}", markup=False)
+            out.print(f"  DOES NOT WORK NOW ({outage['kind']}): {outage['note']}")
         if place["vault_item"]:
-            out.print(f"  vault: {place['vault_item']}", markup=False)
+            out.print(f"  vault: {place['vault_item']}")
         if place["mine"] is not None:
             may = ", ".join(place["mine"]).replace("_", " ")
-            out.print(f"  you may: {may}" if may else "  you have no access there", markup=False)
+            out.print(f"  you may: {may}" if may else "  you have no access there")
         if answer["portal_shows"]:
-            out.print(f"  shows: {answer['portal_shows']}", markup=False)
+            out.print(f"  shows: {answer['portal_shows']}")
     for number, rung in enumerate(answer["ladder"], start=1):
-        out.print(f"  if not, {number}. {rung['kind']}: {rung['text']}", markup=False)
+        out.print(f"  if not, {number}. {rung['kind']}: {rung['text']}")
     if not answer["under_contract"]:
         out.print("  There is no contract with this carrier now.")

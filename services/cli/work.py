@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.client import Client
-from services.cli.printing import AsJson, Limit, group, out, print_json, table
+from services.cli.printing import AsJson, Limit, Rows, group, out, print_json
 
 work_app = group("What people do on portals.")
 
@@ -35,7 +35,7 @@ def work_list(
     if as_json:
         print_json(found["items"])
         return
-    rows = table("Operation", "What", "Who", "Portal", "Status", "Due")
+    rows = Rows("Operation", "What", "Who", "Portal", "Status", "Due")
     for item in found["items"]:
         rows.add_row(
             item["operation_id"],
@@ -117,9 +117,8 @@ def _print_item(as_json: bool, item: dict[str, Any]) -> None:
     out.print(
         f"{_what(item)} for {item['worker_name'] or item['worker']} at {item['portal_name']}\n"
         f"  {item['status']}, due {item['deadline']}{paused}, because of {item['reason']['rule']}, "
-        f"claimed by {item['claimed_by'] or 'nobody'}",
-        markup=False,
+        f"claimed by {item['claimed_by'] or 'nobody'}"
     )
     for step in item["steps"]:
         mark = "x" if step["done_at"] else " "
-        out.print(f"  [{mark}] {step['index']}  {step['actor']}: {step['text']}", markup=False)
+        out.print(f"  [{mark}] {step['index']}  {step['actor']}: {step['text']}")

@@ -108,6 +108,24 @@ async def test_work_is_seen_through_from_the_command_line_and_the_log_verifies(
 
 
 @pytest.mark.usefixtures("worked_off")
+async def test_a_person_is_found_by_name_and_shown_with_what_they_have(session: Path) -> None:
+    code, found, err = await portalkeeper(session, "people", "list", "COMMAND", "--limit", "5")
+    assert code == 0, err
+    assert [one["worker"] for one in found] == [WORKER]
+    code, shown, err = await portalkeeper(session, "people", "show", WORKER)
+    assert code == 0, err
+    assert [access["login_id"] for access in shown["state"]["portals"]] == ["wcommand1"]
+    code, _, err = await portalkeeper(session, "people", "show", "W-NOBODY")
+    assert (code, "no_such_worker" in err) == (5, True)
+
+
+@pytest.mark.usefixtures("worked_off")
+async def test_a_mistyped_portal_is_answered_with_what_it_may_be_called(session: Path) -> None:
+    code, _, err = await portalkeeper(session, "explain", WORKER, "hubb")
+    assert (code, "Did you mean hub?" in err) == (5, True), err
+
+
+@pytest.mark.usefixtures("worked_off")
 async def test_the_command_line_explains_answers_for_a_moment_and_replays_the_log(
     system: System, session: Path
 ) -> None:

@@ -3,12 +3,16 @@
 import asyncio
 import csv
 import io
+import json
 import os
 import re
+import shlex
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -37,7 +41,7 @@ from services.gateway.rules.roles import ROLE_SCOPES
 from services.gateway.settings import Settings
 from tests.e2e.browsing import beyond_the_screen, broken_rules, look
 from tests.e2e.crawling import Crawl, crawl, routes
-from tests.servers import JARS, session_folder
+from tests.servers import JARS, ROOT, session_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -470,6 +474,31 @@ def _exists(words: list[str]) -> bool:
             return False
         command = found
     return True
+
+
+async def test_what_the_readme_has_an_auditor_ask_is_answered(
+    played: Clinic, services: Services, tmp_path: Path
+) -> None:
+    campaigns = (await services.get("review", "/review/v1/campaigns"))["campaigns"]
+    quarter = next(each for each in campaigns if each["calendar"] == "quarterly")
+    session = {"gateway": played.installed.gateway, "session": played.installed.session}
+    (tmp_path / "session.json").write_text(json.dumps(session))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    asked = readme.split("## When an auditor asks")[1].split("```")[1].strip().splitlines()
+    assert len(asked) > 5
+    for line in asked:
+        words = shlex.split(line.replace("CAMPAIGN", quarter["campaign_id"]), comments=True)
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name(words[0]),
+            *words[1:],
+            cwd=tmp_path,
+            env={**os.environ, "PORTALKEEPER_SESSION_FILE": str(tmp_path / "session.json")},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0, f"{line}\n{said.decode()}"
+        assert said, line
 
 
 async def test_playing_again_changes_nothing(clinic: Installed, services: Services) -> None:

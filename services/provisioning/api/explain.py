@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 
 from services.provisioning.api.access import with_rescinds
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.refusals import no_such_portal
 from services.provisioning.rules.explain import Known, explain
 from services.provisioning.store import history as history_store
 from services.provisioning.store import views
@@ -50,7 +51,7 @@ def explain_router(
                 portal not in compiled.portals
                 and all(access["portal"] != portal for access in state["portals"])
             ):
-                raise Problem(404, "no_such_portal", f"The directory has no portal {portal}.")
+                raise no_such_portal(compiled, portal)
             ids = [worker, *state["aliases"]]
             events = with_rescinds(await views.worker_events(conn, who.organization, ids))
             operations = await views.worker_operations(conn, who.organization, ids)

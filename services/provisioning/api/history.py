@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query
 
 from services.provisioning.api.paging import Limit, cursor_of, cursor_parts
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.refusals import no_such_portal
 from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.history import FOREVER, Holding
 from services.provisioning.rules.who_had_access import (
@@ -111,7 +112,7 @@ async def _answer(
     known = compiled.portals.get(moment.portal)
     began = await history_store.recording_began(conn, moment.organization, moment.portal)
     if known is None and began is None:
-        raise Problem(404, "no_such_portal", f"The directory has no portal {moment.portal}.")
+        raise no_such_portal(compiled, moment.portal)
     answer: dict[str, Any] = {
         "portal": moment.portal,
         "portal_name": known.name if known else moment.portal,

@@ -15,6 +15,7 @@ from services.provisioning.handlers.adoption.exporting import sheet_of
 from services.provisioning.handlers.commands import OperationCommands
 from services.provisioning.handlers.imports import Upload, as_json
 from services.provisioning.handlers.recompute import Recompute
+from services.provisioning.handlers.refusals import no_such_portal
 from services.provisioning.handlers.rosters.commands import RosterCommands
 from services.provisioning.handlers.rosters.meaning import RosterUpload
 from services.provisioning.rules.findings import FindingRule
@@ -214,7 +215,7 @@ def imports_router(
                 who.organization
             )
             if compiled is None or portal not in compiled.portals:
-                raise Problem(404, "no_such_portal", f"The directory has no portal {portal}.")
+                raise no_such_portal(compiled, portal)
             known = compiled.knowledge.get(portal)
             meanings = await imports_store.meanings(conn, who.organization, portal)
             latest = await logins_store.latest_roster(conn, who.organization, portal)

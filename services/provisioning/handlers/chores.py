@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from services.provisioning.handlers.recompute import Recompute, access_fact
+from services.provisioning.handlers.refusals import no_such_portal
 from services.provisioning.rules.chores import (
     ACTIVITY_LOG_DAYS,
     CHORE_LIFE,
@@ -85,7 +86,7 @@ class ChoreCommands:
         )
         known = compiled.portals.get(portal) if compiled else None
         if compiled is None or known is None:
-            raise Problem(404, "no_such_portal", f"The directory has no portal {portal}.")
+            raise no_such_portal(compiled, portal)
         login = await accounts_store.login_id_at(conn, organization, worker, portal)
         if login is None:
             raise Problem(404, "no_such_account", f"{worker} was never known at {known.name}.")

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.provisioning.handlers.recompute import SOURCE, Recompute
+from services.provisioning.handlers.refusals import no_such_portal
 from services.provisioning.rules.outages import Incident, Outage, Trouble, postponed
 from services.provisioning.store import operations as operations_store
 from services.provisioning.store import outages as outages_store
@@ -116,9 +117,11 @@ class OutageCommands:
         return {"outage_id": outage_id, "catch_up": sorted(deadlines)}
 
     async def _need_portal(self, conn: Connection, organization: str, portal: str) -> None:
-        compiled = await self._recompute.directories.current(conn, {organization})
-        if organization not in compiled or portal not in compiled[organization].portals:
-            raise Problem(404, "no_such_portal", f"The directory has no portal {portal}.")
+        compiled = (await self._recompute.directories.current(conn, {organization})).get(
+            organization
+        )
+        if compiled is None or portal not in compiled.portals:
+            raise no_such_portal(compiled, portal)
 
     def _fact(
         self, who: Principal, type_: str, portal: str, cause: str, at: Any, said: object

@@ -25,6 +25,7 @@ from services.provisioning.handlers.recompute import (
     Recompute,
     portal_knowledge,
 )
+from services.provisioning.handlers.refusals import no_such_portal
 from services.provisioning.handlers.rosters.meaning import (
     KIND,
     Known,
@@ -264,7 +265,7 @@ class RosterCommands:
         )
         portal = compiled.portals.get(portal_id) if compiled else None
         if compiled is None or portal is None:
-            raise Problem(404, "no_such_portal", f"The directory has no portal {portal_id}.")
+            raise no_such_portal(compiled, portal_id)
         aliases = await logins_store.ids_in_use(conn, organization)
         accounts = await logins_store.accounts_on(conn, organization, [portal_id])
         operations: dict[str, list[Operation]] = {}
