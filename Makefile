@@ -5,6 +5,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PYTEST_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each of the many processes here would otherwise compile all of Portalkeeper before it starts.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-fast check generate bench soak pictures clean lock
@@ -21,7 +23,7 @@ demo: $(VENV)/.embedded ## Play the example clinic once, print what happened and
 # Several at a time, each with servers of its own. Real servers and a browser on a busy machine: what
 # failed is asked once more by itself, in the open. Broken code fails again.
 test: $(VENV)/.dev ## Run every test
-	@$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) || { test $$? -eq 1 && \
+	@$(RUN) -m pytest -n auto --no-loadscope-reorder $(PYTEST_ARGS) || { test $$? -eq 1 && \
 	    echo "What failed, once more and by itself:" && \
 	    $(RUN) -m pytest --last-failed $(PYTEST_ARGS); }
 

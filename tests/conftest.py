@@ -1,11 +1,14 @@
 """Fixtures for every test: real servers, fresh databases, throwaway topics."""
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import structlog
+from xdist.scheduler import LoadFileScheduling
 
 from deploy.topics import create_topics, wait_for_kafka
 from shared.contracts.topics import TOPICS
@@ -28,8 +31,11 @@ NEVER_FAST = {"benchmarks", "deploy", "e2e", "faults", "simulation"}
 WORKERS_PER_CORE = 1.5
 """Tests of real servers wait for much of their time."""
 
-LONG = ("faults", "e2e", "simulation", "deploy")
+LONG = ("e2e", "faults", "simulation", "deploy")
 """Folders that several workers begin with, so that none is left with a long one in the end."""
+
+WITH_A_SYSTEM = re.compile("tests/e2e/test_(any|browser)")
+"""Modules that live in one running system: several workers would each start it."""
 
 
 def pytest_configure() -> None:
@@ -56,6 +62,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _turn(item: pytest.Item) -> int:
     return next((at for at, folder in enumerate(LONG) if folder in item.path.parts), len(LONG))
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """A file stays with one worker, and so do all files that share a system."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        found = WITH_A_SYSTEM.match(nodeid)
+        return "system" if found else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """How several workers share the tests."""
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -272,7 +272,9 @@ class TopicMaker:
 @asynccontextmanager
 async def _database(admin_dsn: str, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex[:12]}"
-    await _execute(admin_dsn, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # Copied as files: through the log of changes it takes twice the processor, a thousand times.
+    statement = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
+    await _execute(admin_dsn, statement)
     try:
         yield name
     finally:

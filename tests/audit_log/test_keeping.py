@@ -203,17 +203,15 @@ async def _said_of(world: World, strings: tuple[str, ...]) -> set[tuple[str, str
         "SELECT table_schema, table_name, column_name FROM information_schema.columns"
         " WHERE table_schema LIKE 'audit%' ORDER BY 1, 2, 3"
     )
-    found = set()
-    for schema, table, column in columns:
-        for string in strings:
-            # As text, and as the bytes that a payload or leaf would hold.
-            there = await world.fetch(
-                f"SELECT 1 FROM {schema}.{table} WHERE strpos(\"{column}\"::text, '{string}') > 0"
-                f" OR strpos(\"{column}\"::text, '{string.encode().hex()}') > 0 LIMIT 1"
-            )
-            if there:
-                found.add((f"{table}.{column}", string))
-    return found
+    # As text, and as the bytes that a payload or leaf would hold.
+    looked = [
+        f"SELECT '{table}.{column}', string FROM unnest($1::text[]) string WHERE EXISTS ("
+        f'SELECT FROM {schema}.{table} WHERE strpos("{column}"::text, string) > 0'
+        f" OR strpos(\"{column}\"::text, encode(string::bytea, 'hex')) > 0)"
+        for schema, table, column in columns
+    ]
+    found = await world.fetch(" UNION ALL ".join(looked), list(strings))
+    return {(place, string) for place, string in found}
 
 
 async def test_ids_of_somebody_erased_elsewhere_are_kept_until_the_log_erases_them(

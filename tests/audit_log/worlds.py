@@ -177,12 +177,12 @@ class World:
         finally:
             await conn.close()
 
-    async def fetch(self, query: str) -> list[Any]:
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         """Read tables as the superuser."""
         conn = await asyncpg.connect(self.database["admin"])
         try:
             await conn.execute("SET search_path = audit_log")
-            rows: list[Any] = await conn.fetch(query)
+            rows: list[Any] = await conn.fetch(query, *arguments)
             return rows
         finally:
             await conn.close()
