@@ -13,7 +13,7 @@ from services.gateway.handlers.notices import GATHER
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.rules.hr_alarms import WRONG_SIGNATURES_A_DAY, Faring, source_matters
 from services.gateway.rules.notices import Kind, Matter, People, recipients, words_of
-from services.gateway.rules.roster_plan import Asked
+from services.gateway.rules.roster_changes import Asked
 from services.gateway.sources import Source, Sources
 from services.gateway.store import embargo, health, rosters
 from services.gateway.store.embargo import SealedRow

@@ -5,13 +5,8 @@ from datetime import date
 import pytest
 
 from services.gateway.presets import presets
-from services.gateway.rules.roster_reading import (
-    Reading,
-    SourceMapping,
-    Standing,
-    likeliest_preset,
-    read_lines,
-)
+from services.gateway.rules.roster_columns import SourceMapping, Standing, likeliest_preset
+from services.gateway.rules.roster_reading import Reading, read_lines
 from shared.sheets.reading import read_table
 from shared.sheets.table import UnreadableSheet
 

@@ -14,8 +14,8 @@ from services.gateway.handlers.questions import Answer, Answered, Questions
 from services.gateway.handlers.rosters import Rosters, Upload
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.handlers.source_secrets import SourceSecrets
-from services.gateway.rules.roster_plan import Asked
-from services.gateway.rules.roster_reading import SourceMapping
+from services.gateway.rules.roster_changes import Asked
+from services.gateway.rules.roster_columns import SourceMapping
 from services.gateway.rules.schedule import Expected
 from services.gateway.sources import Sources
 from shared.auth import Authenticator, Principal

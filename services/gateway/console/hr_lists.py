@@ -25,8 +25,8 @@ from services.gateway.handlers.rejected import RejectedEvents
 from services.gateway.handlers.rosters import LATER_BYTES, Rosters, Upload
 from services.gateway.handlers.source_health import SourceHealth
 from services.gateway.presets import presets
-from services.gateway.rules.roster_plan import Asked
-from services.gateway.rules.roster_reading import SourceMapping
+from services.gateway.rules.roster_changes import Asked
+from services.gateway.rules.roster_columns import SourceMapping
 from services.gateway.rules.schedule import WEEKDAYS, Expected
 from services.gateway.services import ServiceDown
 from services.gateway.sources import Sources

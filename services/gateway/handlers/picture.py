@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from services.gateway.rules.roster_plan import Known
+from services.gateway.rules.roster_changes import Known
 from services.gateway.store import picture as picture_store
 from services.gateway.store.picture import WorkerPicture
 from shared.contracts.state import WorkerState, WorkerStatus

@@ -14,7 +14,7 @@ from services.gateway.handlers.commands import command
 from services.gateway.handlers.ingress import hr_record
 from services.gateway.handlers.rosters import Rosters
 from services.gateway.rules.intake import judge
-from services.gateway.rules.roster_plan import Asked, Known
+from services.gateway.rules.roster_changes import Asked, Known
 from services.gateway.store import picture as picture_store
 from services.gateway.store import rosters as rosters_store
 from services.gateway.store.rosters import OpenQuestion

@@ -27,17 +27,10 @@ from services.gateway.handlers.ingress import hr_record
 from services.gateway.handlers.roster_answers import Looked, document, summary
 from services.gateway.presets import presets
 from services.gateway.rules.intake import judge
-from services.gateway.rules.roster_plan import (
-    Change,
-    Circumstances,
-    make_plan,
-)
-from services.gateway.rules.roster_reading import (
-    Reading,
-    SourceMapping,
-    likeliest_preset,
-    read_lines,
-)
+from services.gateway.rules.roster_changes import Change, Circumstances
+from services.gateway.rules.roster_columns import SourceMapping, likeliest_preset
+from services.gateway.rules.roster_plan import make_plan
+from services.gateway.rules.roster_reading import Reading, read_lines
 from services.gateway.sealing import BodySeal, CannotOpen
 from services.gateway.sources import Sources
 from services.gateway.store import picture as picture_store

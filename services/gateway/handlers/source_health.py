@@ -10,7 +10,7 @@ from services.gateway import store
 from services.gateway.handlers.activity import activity
 from services.gateway.handlers.commands import command
 from services.gateway.presets import presets
-from services.gateway.rules.roster_reading import SourceMapping
+from services.gateway.rules.roster_columns import SourceMapping
 from services.gateway.rules.schedule import Expected, is_silent, late_for, usual_silence
 from services.gateway.sources import Sources
 from services.gateway.store import health as health_store

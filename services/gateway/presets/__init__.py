@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from services.gateway.rules.roster_reading import Preset
+from services.gateway.rules.roster_columns import Preset
 
 FOLDER = Path(__file__).parent
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from services.gateway.rules.intake import InForce
-from services.gateway.rules.roster_plan import Known
+from services.gateway.rules.roster_changes import Known
 from shared.contracts.state import WorkerStatus
 from shared.kafka.compacted import DirectoryChange
 from shared.postgres import Connection

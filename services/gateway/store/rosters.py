@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.gateway.rules.roster_plan import Asked
-from services.gateway.rules.roster_reading import SourceMapping, Standing
+from services.gateway.rules.roster_changes import Asked
+from services.gateway.rules.roster_columns import SourceMapping, Standing
 from shared.postgres import Connection
 
 

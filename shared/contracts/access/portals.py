@@ -64,8 +64,6 @@ class IncidentReported:
 
 
 EnrolmentPhase = Literal["registration", "carrier_mapping", "user_provisioning", "training"]
-
-
 EnrolmentStatus = Literal["waiting", "working", "submitted", "returned", "cleared"]
 
 

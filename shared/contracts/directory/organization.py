@@ -19,17 +19,9 @@ def _zone(value: str) -> str:
 
 
 ORGANIZATION_PATTERN = r"^[a-z0-9-]{1,63}$"
-
-
 OrganizationId = Annotated[str, StringConstraints(pattern=ORGANIZATION_PATTERN)]
-
-
 STATE_PATTERN = r"^[A-Z]{2}$"
-
-
 State = Annotated[str, StringConstraints(pattern=STATE_PATTERN)]
-
-
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
