@@ -34,7 +34,8 @@ from services.gateway.handlers.picture import PictureHandler
 from services.gateway.handlers.provider_sign_in import ProviderSignIn
 from services.gateway.handlers.questions import Questions
 from services.gateway.handlers.rejected import RejectedEvents
-from services.gateway.handlers.rosters import PUBLISH_IDLE_SECONDS, Rosters
+from services.gateway.handlers.roster_publishing import PUBLISH_IDLE_SECONDS, publish_next
+from services.gateway.handlers.rosters import Rosters
 from services.gateway.handlers.sign_in import Doorkeeper
 from services.gateway.handlers.source_health import CHECK_IDLE_SECONDS, SourceHealth
 from services.gateway.handlers.source_secrets import SourceSecrets
@@ -159,7 +160,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
                 partial(purge_once, pool, clock, doorkeeper),
                 idle_seconds=PURGE_IDLE_SECONDS,
             ),
-            Ticker("rosters", rosters.publish_next, idle_seconds=PUBLISH_IDLE_SECONDS),
+            Ticker("rosters", partial(publish_next, pool, seal), idle_seconds=PUBLISH_IDLE_SECONDS),
             Ticker("deliveries", deliveries.look_into_next, idle_seconds=LOOK_IDLE_SECONDS),
             Ticker("embargo", entries.open_due, idle_seconds=OPEN_IDLE_SECONDS),
             Ticker("hr-health", health.check, idle_seconds=CHECK_IDLE_SECONDS),

@@ -2,12 +2,11 @@
 
 A list is read, reduced to the columns that are known, and kept sealed; what it comes to is worked
 out anew each time from what provisioning publishes, so a plan that is looked at is the plan that is
-applied, or the apply is refused. Events leave through the outbox, with ids made of plan, line and
-change.
+applied, or the apply is refused. Events leave as `roster_publishing` says.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,15 +22,19 @@ from pydantic import TypeAdapter
 from services.gateway import store
 from services.gateway.handlers.activity import activity
 from services.gateway.handlers.commands import command
-from services.gateway.handlers.ingress import hr_record
 from services.gateway.handlers.roster_answers import Looked, document, summary
+from services.gateway.handlers.roster_publishing import (
+    messages_of,
+    publish_piece,
+    seal_name,
+    sealed,
+)
 from services.gateway.presets import presets
-from services.gateway.rules.intake import judge
-from services.gateway.rules.roster_changes import Change, Circumstances
+from services.gateway.rules.roster_changes import Circumstances
 from services.gateway.rules.roster_columns import SourceMapping, likeliest_preset
 from services.gateway.rules.roster_plan import make_plan
 from services.gateway.rules.roster_reading import Reading, read_lines
-from services.gateway.sealing import BodySeal, CannotOpen
+from services.gateway.sealing import BodySeal
 from services.gateway.sources import Sources
 from services.gateway.store import picture as picture_store
 from services.gateway.store import rosters as rosters_store
@@ -40,12 +43,10 @@ from services.gateway.store.rosters import Roster
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.contracts.admin import HrFileHeld
-from shared.contracts.envelope import name_uuid, rfc3339
 from shared.contracts.hr import CONSOLE_SOURCE
-from shared.contracts.topics import HR_EVENTS
 from shared.errors import Problem
 from shared.idempotency import once
-from shared.outbox import OutboxMessage, enqueue
+from shared.outbox import enqueue
 from shared.postgres import Connection, in_transaction
 from shared.sheets.reading import read_table
 from shared.sheets.table import UnreadableSheet
@@ -54,12 +55,6 @@ logger = structlog.get_logger(__name__)
 
 KEPT_DAYS = 30
 """As long as other bodies that the gateway keeps sealed."""
-
-PUBLISH_EVENTS = 500
-"""Of an applied list's events, how many leave in one transaction."""
-
-PUBLISH_IDLE_SECONDS = 5.0
-"""A list that another process was publishing when it died is taken up again this late."""
 
 LATER_BYTES = 512 * 1024
 """A list of more takes seconds to read: a page is shown at once that tells how far it is."""
@@ -71,13 +66,8 @@ NOT_READ = (
     "It was not read to the end, because the gateway was stopped or failed meanwhile. Nothing has"
     " happened. Send it again."
 )
-LOST = (
-    "What was left of it cannot be opened with the body key that the gateway has now. Send the list"
-    " again: what has arrived already changes nothing."
-)
 
 READING = TypeAdapter(Reading)
-EVENTS = TypeAdapter(list[tuple[str, dict[str, str], str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +214,7 @@ class Rosters:
     ) -> dict[str, Any]:
         await rosters_store.lock_source(conn, who.organization, source)
         await rosters_store.keep_mapping(conn, who.organization, source, mapping)
-        nonce, sealed = self._seal.seal(_name(number), READING.dump_json(reading))
+        nonce, sealed = self._seal.seal(seal_name(number), READING.dump_json(reading))
         blank = await self._blank(conn, who, source, upload, number, "planned")
         roster, now = replace(blank, nonce=nonce, sealed=sealed), blank.received_at
         looked = await self._compare(conn, roster, reading)
@@ -327,7 +317,7 @@ class Rosters:
     async def _look(self, conn: Connection, roster: Roster) -> Looked:
         assert roster.nonce is not None
         assert roster.sealed is not None
-        opened = self._seal.open(_name(roster.plan), roster.nonce, roster.sealed)
+        opened = self._seal.open(seal_name(roster.plan), roster.nonce, roster.sealed)
         reading = await asyncio.to_thread(READING.validate_json, opened)
         return await self._compare(conn, roster, reading)
 
@@ -427,7 +417,7 @@ class Rosters:
             raise Problem(409, objection.code, f"{objection.detail}.")
         now = await self._clock.now(conn)
         entered_by = who.worker if who.may("hr:enter") else None
-        messages = await asyncio.to_thread(self._messages, roster, plan.changes, entered_by)
+        messages = await asyncio.to_thread(messages_of, roster, plan.changes, entered_by)
         await rosters_store.note_said(conn, roster.organization, roster.source, plan.says)
         await rosters_store.close_questions(
             conn,
@@ -437,7 +427,6 @@ class Rosters:
             looked.reading.present if looked.reading.unnamed else None,
         )
         await self._ask(conn, looked, now)
-        dumped = EVENTS.dump_json([(m.key, m.headers, (m.value or b"").decode()) for m in messages])
         await rosters_store.decide(
             conn,
             roster.plan,
@@ -445,66 +434,13 @@ class Rosters:
             who.subject,
             now,
             counts=plan.counts(),
-            events=self._seal.seal(_name(roster.plan), dumped),
+            events=sealed(self._seal, roster.plan, messages),
             total=len(messages),
         )
-        await enqueue(conn, messages[:PUBLISH_EVENTS])
-        await rosters_store.note_published(conn, roster.plan, min(len(messages), PUBLISH_EVENTS))
+        await publish_piece(conn, roster.plan, messages)
         applied = await rosters_store.find_roster(conn, roster.organization, roster.plan)
         assert applied is not None
         return replace(looked, roster=applied)
-
-    def _messages(
-        self, roster: Roster, changes: Sequence[Change], entered_by: str | None
-    ) -> list[OutboxMessage]:
-        found: list[OutboxMessage] = []
-        bound = {roster.source: frozenset({roster.organization})}
-        for change in changes:
-            documents = [
-                {
-                    "specversion": "1.0",
-                    "id": name_uuid(roster.plan, f"{change.line}\x1f{type_}"),
-                    "type": type_,
-                    "source": roster.source,
-                    "subject": change.worker,
-                    "time": rfc3339(roster.received_at),
-                    "organization": roster.organization,
-                    "data": data,
-                }
-                for type_, data in change.events
-            ]
-            accepted, refused = judge(documents, bound, entered_by)
-            if refused:
-                raise Problem(422, refused[0].code, f"Line {change.line}: {refused[0].detail}.", [])
-            found += _outgoing(accepted)
-        return found
-
-    async def publish_next(self) -> int:
-        """Publish the next piece of a list that is being applied; how many events that was."""
-
-        async def publish(conn: Connection) -> int:
-            applying = await rosters_store.lock_applying(conn)
-            if applying is None:
-                return 0
-            try:
-                opened = self._seal.open(_name(applying.plan), applying.nonce, applying.events)
-            except CannotOpen:
-                logger.error("rosters.cannot_be_opened", plan=str(applying.plan))
-                await rosters_store.give_up(conn, applying.plan, LOST)
-                return 1
-            events = EVENTS.validate_json(opened)
-            piece = events[applying.done : applying.done + PUBLISH_EVENTS]
-            await enqueue(
-                conn,
-                [
-                    OutboxMessage(HR_EVENTS.name, key, headers, value.encode())
-                    for key, headers, value in piece
-                ],
-            )
-            await rosters_store.note_published(conn, applying.plan, applying.done + len(piece))
-            return len(piece)
-
-        return await in_transaction(self._pool, publish)
 
     async def _command(
         self, who: Principal, route: str, key: str | None, body: bytes, work: Any
@@ -533,17 +469,6 @@ def _read(
         )
     reading = read_lines(table, presets()[preset], mapping, places.sites, known, progress)
     return reading, mapping
-
-
-def _outgoing(accepted: Sequence[Any]) -> Iterator[OutboxMessage]:
-    for each in accepted:
-        record = hr_record(each)
-        yield OutboxMessage(record.topic, record.key, dict(record.headers), record.value)
-
-
-def _name(plan: UUID) -> str:
-    """What a sealed list is bound to, apart from everything else under the same key."""
-    return f"roster {plan}"
 
 
 def _no_such_list() -> Problem:
