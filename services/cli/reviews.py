@@ -105,7 +105,7 @@ def review_bulk(
     where = {name: value for name, value in (given | {"advice": recommended}).items() if value}
     count = yes
     if count is None:
-        count = client.get("review", "/review/v1/lines", where)["count"]
+        count = client.get("review", "/review/v1/lines/count", where)["count"]
         if not count:
             raise Failure(Exit.NO, "No undecided line fits.")
         typer.confirm(f"{decision.capitalize()} {count} lines?", abort=True, err=True)

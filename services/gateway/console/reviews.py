@@ -116,6 +116,7 @@ def routes(console: Console) -> APIRouter:
             status=problem.status if problem else 200,
             found=found,
             rows=_alike(found["lines"]),
+            asks_why=any(line["keep_needs_reason"] for line in found["lines"]),
             where=where,
             decision="remove" if decision == "remove" else "keep",
             problem=problem,

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from services.review_scheduler.rules.live import (
     Now,
-    Opened,
     Recommendation,
     changes_since,
     login_for,
@@ -16,6 +15,7 @@ from services.review_scheduler.rules.live import (
 )
 from services.review_scheduler.rules.opening import duties_behind
 from services.review_scheduler.rules.reviewers import in_force
+from services.review_scheduler.rules.roles import Holding
 from services.review_scheduler.store.directory import DirectoryView, load_directory
 from services.review_scheduler.store.reviews import OpenedLine
 from services.review_scheduler.store.workers import Standing, load_standings
@@ -69,11 +69,22 @@ async def look_at(
 ) -> dict[UUID, LiveLine]:
     """Lines, of whichever holders, as they are at `at` (UTC)."""
     standings = await load_standings(conn, organization, {each.holder for each in lines.values()})
+    held = {
+        # Of two that are alike the first counts.
+        holder: {each.target: each for each in reversed(standing.holdings)}
+        for holder, standing in standings.items()
+    }
     appointed = in_force(directory.administrators, directory.calendar.day(at))
     live = {}
     for line_id, line in lines.items():
-        standing = standings.get(line.holder, UNKNOWN)
-        now = _now(line.opened, line.holder, standing, directory, appointed, at)
+        now = _now(
+            line,
+            standings.get(line.holder, UNKNOWN),
+            held.get(line.holder, {}).get(line.opened.target),
+            directory,
+            appointed,
+            at,
+        )
         risks = risks_of(line.opened, now)
         live[line_id] = LiveLine(
             now,
@@ -85,26 +96,25 @@ async def look_at(
 
 
 def _now(
-    opened: Opened,
-    holder: str,
+    line: OpenedLine,
     standing: Standing,
+    held: Holding | None,
     directory: DirectoryView,
     appointed: list[Administrator],
     at: datetime,
 ) -> Now:
-    target = (opened.portal, opened.tin, opened.function)
+    opened = line.opened
     gone = standing.status in (WorkerStatus.TERMINATED, WorkerStatus.ERASED)
     duties = duties_behind(opened.function, () if gone else standing.duties, directory.job_duties)
-    called = {duty.id: duty.name for duty in directory.job_duties}
     return Now(
         at,
         standing.status,
-        next((each for each in standing.holdings if each.target == target), None),
-        login_for(standing.logins, *target),
+        held,
+        login_for(standing.logins, *opened.target),
         duties,
-        tuple(called[each] for each in duties),
+        tuple(duty.name for duty in directory.job_duties if duty.id in duties),
         any(
-            each.portal == opened.portal and holder in (each.worker, each.deputy)
+            each.portal == opened.portal and line.holder in (each.worker, each.deputy)
             for each in appointed
         ),
         directory.reviews.inactive_days,

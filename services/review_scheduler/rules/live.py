@@ -112,6 +112,11 @@ class Opened:
     authorized_by: AuthorizedBy | None
     duties: tuple[str, ...]
 
+    @property
+    def target(self) -> tuple[str, str, Function]:
+        """What the line asks about."""
+        return (self.portal, self.tin, self.function)
+
 
 @dataclass(frozen=True, slots=True)
 class Now:

@@ -110,8 +110,10 @@ async def list_undecided(
 ) -> list[dict[str, Any]]:
     """Undecided lines that fit, the most urgent reviews first."""
     rows = await conn.fetch(
-        f"""
-        SELECT {_LINE_COLUMNS}, review.review_id::text, review.worker,
+        """
+        SELECT line.line_id::text, line.portal, line.tin, line.function, line.grade, line.since,
+            line.authorized_by, line.duties, line.operation_id, line.status,
+            review.review_id::text, review.worker,
             worker.name AS worker_name, review.opened_at, review.due_at, review.campaign_id::text
         FROM review JOIN line USING (review_id)
             LEFT JOIN worker ON worker.organization = review.organization
