@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from shared.errors import Problem
 ISSUER = "portalkeeper"
 ALGORITHM = "Ed25519"
 MAX_TOKEN_LIFETIME_SECONDS = 300
-"""Short, because a token cannot be called back; a session can."""
+"""Short, because a token that no session stands behind, as a program's, cannot be called back."""
 
 CLOCK_LEEWAY_SECONDS = 10
 
@@ -36,6 +37,8 @@ class Principal:
     name: str
     fresh: bool = False
     """Whether they proved just now who they are, as what cannot be undone asks of them."""
+    session: str | None = None
+    """The public id of the session they act in, with which their token ends."""
 
     def may(self, *scopes: str) -> bool:
         """Whether any of the scopes is held."""
@@ -64,16 +67,18 @@ _CLAIMS = jwt.JWTClaimsRegistry(
 def _principal(claims: dict[str, Any]) -> Principal:
     if claims["exp"] > time.time() + MAX_TOKEN_LIFETIME_SECONDS + CLOCK_LEEWAY_SECONDS:
         raise ValueError("it lives longer than any token of ours")
-    worker = claims.get("worker")
+    worker, session = claims.get("worker"), claims.get("sid")
     said = (claims["org"], claims["sub"], claims.get("scope", ""), claims.get("name", ""))
-    if not all(isinstance(each, str) for each in said) or not isinstance(worker, str | None):
+    if not all(isinstance(each, str) for each in said):
+        raise ValueError("a claim is no text")
+    if not isinstance(worker, str | None) or not isinstance(session, str | None):
         raise ValueError("a claim is no text")
     if not claims["org"] or not claims["sub"]:
         raise ValueError("it speaks for nobody")
     organization, subject, scope, name = said
     fresh = claims.get("fresh") is True
     return Principal(
-        organization, subject, worker, frozenset(scope.split()), name or subject, fresh
+        organization, subject, worker, frozenset(scope.split()), name or subject, fresh, session
     )
 
 
@@ -83,13 +88,15 @@ class Authenticator:
     Args:
         jwks_file: JWK set with the gateway's public keys; read again when a token names a key
             that is not known yet, so that keys can be rotated.
+        ended: sessions that are over, by their public ids (`shared.ended_sessions`).
 
     Raises:
         OSError, ValueError: the file is missing or no key set.
     """
 
-    def __init__(self, jwks_file: Path) -> None:
+    def __init__(self, jwks_file: Path, ended: Container[str] = frozenset()) -> None:
         self._file = jwks_file
+        self._ended = ended
         self._read_at = jwks_file.stat().st_mtime_ns
         self._keys = self._read()
 
@@ -100,15 +107,22 @@ class Authenticator:
         """The principal a token speaks for.
 
         Raises:
-            Problem: 401 when the token is not ours, altered, or expired.
+            Problem: 401 when the token is not ours, altered, or expired, or its session is over.
         """
         try:
             claims = self._decode(token).claims
             _CLAIMS.validate(claims)
-            return _principal(claims)
+            who = _principal(claims)
         except Exception as error:
             # Whatever a made-up token made the library raise, it is no token of ours.
             raise Problem(401, "unauthorized", "The token is not valid; sign in again.") from error
+        if self.has_ended(who):
+            raise Problem(401, "session_over", "You were signed out; sign in again.")
+        return who
+
+    def has_ended(self, who: Principal) -> bool:
+        """Whether the session that somebody acts in is over, as far as was heard."""
+        return who.session is not None and who.session in self._ended
 
     def _decode(self, token: str) -> jwt.Token:
         kid = jws.extract_compact(token.encode()).headers().get("kid")

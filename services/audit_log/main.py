@@ -25,10 +25,11 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import AUDITED_TOPICS, WORKER_STATE
+from shared.ended_sessions import EndedSessions
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
-from shared.process import run_process
+from shared.process import going, run_process
 from shared.refusals import Refusals
 from shared.serving import serve
 
@@ -85,6 +86,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
         return len(lags) == WORKER_STATE.partitions and not any(lag != 0 for lag in lags)
 
     eraser = Eraser(reading, settings.audit_retention_years, caught_up)
+    ended = EndedSessions(settings.kafka)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -96,7 +98,8 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
             asyncio.create_task(picture.start()),
         ]
         try:
-            yield
+            async with going(ended):
+                yield
         finally:
             for task in tasks:
                 task.cancel()
@@ -105,7 +108,7 @@ async def build_app(settings: Settings, pool: "asyncpg.Pool[Any]") -> FastAPI:
 
     app = FastAPI(title="Portalkeeper audit log", lifespan=lifespan)
     problems.install(app, Refusals(pool, DatabaseClock(), SERVICE).say)
-    authenticator = Authenticator(settings.jwks_file)
+    authenticator = Authenticator(settings.jwks_file, ended)
     for router in routers(reading, exporter, eraser, authenticator):
         app.include_router(router)
     app.include_router(

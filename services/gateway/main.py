@@ -53,6 +53,7 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
+from shared.ended_sessions import EndedSessions
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import Connection, create_pool
@@ -99,7 +100,8 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
         health = SourceHealth(pool, sources, clock)
         alarms = HrAlarms(pool, clock, health, channels.reach)
         rates = Rates(settings.source_events_per_minute)
-        authenticator = Authenticator(settings.jwks_file)
+        ended = EndedSessions(settings.kafka)
+        authenticator = Authenticator(settings.jwks_file, ended)
         clients = Clients(pool, clock, doorkeeper)
         app.include_router(
             ingress_router(ingress, sources, secrets, rates, health, clients, authenticator)
@@ -167,7 +169,7 @@ async def gateway(settings: Settings) -> AsyncIterator[FastAPI]:
             Ticker("hr-alarms", alarms.check, idle_seconds=CHECK_IDLE_SECONDS),
         ]
         try:
-            async with going(*tickers):
+            async with going(ended, *tickers):
                 yield app
         finally:
             await publisher.close()

@@ -15,6 +15,7 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import ACCESS_EVENTS, REVIEW_EVENTS
+from shared.ended_sessions import EndedSessions
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
@@ -58,9 +59,11 @@ async def build_app(settings: Settings) -> FastAPI:
         Ticker("forget", notifier.forget, idle_seconds=FORGET_IDLE_SECONDS),
     ]
 
+    ended = EndedSessions(settings.kafka)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with pool, http, going(consumer, *tickers):
+        async with pool, http, going(ended, consumer, *tickers):
             yield
 
     app = FastAPI(title="Portalkeeper gateway, notifier", lifespan=lifespan)
@@ -69,7 +72,7 @@ async def build_app(settings: Settings) -> FastAPI:
         ops_router(
             service="gateway-notifier",
             pool=pool,
-            authenticator=Authenticator(settings.jwks_file),
+            authenticator=Authenticator(settings.jwks_file, ended),
             consumers={GROUP: consumer},
         )
     )

@@ -32,7 +32,10 @@ def load_key(path: Path) -> OKPKey:
 def mint(
     key: OKPKey, principal: Principal, lifetime_seconds: int = MAX_TOKEN_LIFETIME_SECONDS
 ) -> str:
-    """A token that speaks for `principal` from now on, for at most five minutes."""
+    """A token that speaks for `principal` from now on, for at most five minutes.
+
+    It ends before with their session, once the services have heard of that.
+    """
     now = int(time.time())
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -46,6 +49,8 @@ def mint(
     }
     if principal.worker is not None:
         claims["worker"] = principal.worker
+    if principal.session is not None:
+        claims["sid"] = principal.session
     if principal.fresh:
         claims["fresh"] = True
     return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])

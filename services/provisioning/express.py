@@ -19,6 +19,7 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.topics import HR_EVENTS
+from shared.ended_sessions import EndedSessions
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
 from shared.postgres import create_pool
@@ -43,9 +44,11 @@ async def build_app(settings: Settings) -> FastAPI:
         matches=may_take_access,
     )
 
+    ended = EndedSessions(settings.kafka)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with pool, going(consumer):
+        async with pool, going(ended, consumer):
             yield
 
     app = FastAPI(title="Portalkeeper provisioning, express lane", lifespan=lifespan)
@@ -54,7 +57,7 @@ async def build_app(settings: Settings) -> FastAPI:
         ops_router(
             service="provisioning-express",
             pool=pool,
-            authenticator=Authenticator(settings.jwks_file),
+            authenticator=Authenticator(settings.jwks_file, ended),
             consumers={GROUP: consumer},
         )
     )

@@ -39,6 +39,7 @@ from shared.auth import Authenticator
 from shared.clock import DatabaseClock
 from shared.contracts.hr import HrEvent
 from shared.contracts.topics import HR_EVENTS, REVIEW_EVENTS
+from shared.ended_sessions import EndedSessions
 from shared.idempotency import forget
 from shared.kafka import BatchConsumer
 from shared.kafka.ends import log_ends
@@ -106,7 +107,8 @@ async def build_app(settings: Settings) -> FastAPI:
         OSError, ValueError: PostgreSQL does not answer, or the key set is missing.
     """
     pool = await create_pool(settings.database_url, max_size=12)
-    authenticator = Authenticator(settings.jwks_file)
+    ended = EndedSessions(settings.kafka)
+    authenticator = Authenticator(settings.jwks_file, ended)
     recompute = Recompute(DatabaseClock())
     operations = OperationCommands(pool, recompute)
     directories = DirectoryCommands(recompute)
@@ -177,7 +179,7 @@ async def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with pool, going(*consumers.values(), *tickers):
+        async with pool, going(ended, *consumers.values(), *tickers):
             yield
 
     app = FastAPI(title="Portalkeeper provisioning", lifespan=lifespan)

@@ -23,6 +23,7 @@ from shared import problems
 from shared.auth import Authenticator
 from shared.clock import Clock, DatabaseClock
 from shared.contracts.topics import DIRECTORY_EVENTS, WORKER_STATE
+from shared.ended_sessions import EndedSessions
 from shared.idempotency import forget
 from shared.kafka import BatchConsumer
 from shared.ops import ops_router
@@ -62,7 +63,8 @@ async def build_app(settings: Settings) -> FastAPI:
     """
     clock = DatabaseClock()
     pool = await create_pool(settings.database_url)
-    authenticator = Authenticator(settings.jwks_file)
+    ended = EndedSessions(settings.kafka)
+    authenticator = Authenticator(settings.jwks_file, ended)
     consumer = BatchConsumer(
         bootstrap=settings.kafka,
         group=GROUP,
@@ -98,7 +100,7 @@ async def build_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await set_all_calendars(pool, clock)
-        async with pool, going(consumer, *tickers):
+        async with pool, going(ended, consumer, *tickers):
             yield
 
     app = FastAPI(title="Portalkeeper review scheduler", lifespan=lifespan)

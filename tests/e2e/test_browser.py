@@ -297,6 +297,40 @@ async def test_a_departure_is_worked_off_its_sheet_and_hr_reads_the_receipt(
     await look(hr, "receipt")
 
 
+async def test_a_token_of_somebody_who_left_is_refused_by_every_service(clinic: System) -> None:
+    leaver = "W-LEAVES-2"
+    hired = {
+        "effective_on": "2026-01-05",
+        "employment_id": "L-2",
+        "title": "Biller",
+        "sites": ["main"],
+    }
+    await clinic.send_hr([clinic.hr_event("worker.hired", leaver, hired)])
+    await until_work(clinic, leaver)
+    held = {"Authorization": f"Bearer {await clinic.token(f'operator={leaver}')}"}
+
+    async def refused() -> set[str]:
+        return {
+            name
+            for name, url in clinic.urls.items()
+            if (await clinic.http.get(f"{url}/ops/v1/status", headers=held)).status_code == 401
+        }
+
+    assert await refused() == set()
+    left = {
+        "effective_at": datetime.now(UTC).isoformat(),
+        "employment_id": "L-2",
+        "immediate": True,
+        "voluntary": False,
+    }
+    await clinic.send_hr([clinic.hr_event("worker.terminated", leaver, left)])
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            if await refused() == clinic.urls.keys():
+                break
+            await anyio.sleep(0.2)
+
+
 async def until_work(system: System, worker: str) -> None:
     """Wait until something is to be done for a worker."""
     headers = {"Authorization": f"Bearer {await system.token('administrator')}"}

@@ -126,7 +126,7 @@ async def test_a_title_nobody_mapped_is_mapped_by_one_person_and_approved_by_ano
             if not await page.get_by_text("Titles nobody has mapped").count():
                 break
             await anyio.sleep(0.3)
-    await expect(page.get_by_text("Policy 8")).to_be_visible()
+    await expect(page.get_by_text("Policy 8, signed by")).to_be_visible()
 
 
 async def test_money_for_the_front_desk_is_refused_on_the_page(

@@ -55,6 +55,8 @@ def stream_router(reading: Reading, authenticator: Authenticator) -> APIRouter:
 
         async def events() -> AsyncIterator[bytes]:
             async for chunk in tail.follow(who, last_event_id, wanted):
+                if authenticator.has_ended(who):
+                    return
                 yield chunk
 
         return PatientResponse(

@@ -96,6 +96,7 @@ def principal_of(session: Session) -> Principal:
         scopes_of(session.roles),
         session.name,
         session.fresh,
+        session.public_id,
     )
 
 
