@@ -109,25 +109,29 @@ async def list_undecided(
     limit: int,
 ) -> list[dict[str, Any]]:
     """Undecided lines that fit, the most urgent reviews first."""
+    # Reviews are put in order first, so that reading their lines ends at the limit.
     rows = await conn.fetch(
         """
+        WITH asked AS MATERIALIZED (
+            SELECT review_id, worker, opened_at, due_at, campaign_id FROM review
+            WHERE organization = $1 AND status = 'open'
+                AND ($2::text[] IS NULL OR reviewer = ANY($2))
+                AND NOT worker = ANY($3::text[])
+                AND ($4::uuid IS NULL OR campaign_id = $4)
+                AND ($5::uuid IS NULL OR review_id = $5)
+                AND ($6::text IS NULL OR worker = $6)
+            ORDER BY due_at, worker, review_id
+        )
         SELECT line.line_id::text, line.portal, line.tin, line.function, line.grade, line.since,
             line.authorized_by, line.duties, line.operation_id, line.status,
-            review.review_id::text, review.worker,
-            worker.name AS worker_name, review.opened_at, review.due_at, review.campaign_id::text
-        FROM review JOIN line USING (review_id)
-            LEFT JOIN worker ON worker.organization = review.organization
-                AND worker.worker = review.worker
-        WHERE review.organization = $1 AND review.status = 'open' AND line.status = 'undecided'
-            AND ($2::text[] IS NULL OR review.reviewer = ANY($2))
-            AND NOT review.worker = ANY($3::text[])
-            AND ($4::uuid IS NULL OR review.campaign_id = $4)
-            AND ($5::uuid IS NULL OR review.review_id = $5)
-            AND ($6::text IS NULL OR review.worker = $6)
+            asked.review_id::text, asked.worker, worker.name AS worker_name, asked.opened_at,
+            asked.due_at, asked.campaign_id::text
+        FROM asked JOIN line USING (review_id)
+            LEFT JOIN worker ON worker.organization = $1 AND worker.worker = asked.worker
+        WHERE line.status = 'undecided'
             AND ($7::text IS NULL OR line.portal = $7)
             AND ($8::text IS NULL OR line.function = $8)
-        ORDER BY review.due_at, review.worker, review.review_id, line.portal, line.tin,
-            line.function
+        ORDER BY asked.due_at, asked.worker, asked.review_id, line.portal, line.tin, line.function
         LIMIT $9
         """,
         organization,
