@@ -390,5 +390,5 @@ async def test_an_auditor_sees_on_one_page_who_had_access_and_why_with_its_proof
     await page.get_by_role("link", name="Why, at Example Hub").click()
     line = page.get_by_role("region", name="claim status")
     await expect(line).to_contain_text("can use it")
-    await expect(line).to_contain_text("'Biller' does billing, which needs claim status")
+    await expect(line).to_contain_text("'Biller' does Billing, which needs claim status")
     await expect(line.get_by_text("✓ proved")).to_have_count(3)

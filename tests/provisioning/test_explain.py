@@ -37,7 +37,7 @@ async def test_what_is_effective_leads_from_hrs_event_to_the_evidence(
     ]
     hired, rule, authorization, ordered, _done, evidence = line["chain"]
     assert hired["event"] == ["/hr/maple-clinic", "w1-hired"]
-    assert "'Front Desk' does front-desk, which needs eligibility" in rule["text"]
+    assert "'Front Desk' does Front desk, which needs eligibility" in rule["text"]
     assert "contract acme-1" in rule["text"]
     assert (authorization["text"], authorization["by"]) == ("policy v1", "Dr. Ada Fox")
     published = {event["ce_id"]: event["ce_type"] for event in await desk.published()}

@@ -47,13 +47,16 @@ OPERATION_TITLES: Mapping[str, str] = {
     "appoint_successor": "Appoint a successor",
     "fetch_roster": "Fetch the list of users",
     "finding": "Look into a finding",
-    "change_password": "Change your password",
+    "change_password": "Change the password",
     "recertify": "Confirm the users",
     "profile_check": "Confirm the profile",
     "activity_log": "Ask for the activity log",
     "enrolment": "Move an enrolment on",
     "document": "Renew a document",
 }
+
+HOLDERS_ONLY = frozenset({"keep_alive", "change_password"})
+"""What nobody may do for whoever holds the login."""
 
 DETAIL_FIELDS = (
     "title",

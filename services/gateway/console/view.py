@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from services.gateway.console.timeline import OPERATION_TITLES, instant
+from services.gateway.console.timeline import HOLDERS_ONLY, OPERATION_TITLES, instant
 from services.gateway.handlers.sign_in import INSTALLER
 
 FOLDER = Path(__file__).parent
@@ -193,6 +193,7 @@ def make_environment() -> Environment:
         with_query=with_query,
         STATE_WORDS=STATE_WORDS,
         GRADES=GRADES,
+        HOLDERS_ONLY=HOLDERS_ONLY,
         OPERATION_TITLES=OPERATION_TITLES,
     )
     environment.filters.update(

@@ -7,7 +7,7 @@ the published event that is its record, so that the audit entry of it can be fou
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from services.provisioning.rules.desired.directory import CompiledDirectory
 from services.provisioning.rules.operations import GIVES, REMOVES
@@ -254,7 +254,7 @@ class _Explanation:
             duty for duty in state["duties"] if function in self._known.compiled.functions_of(duty)
         ]
         if not needing:
-            duties = ", ".join(state["duties"])
+            duties = ", ".join(self._called("job_duties", each) for each in state["duties"])
             return "not_in_duties", f"None of their job duties ({duties}) needs {_words(function)}."
         sites = [
             site
@@ -285,7 +285,7 @@ class _Explanation:
             if contract.carrier in reached
         ]
         if not contracts:
-            carriers = ", ".join(sorted(reached))
+            carriers = ", ".join(sorted(self._called("carriers", each) for each in reached))
             return "no_contract", f"No contract with {carriers} is in force where they work."
         enrolled = compiled.enrolled_tins(portal.id, self._known.as_of)
         if not any(tin in enrolled for _, tin, _ in contracts):
@@ -332,11 +332,17 @@ class _Explanation:
                     if found is not None:
                         contract, carrier = found
                         return (
-                            f"Title {employment['title']!r} does {duty}, which needs"
-                            f" {_words(function)}; at {site} {carrier} is done on {portal.name}"
-                            f" (contract {contract})."
+                            f"Title {employment['title']!r} does"
+                            f" {self._called('job_duties', duty)}, which needs {_words(function)};"
+                            f" at {self._called('sites', site)} {self._called('carriers', carrier)}"
+                            f" is done on {portal.name} (contract {contract})."
                         )
         return None
+
+    def _called(self, section: Literal["carriers", "job_duties", "sites"], id: str) -> str:
+        """What the directory calls a member of a section."""
+        members = getattr(self._known.compiled.directory, section)
+        return next((each.name for each in members if each.id == id), id)
 
     def _contract_for(self, site: str, tin: str, function: Function) -> tuple[str, str] | None:
         compiled, day = self._known.compiled, self._day
@@ -404,7 +410,7 @@ class _Explanation:
             return
         yield Link(
             "operation",
-            f"{row['kind'].replace('_', ' ')} ordered because of {row['rule']}",
+            f"{row['kind'].replace('_', ' ')} ordered because of {row['rule'].replace('_', ' ')}",
             row["requested_at"],
             None,
             operation_id,
