@@ -22,7 +22,7 @@ STATE_WORDS = {
     "exposed": ("▲", "exposed", "Must be gone and is not yet confirmed gone"),
     "held": ("‖", "held", "A named rule holds it back"),
     "suspended": ("○", "suspended", "Confirmed suspended"),
-    "desired": ("＋", "desired", "Policy says so"),
+    "desired": ("+", "desired", "Policy says so"),
     "login_only": ("◦", "login only", "A login that can do nothing: no function is left"),
     "none": ("·", "nothing", "Nothing there and nothing asked for"),
 }
