@@ -37,6 +37,14 @@ NEXT_STEPS: Mapping[str, str] = {
 }
 """What to do next, by the rule that stands in the way."""
 
+EVIDENCE: Mapping[str | None, str] = {
+    "roster": "It is on the portal's own list.",
+    "api": "The portal's own answer says so.",
+    "person": "A person says so.",
+    "assumed": "It is assumed; nothing has shown it yet.",
+}
+"""How it is known that a portal holds something, by grade."""
+
 
 @value_class(frozen=True, slots=True)
 class Link:
@@ -433,7 +441,7 @@ class _Explanation:
         for row in rows[-1:]:
             yield Link(
                 "evidence",
-                f"grade: {row['grade']}",
+                EVIDENCE.get(row["grade"], "How it is known is not on record."),
                 row["valid_from"],
                 row["said_by"],
                 row["source_id"],
