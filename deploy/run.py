@@ -65,11 +65,8 @@ Story = Callable[[Installation], Coroutine[None, None, list[str]]]
 """What is played once everything is ready; it returns the promises that do not hold."""
 
 
-class Stopped(KeyboardInterrupt):
-    """Somebody asked this program to end.
-
-    Of what is raised in a callback, asyncio lets nothing else through but this kind.
-    """
+class Stopped(BaseException):
+    """Somebody asked this program to end."""
 
 
 def run(
@@ -90,7 +87,7 @@ def run(
     """
     # Its news about each migration are warnings to the logging of a library's user.
     logging.getLogger("pogo_core").setLevel(logging.ERROR)
-    _on_signals(_raise_stopped)
+    _on_signals(_stop)
     try:
         place = installation or (_demo_installation() if demo else _own_installation())
         with place.locked():
@@ -102,7 +99,7 @@ def run(
     except CannotStart as error:
         print(error, file=sys.stderr, flush=True)
         return 1
-    except Stopped:
+    except (Stopped, asyncio.CancelledError):
         return INTERRUPTED if demo else 0
 
 
@@ -299,8 +296,14 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped
+def _stop(number: int, frame: FrameType | None) -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise Stopped from None
+    # Raised within a task it would be printed, as what nobody asked that task about.
+    for task in asyncio.all_tasks(loop):
+        loop.call_soon_threadsafe(task.cancel)
 
 
 def _on_signals(handler: "signal.Handlers | signal._HANDLER") -> None:

@@ -61,12 +61,13 @@ async def test_a_stopped_run_leaves_no_process_and_keeps_its_data(
         ("Starting PostgreSQL and Kafka", 0),
         ("Starting PostgreSQL and Kafka", 1.5),
         (f"Starting {len(PROCESSES)} processes", 0.2),
+        ("Playing", 0.2),
     ],
 )
-def test_a_run_stopped_while_it_starts_leaves_nothing(
+def test_a_run_stopped_while_it_starts_or_plays_leaves_nothing(
     installation: Installation, moment: str, seconds_later: float
 ) -> None:
-    with supervised(installation) as run:
+    with supervised(installation, "busy") as run:
         read_until_line(run, moment)
         time.sleep(seconds_later)
         pids = [json.loads(r.read_text())["pid"] for r in installation.folder.rglob("*.pid.json")]
@@ -201,10 +202,10 @@ def process_lives(pid: int) -> bool:
         return False
 
 
-def supervised(installation: Installation) -> "subprocess.Popen[str]":
+def supervised(installation: Installation, *story: str) -> "subprocess.Popen[str]":
     place = (str(installation.folder), str(installation.first_port), str(installation.cache))
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.deploy.supervise", *place],
+        [sys.executable, "-m", "tests.deploy.supervise", *place, *story],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
