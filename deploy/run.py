@@ -65,7 +65,7 @@ Story = Callable[[Installation], Coroutine[None, None, list[str]]]
 """What is played once everything is ready; it returns the promises that do not hold."""
 
 
-class Stopped(BaseException):
+class Stopped(KeyboardInterrupt):
     """Somebody asked this program to end."""
 
 
