@@ -229,7 +229,7 @@ async def test_an_exception_ended_early_takes_its_access_away(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"portal": "nowhere"}, "not registered"),
+        ({"portal": "nowhere"}, "no registration"),
         ({"ends_at": NOW - timedelta(hours=1)}, "over before it begins"),
         ({"ends_at": NOW + timedelta(days=400)}, "180 days at most"),
     ],
