@@ -105,11 +105,17 @@ class Bench:
         return max(100, int(number * self.scale))
 
     async def provisioning(self) -> None:
-        """Events a second over the best peer and over plain COPY."""
-        count = self._scaled(EVENTS)
-        topic = await self.topics(partitions=6)
+        """Events a second over the best peer and over plain COPY.
+
+        Four events of a worker wait in the measured topic, twenty in the backlog: what waits of one
+        worker is decided about at once, while the peer takes as long for each.
+        """
+        count, many = self._scaled(EVENTS), self._scaled(BACKLOG)
+        topic, backlog = await self.topics(partitions=6), await self.topics(partitions=6)
         await workload.produce(self.kafka, topic, workload.events(count))
+        await workload.produce(self.kafka, backlog, workload.events(many))
         ours: list[float] = []
+        behind: list[float] = []
         limits: list[float] = []
         peers: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         for number in range(RUNS + 1):
@@ -123,8 +129,11 @@ class Bench:
                     )
                     for variant in VARIANTS
                 }
+            async with database_copy(self.admin_dsn, self.template) as dsns:
+                caught, _ = await provisioning.run_provisioning(self.kafka, dsns, backlog, many)
             if number:
                 ours.append(rate)
+                behind.append(caught)
                 limits.append(limit)
                 for variant, peer_rate in peer_rates.items():
                     peers[variant].append(peer_rate)
@@ -138,6 +147,14 @@ class Bench:
                 "events/s",
                 f"peer, {best}: {peer_rate:,.0f}/s",
                 rate / peer_rate,
+                RUNS,
+            ),
+            Figure(
+                f"provisioning.vs_peer ({many:,} events of as many workers)",
+                statistics.median(behind),
+                "events/s",
+                f"peer, {best}: {peer_rate:,.0f}/s",
+                statistics.median(behind) / peer_rate,
                 RUNS,
             ),
             Figure(
