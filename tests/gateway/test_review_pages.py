@@ -68,9 +68,7 @@ def test_a_campaign_that_asks_nothing_has_no_chart() -> None:
 
 
 def test_a_last_login_is_told_in_the_zone_and_how_it_is_known() -> None:
-    page = make_environment().from_string(
-        '{% from "review_macros.html" import login_cell with context %}{{ login_cell(login) }}'
-    )
+    page = make_environment().get_template("review_line_cells.html")
     login = {
         "last_login_at": "2026-11-22T10:00:00Z",
         "last_login_grade": "roster",
@@ -78,7 +76,9 @@ def test_a_last_login_is_told_in_the_zone_and_how_it_is_known() -> None:
         "lapses_at": None,
     }
 
-    told = page.render(login=login, zone=ZONE, now=OPENED)
+    line: dict[str, Any] = {"login": login, "duties": [], "authorized_by": None}
+
+    told = page.render(line=line, names={"job_duty": {}}, zone=ZONE, now=OPENED)
 
     assert "Sun 22 Nov 02:00" in told
     assert "on the portal&#39;s own list" in told
