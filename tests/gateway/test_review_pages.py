@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.console.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, burn_down
+from services.gateway.console.reviews import narrower
 from services.gateway.console.view import make_environment
 
 OPENED = datetime(2026, 11, 2, 16, tzinfo=UTC)
@@ -82,3 +83,30 @@ def test_a_last_login_is_told_in_the_zone_and_how_it_is_known() -> None:
 
     assert "Sun 22 Nov 02:00" in told
     assert "on the portal&#39;s own list" in told
+
+
+def test_who_would_decide_on_too_many_lines_is_offered_parts_of_them_instead() -> None:
+    lines = [{"portal": each, "function": "eligibility"} for each in ("noridian", "availity")]
+    page = make_environment().get_template("review_bulk.html")
+    where = {"advice": "keep"}
+    context = page.new_context(
+        {
+            "found": {"count": 1_001, "lines": lines},
+            "narrower": narrower(where, lines),
+            "where": where,
+            "decision": "keep",
+            "names": {"portal": {"availity": "Availity"}},
+            "problem_notice": lambda _problem: "",
+        }
+    )
+
+    told = "".join(page.blocks["body"](context))
+
+    assert "Keep more than 1,000 lines at once" in told
+    assert (
+        '<a href="/reviews/bulk?advice=keep&amp;portal=availity&amp;decision=keep">Availity' in told
+    )
+    assert "<form" not in told
+    assert narrower({"portal": "noridian"}, lines) == [
+        {"portal": "noridian", "function": "eligibility"}
+    ]

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from services.review_scheduler.api import desk
+from services.review_scheduler.handlers import bulk
 from shared.contracts.review import REVIEW_EVENT_MODELS, ReviewReassigned
 from tests.review_scheduler.clinic import REVIEWS, Clinic
 from tests.review_scheduler.worlds import (
@@ -162,6 +164,21 @@ async def test_a_bulk_decision_takes_exactly_the_lines_that_were_counted(
     ]
     done = await clinic.ask("POST", BULK, rest | {"reason": "covers for Zoe"})
     assert done.json() == {"decided": 1}
+
+
+async def test_lines_that_are_too_many_for_one_decision_are_said_to_be(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = (await clinic.ask("GET", f"{LINES}?portal=noridian&advice=keep")).json()
+    assert (found["count"], found["too_many"]) == (2, False)
+
+    for module in (bulk, desk):
+        monkeypatch.setattr(module, "BULK_LINES_MAX", 1)
+    found = (await clinic.ask("GET", f"{LINES}?portal=noridian&advice=keep")).json()
+    assert (found["count"], found["too_many"]) == (2, True)
+    order = {"where": {"portal": "noridian", "advice": "keep"}, "decision": "keep", "count": 1}
+    refused = await clinic.ask("POST", BULK, order)
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many")
 
 
 async def test_a_bulk_decision_never_touches_what_is_ones_own_or_somebody_elses(

@@ -1,6 +1,7 @@
 """What a reviewer does: their desk, one review to decide on, many lines at once, questions."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -116,6 +117,7 @@ def routes(console: Console) -> APIRouter:
             status=problem.status if problem else 200,
             found=found,
             rows=_alike(found["lines"]),
+            narrower=narrower(where, found["lines"]) if found["too_many"] else (),
             asks_why=any(line["keep_needs_reason"] for line in found["lines"]),
             where=where,
             decision="remove" if decision == "remove" else "keep",
@@ -291,6 +293,13 @@ def routes(console: Console) -> APIRouter:
 
 def _where(given: dict[str, str]) -> dict[str, str]:
     return {name: given[name] for name in WHERE if given.get(name)}
+
+
+def narrower(where: dict[str, str], lines: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """What to ask for instead of too many lines: those at one portal, or for one function there."""
+    name = "function" if "portal" in where else "portal"
+    found = sorted({line[name] for line in lines if line[name]})
+    return [{**where, name: value} for value in found]
 
 
 def _alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

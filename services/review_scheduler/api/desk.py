@@ -78,15 +78,16 @@ def desk_router(commands: Commands, authenticator: Authenticator) -> APIRouter:
     async def list_lines(
         who: Annotated[Principal, reviewers], where: Annotated[Where, Query()]
     ) -> Response:
-        """`{"lines": [..], "count"}`: what a bulk decision with the same `where` would decide on.
+        """`{"lines": [..], "count", "too_many"}`: what a bulk decision on this `where` is about.
 
         Each line also names its `review_id`, `worker`, `worker_name`, `opened_at` and `due_at`. At
-        most 1,001: that many cannot be decided on at once.
+        most 1,001, and then they are too many to be decided on at once.
         """
         async with pool.acquire() as conn:
             found, seen = await select_lines(conn, clock, who, where.selection())
             shown = await show_lines(conn, clock, who.organization, found, seen=seen)
-        return answer({"lines": shown, "count": len(shown)})
+        too_many = len(shown) > BULK_LINES_MAX
+        return answer({"lines": shown, "count": len(shown), "too_many": too_many})
 
     @router.get("/lines/count")
     async def count_lines(
