@@ -33,7 +33,7 @@ from deploy.story.clinic import Feed
 from deploy.story.leaving import dismiss_somebody
 from deploy.story.playing import find_clinic
 from deploy.story.quiet import wait_until_quiet
-from deploy.story.reviewing import ANSWERS
+from deploy.story.reviewing import ADMINISTRATION, ANSWERS, UPLOADS
 from services.cli.main import app
 from services.gateway.console.visitor import COOKIE
 from services.gateway.links import make_session
@@ -698,10 +698,13 @@ PRINTED = {
         ("Jovan Zapata", "Employment ended", "Hired", "Suspend at Availity Essentials"),
     ),
     "matrix": ("/matrix", ("Access", "Noridian Medicare Portal", "suspended", "Dana Kowalczyk")),
-    "campaigns": ("/reviews/campaigns", ("2026-Q4", "1,757 of 1,805")),
+    "campaigns": (
+        "/reviews/campaigns",
+        (ADMINISTRATION, UPLOADS),
+    ),
     "who-had-access": (
         "/who-had-access?portal=noridian&function=remittance",
-        ("Who could use remittance at Noridian Medicare Portal", "21 people"),
+        ("Who could use remittance at Noridian Medicare Portal", "on the portal's own list"),
     ),
 }
 """What is printed, and what the paper must say."""
