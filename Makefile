@@ -27,8 +27,8 @@ test: $(VENV)/.dev ## Run every test
 	    echo "What failed, once more and by itself:" && \
 	    $(RUN) -m pytest --last-failed $(PYTEST_ARGS); }
 
-test-fast: $(VENV)/.dev ## Run the tests that need no server
-	@$(RUN) -m pytest -m fast $(PYTEST_ARGS)
+test-fast: $(VENV)/.dev ## Run the tests that need neither a server nor a process
+	@$(RUN) -m pytest -n 2 -m fast $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import rules, drift of generated files
 	@$(VENV)/bin/ruff format --check .

@@ -25,6 +25,9 @@ from tests.servers import (
 
 SERVER_WAIT_SECONDS = 60
 SERVER_FIXTURES = {"kafka", "postgres"}
+PROCESS_FIXTURES = {"run"}
+"""Each starts the whole command anew."""
+
 NEVER_FAST = {"benchmarks", "deploy", "e2e", "faults", "simulation"}
 """Folders whose tests start processes or take their time, whatever fixtures they use."""
 
@@ -52,9 +55,10 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        needs_server = SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        fixtures = set(getattr(item, "fixturenames", ()))
+        waits = fixtures & (SERVER_FIXTURES | PROCESS_FIXTURES)
         elsewhere = NEVER_FAST.intersection(item.path.parts)
-        if not (needs_server or elsewhere or item.get_closest_marker("slow")):
+        if not (waits or elsewhere or item.get_closest_marker("slow")):
             item.add_marker("fast")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_turn)

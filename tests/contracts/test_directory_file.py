@@ -462,6 +462,7 @@ SCRAPS = st.sampled_from(
 ) | st.sampled_from(("tins: 5", "? k", "---", "...", "%YAML 9", "0o17", "1e999", ".nan"))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data())
 def test_a_broken_file_is_refused_with_a_sentence_and_never_otherwise(data: st.DataObject) -> None:
