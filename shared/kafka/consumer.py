@@ -20,6 +20,7 @@ from faststream.kafka import KafkaBroker
 
 from shared.errors import Rejected
 from shared.kafka.applying import Applier
+from shared.kafka.ends import LogEnds
 from shared.kafka.offsets import Offsets
 from shared.kafka.reading import EMPTY_READ_PAUSE_MS, Listener, Reader, keep_body, keep_raw
 from shared.kafka.records import (
@@ -61,8 +62,8 @@ FETCH_WAIT_MS = 100
 """How long Kafka keeps a fetch that finds nothing; a record that arrives ends it at once.
 
 aiokafka has one fetch under way to a broker, and Kafka answers a connection in order: what is not
-in that fetch waits for its end, be it a partition that was just assigned or emptied, or a question
-for the log's ends. This long goes unnoticed behind the batches in hand.
+in that fetch waits for its end, as a partition that was just assigned or emptied. This long goes
+unnoticed behind the batches in hand; whoever looks at a page asks elsewhere (`LogEnds`).
 """
 
 PARSE_SLICE_RECORDS = 100
@@ -126,6 +127,7 @@ class BatchConsumer(Generic[T]):
         self._joining: asyncio.Task[None] | None = None
         self._stopping = False
         self._turn = 0
+        self._ends = LogEnds(bootstrap, metadata_max_age_ms=METADATA_MAX_AGE_MS)
         self._broker = KafkaBroker(
             bootstrap,
             logger=None,
@@ -175,6 +177,7 @@ class BatchConsumer(Generic[T]):
             self._joining.cancel()
             await asyncio.gather(self._joining, return_exceptions=True)
         await self._broker.stop()
+        await self._ends.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -708,9 +711,10 @@ class BatchConsumer(Generic[T]):
 
     async def status(self) -> dict[str, Any]:
         """Per partition: the next offset to apply, how many records wait, and refusals."""
+        if not self._joined:
+            raise IllegalStateError("the consumer has not joined its group")
         partitions = sorted(self._partitions)
-        consumer = self._consumer
-        ends = await consumer.end_offsets(partitions) if partitions else {}
+        ends = await self._ends.of(partitions)
         refused = {(row["topic"], row["partition"]): row for row in await self.refusals()}
         report = []
         for tp in partitions:
