@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -93,8 +92,11 @@ class Rows:
             for name, *cells in zip(self._columns, *self._rows, strict=True)
             if any(cells)
         ]
-        whole = [max(measure.maximum for measure in _measured(cells, console)) for cells in columns]
-        words = [max(measure.minimum for measure in _measured(cells, console)) for cells in columns]
+        measured = [
+            [cell.__rich_measure__(console, options) for cell in cells] for cells in columns
+        ]
+        whole = [max(each.maximum for each in cells) for cells in measured]
+        words = [max(each.minimum for each in cells) for cells in measured]
         room = options.max_width - GAP * (len(columns) - 1)
         if not console.is_terminal:
             yield _table(columns, whole)
@@ -125,10 +127,6 @@ def _blocks(columns: Sequence[Sequence[Text]]) -> RenderResult:
                 block.add_row(name, cell)
         yield block
         yield Text()
-
-
-def _measured(cells: Iterable[Text], console: Console) -> Iterator[Measurement]:
-    return (cell.__rich_measure__(console, console.options) for cell in cells)
 
 
 def shared_out(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
