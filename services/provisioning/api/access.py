@@ -87,8 +87,7 @@ def access_router(
     reads = authenticator.requires("access:read", "access:admin")
 
     async def compiled_for(conn: Connection, who: Principal) -> CompiledDirectory | None:
-        found = await recompute.directories.current(conn, {who.organization})
-        return found.get(who.organization)
+        return await recompute.directories.of(conn, who.organization)
 
     @router.get("/workers")
     async def workers(

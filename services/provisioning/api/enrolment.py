@@ -67,9 +67,7 @@ def enrolment_router(
     works = authenticator.requires("work:do", "access:admin")
 
     async def everything(conn: Connection, who: Principal) -> dict[str, Any]:
-        compiled = (await recompute.directories.current(conn, {who.organization})).get(
-            who.organization
-        )
+        compiled = await recompute.directories.of(conn, who.organization)
         if compiled is None:
             raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
         now = await recompute.clock.now(conn)

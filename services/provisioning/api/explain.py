@@ -43,9 +43,7 @@ def explain_router(
     ) -> dict[str, Any]:
         """The chain from HR event to evidence behind each function, and behind each refusal."""
         async with pool.acquire() as conn:
-            compiled = (await recompute.directories.current(conn, {who.organization})).get(
-                who.organization
-            )
+            compiled = await recompute.directories.of(conn, who.organization)
             worker, state = await _in_use(conn, who.organization, worker)
             if compiled is None or (
                 portal not in compiled.portals

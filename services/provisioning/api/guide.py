@@ -32,9 +32,7 @@ def guide_router(
     ) -> dict[str, Any]:
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
-            compiled = (await recompute.directories.current(conn, {who.organization})).get(
-                who.organization
-            )
+            compiled = await recompute.directories.of(conn, who.organization)
             outages = {
                 row["portal"]: {key: row[key] for key in ("kind", "note", "started_at")}
                 for row in await outages_store.outages(

@@ -57,9 +57,7 @@ def history_router(
         """Who could use a portal at a moment, who answers for it, and how it is known."""
         after = cursor_parts(cursor)
         async with pool.acquire() as conn:
-            compiled = (await recompute.directories.current(conn, {who.organization})).get(
-                who.organization
-            )
+            compiled = await recompute.directories.of(conn, who.organization)
             if compiled is None:
                 raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
             now = await recompute.clock.now(conn)

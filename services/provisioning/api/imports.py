@@ -152,9 +152,7 @@ def imports_router(
         format: Annotated[Literal["csv", "xlsx"], Query()] = "csv",
     ) -> Response:
         async with pool.acquire() as conn:
-            compiled = (await recompute.directories.current(conn, {who.organization})).get(
-                who.organization
-            )
+            compiled = await recompute.directories.of(conn, who.organization)
             if compiled is None:
                 raise Problem(404, "no_directory", "Apply a directory first: it names the portals.")
             accounts = await logins_store.accounts_on(
@@ -211,9 +209,7 @@ def imports_router(
         `unadministered` are the tax ids for which nobody administers it now.
         """
         async with pool.acquire() as conn:
-            compiled = (await recompute.directories.current(conn, {who.organization})).get(
-                who.organization
-            )
+            compiled = await recompute.directories.of(conn, who.organization)
             if compiled is None or portal not in compiled.portals:
                 raise no_such_portal(compiled, portal)
             known = compiled.knowledge.get(portal)

@@ -55,8 +55,7 @@ def outages_router(
         return await operations.command(who, route, key, body, work)
 
     async def compiled_for(conn: Connection, who: Principal) -> CompiledDirectory | None:
-        found = await recompute.directories.current(conn, {who.organization})
-        return found.get(who.organization)
+        return await recompute.directories.of(conn, who.organization)
 
     @router.get("/outages")
     async def listed(

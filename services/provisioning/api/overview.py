@@ -47,7 +47,7 @@ def overview_router(
         organization = who.organization
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
-            compiled = (await recompute.directories.current(conn, {organization})).get(organization)
+            compiled = await recompute.directories.of(conn, organization)
             portals = Portals(compiled)
             directory = compiled.directory if compiled else None
             served = (
@@ -131,8 +131,7 @@ def overview_router(
         after = cursor_parts(cursor)
         async with pool.acquire() as conn:
             now = await recompute.clock.now(conn)
-            found = await recompute.directories.current(conn, {who.organization})
-            portals = Portals(found.get(who.organization))
+            portals = Portals(await recompute.directories.of(conn, who.organization))
             position = (datetime.fromisoformat(after[0]), *after[1:]) if after else None
             standings = await directories_store.standings(conn, who.organization)
             rows = await exposures_of(

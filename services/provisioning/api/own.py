@@ -40,8 +40,7 @@ def own_router(
 
     async def items(conn: Connection, who: Principal) -> list[dict[str, Any]]:
         now = await recompute.clock.now(conn)
-        found = await recompute.directories.current(conn, {who.organization})
-        portals = Portals(found.get(who.organization))
+        portals = Portals(await recompute.directories.of(conn, who.organization))
         rows = await all_work(
             conn,
             who.organization,

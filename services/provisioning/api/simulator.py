@@ -55,9 +55,7 @@ def simulator_router(
     administers = authenticator.requires("access:admin")
 
     async def simulated(conn: Connection, who: Principal, portal: str) -> tuple[Portal, Any]:
-        compiled = (await recompute.directories.current(conn, {who.organization})).get(
-            who.organization
-        )
+        compiled = await recompute.directories.of(conn, who.organization)
         known = compiled.portals.get(portal) if compiled else None
         if compiled is None or known is None or known.connector != "simulator":
             raise Problem(

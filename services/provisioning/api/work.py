@@ -168,8 +168,7 @@ def work_router(
     sees_work = authenticator.requires("work:do", "access:read", "access:admin")
 
     async def compiled_for(conn: Connection, who: Principal) -> CompiledDirectory | None:
-        found = await recompute.directories.current(conn, {who.organization})
-        return found.get(who.organization)
+        return await recompute.directories.of(conn, who.organization)
 
     @router.get("/work")
     async def work(

@@ -81,9 +81,7 @@ class ChoreCommands:
         organization = who.organization
         if since >= until:
             raise Problem(422, "invalid_period", "The period must end after it begins.")
-        compiled = (await self._recompute.directories.current(conn, {organization})).get(
-            organization
-        )
+        compiled = await self._recompute.directories.of(conn, organization)
         known = compiled.portals.get(portal) if compiled else None
         if compiled is None or known is None:
             raise no_such_portal(compiled, portal)

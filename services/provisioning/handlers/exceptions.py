@@ -144,9 +144,7 @@ class ExceptionCommands:
     async def _begin(
         self, conn: Connection, who: Principal, wish: Wish, kind: ExceptionKind
     ) -> AccessException:
-        compiled = (await self._recompute.directories.current(conn, {who.organization})).get(
-            who.organization
-        )
+        compiled = await self._recompute.directories.of(conn, who.organization)
         if compiled is None or not await workers_store.is_known(
             conn, who.organization, wish.worker
         ):

@@ -117,9 +117,7 @@ class OutageCommands:
         return {"outage_id": outage_id, "catch_up": sorted(deadlines)}
 
     async def _need_portal(self, conn: Connection, organization: str, portal: str) -> None:
-        compiled = (await self._recompute.directories.current(conn, {organization})).get(
-            organization
-        )
+        compiled = await self._recompute.directories.of(conn, organization)
         if compiled is None or portal not in compiled.portals:
             raise no_such_portal(compiled, portal)
 

@@ -73,6 +73,10 @@ class Directories:
                 )
         return {name: self._compiled[name] for name, version in versions.items() if version}
 
+    async def of(self, conn: Connection, organization: str) -> CompiledDirectory | None:
+        """The directory in force of one organization; None while it has none."""
+        return (await self.current(conn, {organization})).get(organization)
+
 
 def portal_knowledge(observed: Mapping[str, Any]) -> dict[str, PortalKnowledge]:
     """What a stored version says is known of its portals."""

@@ -197,9 +197,7 @@ class Replay:
         Raises:
             Problem: 404 without a directory.
         """
-        compiled = (await self._recompute.directories.current(conn, {organization})).get(
-            organization
-        )
+        compiled = await self._recompute.directories.of(conn, organization)
         if compiled is None:
             raise Problem(404, "no_directory", "Apply one: portalkeeper directory apply FILE.")
         told = await replay_store.told_directory(conn, organization, compiled.version)

@@ -167,9 +167,7 @@ class AdoptionCommands:
     async def _plan(
         self, conn: Connection, organization: str, upload: Upload, day: date, now: datetime
     ) -> _Plan:
-        compiled = (await self._recompute.directories.current(conn, {organization})).get(
-            organization
-        )
+        compiled = await self._recompute.directories.of(conn, organization)
         if compiled is None:
             raise Problem(404, "no_directory", "Apply a directory first: it names the portals.")
         as_of = instant_of(day, compiled, now)

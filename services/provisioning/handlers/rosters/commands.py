@@ -260,9 +260,7 @@ class RosterCommands:
         )
 
     async def _what_is_known(self, conn: Connection, organization: str, portal_id: str) -> Known:
-        compiled = (await self._recompute.directories.current(conn, {organization})).get(
-            organization
-        )
+        compiled = await self._recompute.directories.of(conn, organization)
         portal = compiled.portals.get(portal_id) if compiled else None
         if compiled is None or portal is None:
             raise no_such_portal(compiled, portal_id)
